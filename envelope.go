@@ -1,0 +1,122 @@
+package ferry
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Envelope is a message as its sender and the operators see it: everything but
+// the body.
+type Envelope struct {
+	ID             ID                `json:"id"`
+	Route          string            `json:"route"`
+	State          State             `json:"state"`
+	Revision       int               `json:"revision"`
+	Generation     int               `json:"generation"`
+	IdempotencyKey string            `json:"idempotencyKey,omitempty"`
+	CorrelationID  string            `json:"correlationId,omitempty"`
+	OrderingKey    string            `json:"orderingKey,omitempty"`
+	ContentType    string            `json:"contentType,omitempty"`
+	Size           int64             `json:"size"` // bytes of the body
+	Properties     map[string]string `json:"properties,omitempty"`
+	CreatedAt      time.Time         `json:"createdAt"`
+	UpdatedAt      time.Time         `json:"updatedAt"`
+	DeliverAt      *time.Time        `json:"deliverAt,omitempty"`
+	ExpiresAt      *time.Time        `json:"expiresAt,omitempty"`
+	Reference      string            `json:"reference,omitempty"` // the destination's own document number
+	Result         json.RawMessage   `json:"result,omitempty"`
+	Owner          *Owner            `json:"owner,omitempty"`
+	Environment    string            `json:"environment,omitempty"`
+	WaitingFor     *WaitingFor       `json:"waitingFor,omitempty"`
+	DeadLetter     *DeadLetter       `json:"deadLetter,omitempty"`
+	Discarded      *Act              `json:"discarded,omitempty"`
+	Conflict       string            `json:"conflict,omitempty"` // a fact that came too late, such as "delivered after it was discarded"
+	Attempts       []Attempt         `json:"attempts"`
+	AttemptsTotal  int               `json:"attemptsTotal"` // counts those no longer kept
+	Sender         Sender            `json:"sender"`
+	Acts           []Act             `json:"acts,omitempty"` // what operators did to it, oldest first, the last 20
+	StatusURL      string            `json:"statusUrl,omitempty"`
+}
+
+// WaitingFor says why a pending message is not being delivered yet.
+type WaitingFor struct {
+	Reason string     `json:"reason"`           // "turn", "dueTime", "paused", "noWorker", "orderingKey", "delivery"
+	Until  *time.Time `json:"until,omitempty"`  // when known
+	Behind *ID        `json:"behind,omitempty"` // orderingKey: the message in front
+}
+
+// DeadLetter is why a message was set aside.
+type DeadLetter struct {
+	Reason      Reason    `json:"reason"`
+	Code        string    `json:"code,omitempty"` // the destination's
+	Description string    `json:"description"`
+	At          time.Time `json:"at"`
+	Group       string    `json:"group,omitempty"`     // id of the group of errors alike
+	Reference   string    `json:"reference,omitempty"` // AlreadyExists: the document that was found
+}
+
+// Act is something that an operator did.
+type Act struct {
+	Act  string    `json:"act"` // replay, edit, accept, discard, restore, bind
+	By   string    `json:"by"`
+	At   time.Time `json:"at"`
+	Note string    `json:"note,omitempty"`
+}
+
+// Owner is whom to ask about a route.
+type Owner struct {
+	Name  string `json:"name,omitempty" yaml:"name"`
+	Email string `json:"email,omitempty" yaml:"email"`
+}
+
+// MessageFilter selects messages; zero fields select all.
+type MessageFilter struct {
+	Route  string
+	Routes []string // none but these, when not nil: what a key may see
+	State  State
+	Sender string // exact name of the sending key
+	Q      string // exact or prefix of id, key, correlation id, ordering key, reference, sender, flow run
+	Since  time.Time
+	Until  time.Time
+	Limit  int
+	Cursor string
+}
+
+// DeadLetterFilter selects dead letters; zero fields select all.
+type DeadLetterFilter struct {
+	Route  string    `json:"route,omitempty"`
+	Reason Reason    `json:"reason,omitempty"`
+	Group  string    `json:"group,omitempty"`
+	Code   string    `json:"code,omitempty"`
+	Sender string    `json:"sender,omitempty"`
+	Flow   string    `json:"flow,omitempty"`
+	Owner  string    `json:"owner,omitempty"`
+	Since  time.Time `json:"since,omitzero"` // became a dead letter at or after
+	Until  time.Time `json:"until,omitzero"`
+	Q      string    `json:"q,omitempty"`
+	Limit  int       `json:"limit,omitempty"`
+	Cursor string    `json:"-"`
+}
+
+// Page is one page of a list, newest first.
+type Page struct {
+	Items      []Envelope `json:"items"`
+	NextCursor string     `json:"nextCursor,omitempty"`
+}
+
+// Group is a set of dead letters of one route that failed alike: the error's
+// text with numbers and ids masked.
+type Group struct {
+	ID          string    `json:"id"`
+	Route       string    `json:"route"`
+	Reason      Reason    `json:"reason"`
+	Code        string    `json:"code,omitempty"`
+	Description string    `json:"description"` // masked
+	Count       int       `json:"count"`
+	First       time.Time `json:"first"`
+	Last        time.Time `json:"last"`
+	Sample      ID        `json:"sample"`
+}
+
+// GroupOther collects what would be a route's group beyond MaxGroups.
+const GroupOther = "other"

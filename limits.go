@@ -1,0 +1,41 @@
+package ferry
+
+import "time"
+
+// Limits. Each breach has an error code and a test; docs/errors.md lists the codes.
+const (
+	MaxKeyLength         = 128       // idempotency key, printable ASCII
+	MaxOrderingKeyLength = 128       // ordering key and correlation id, bytes
+	MaxHeaderBytes       = 32 << 10  // header block of a request
+	MaxProperties        = 64        // custom properties of a message
+	MaxPropertiesBytes   = 32 << 10  // all custom properties, names and values
+	DefaultMaxBody       = 1 << 20   // body of a message unless the route says otherwise
+	MaxBody              = 100 << 20 // body of a message at the most
+	InlineBody           = 256 << 10 // bodies up to this lie in the ledger, larger ones in files beside it
+	MaxBatch             = 500       // messages of one batch
+	MaxAttemptsKept      = 100       // attempts kept per message: the first 10 and the last 90
+	AttemptsKeptFirst    = 10
+	MaxAttemptText       = 4 << 10 // text of an attempt, bytes
+	MaxAttemptFields     = 100     // field errors of an attempt
+	MaxResult            = 64 << 10
+	MaxReferenceLength   = 256
+	MaxNoteLength        = 1 << 10
+	MaxGroups            = 1000 // groups of dead letters per route, then GroupOther
+	MaxRoutes            = 500
+	MaxKeys              = 10_000
+	MaxWorkers           = 1000
+	MaxListLimit         = 1000
+	DefaultListLimit     = 50
+	DefaultWindow        = 2000 // messages of a route in the queue at a time
+	MaxWindow            = 100_000
+)
+
+// Durations that bound promises.
+const (
+	CursorLife        = 24 * time.Hour      // a list's cursor
+	MaxRetryAfter     = time.Hour           // a destination's Retry-After is honoured up to this
+	MaxClockSkew      = 5 * time.Minute     // between broker, worker and sender
+	IdempotencyWindow = 7 * 24 * time.Hour  // how long a repeat is recognised by its key
+	DefaultTimeToLive = 30 * 24 * time.Hour // of a pending message
+	DefaultRetention  = 30 * 24 * time.Hour // of an ended message
+)

@@ -1,0 +1,230 @@
+package ferry
+
+import "time"
+
+// Role is what a key may do.
+type Role string
+
+// The roles, each for its own work: sender posts to its routes and reads their
+// messages; receiver confirms; operator sees and acts on everything but keys
+// and workers; admin may do all.
+const (
+	RoleSender   Role = "sender"
+	RoleReceiver Role = "receiver"
+	RoleOperator Role = "operator"
+	RoleAdmin    Role = "admin"
+)
+
+// Roles lists every role.
+func Roles() []Role { return []Role{RoleSender, RoleReceiver, RoleOperator, RoleAdmin} }
+
+// Key is what the broker knows of an API key; the secret is only kept hashed.
+type Key struct {
+	ID        string     `json:"id"` // the part of fry_<id>_<secret>_<check> that may be shown
+	Name      string     `json:"name"`
+	Role      Role       `json:"role"`
+	Routes    []string   `json:"routes,omitempty"` // sender, receiver: which; none means all
+	CreatedAt time.Time  `json:"createdAt"`
+	CreatedBy string     `json:"createdBy,omitempty"`
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
+}
+
+// NewKey is the answer to a made or rotated key: the only time that its text is shown.
+type NewKey struct {
+	Key
+	Secret string `json:"secret"` // the whole fry_… text
+}
+
+// Identity is who calls: the outcome of authentication.
+type Identity struct {
+	Name   string   `json:"name"`
+	KeyID  string   `json:"keyId"`
+	Role   Role     `json:"role"`
+	Routes []string `json:"routes,omitempty"` // nil means all
+}
+
+// May says whether the identity has one of the roles; admin has all.
+func (i Identity) May(roles ...Role) bool {
+	if i.Role == RoleAdmin {
+		return true
+	}
+	for _, r := range roles {
+		if i.Role == r {
+			return true
+		}
+	}
+	return false
+}
+
+// MaySee says whether the identity may touch the route's messages at all.
+func (i Identity) MaySee(route string) bool {
+	if i.Role == RoleAdmin || i.Role == RoleOperator || len(i.Routes) == 0 {
+		return true
+	}
+	for _, r := range i.Routes {
+		if r == route {
+			return true
+		}
+	}
+	return false
+}
+
+// Route is the broker's part of a route: what is accepted, and how it is handed out.
+type Route struct {
+	Name         string
+	TimeToLive   time.Duration
+	MaxBytes     int64
+	Window       int
+	AllowEmpty   bool
+	OrderBy      string   // jq over the payload; empty: the sender's ordering key
+	OnDeadLetter string   // of an ordering key's head: "park" (default) or "continue"
+	SearchKeys   []string // jq over the payload
+	Owner        *Owner
+}
+
+// RouteState is the state of a route in one word: the gravest of its conditions.
+type RouteState string
+
+// The states of a route, gravest first.
+const (
+	RouteUnauthorized RouteState = "unauthorized"
+	RoutePaused       RouteState = "paused"
+	RouteWindow       RouteState = "window"
+	RouteUnavailable  RouteState = "unavailable"
+	RouteThrottled    RouteState = "throttled"
+	RouteNoWorker     RouteState = "noWorker"
+	RouteRunning      RouteState = "running"
+)
+
+// RouteStates lists the states of a route, gravest first.
+func RouteStates() []RouteState {
+	return []RouteState{
+		RouteUnauthorized, RoutePaused, RouteWindow, RouteUnavailable,
+		RouteThrottled, RouteNoWorker, RouteRunning,
+	}
+}
+
+// Condition is one thing that holds on a route.
+type Condition struct {
+	Type   RouteState `json:"type"`
+	Since  time.Time  `json:"since"`
+	Reason string     `json:"reason,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
+	Worker string     `json:"worker,omitempty"`
+}
+
+// RouteInfo is a route as operators see it.
+type RouteInfo struct {
+	Name          string           `json:"name"`
+	State         RouteState       `json:"state"`
+	Conditions    []Condition      `json:"conditions"`
+	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
+	Worker        string           `json:"worker,omitempty"` // bound to
+	Pending       int64            `json:"pending"`
+	Parked        int64            `json:"parked"` // pending behind another of their ordering key
+	InQueue       int              `json:"inQueue"`
+	Completed     int64            `json:"completed"`
+	DeadLetters   int64            `json:"deadLetters"`
+	ByReason      map[Reason]int64 `json:"deadLettersByReason,omitempty"`
+	Discarded     int64            `json:"discarded"`
+	Accepted      int64            `json:"accepted"`
+	OldestPending *time.Time       `json:"oldestPending,omitempty"`
+	Owner         *Owner           `json:"owner,omitempty"`
+}
+
+// WorkerInfo is a worker as operators see it.
+type WorkerInfo struct {
+	Name      string     `json:"name"`
+	PublicKey string     `json:"publicKey"` // nkey, U…
+	Routes    []string   `json:"routes"`
+	Inbox     string     `json:"inbox,omitempty"` // identity of the inbox last seen
+	Bound     []string   `json:"bound,omitempty"` // routes that this worker's inbox may deliver
+	Version   string     `json:"version,omitempty"`
+	LastSeen  *time.Time `json:"lastSeen,omitempty"`
+	CreatedAt time.Time  `json:"createdAt"`
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+}
+
+// NewWorker is the answer to a made or rotated worker: the only time that its
+// seed is shown.
+type NewWorker struct {
+	WorkerInfo
+	Seed string `json:"seed"` // nkey seed, SU…
+}
+
+// Operation is a bulk act on dead letters: durable, and carried on after a restart.
+type Operation struct {
+	ID         string           `json:"id"`
+	Act        string           `json:"act"`   // replay or discard
+	State      string           `json:"state"` // running, done, cancelled
+	Filter     DeadLetterFilter `json:"filter"`
+	By         string           `json:"by"`
+	Note       string           `json:"note,omitempty"`
+	Total      int              `json:"total"` // frozen at the start
+	Done       int              `json:"done"`
+	Skipped    int              `json:"skipped"` // no longer dead letters when their turn came
+	CreatedAt  time.Time        `json:"createdAt"`
+	FinishedAt *time.Time       `json:"finishedAt,omitempty"`
+}
+
+// BulkRequest asks for a bulk act.
+type BulkRequest struct {
+	Filter         DeadLetterFilter `json:"filter"`
+	IDs            []ID             `json:"ids,omitempty"` // instead of a filter
+	All            bool             `json:"all,omitempty"` // explicit: no filter at all
+	IncludeUnknown bool             `json:"includeUnknown,omitempty"`
+	DryRun         bool             `json:"dryRun,omitempty"`
+	Expect         *int             `json:"expect,omitempty"` // refuse when the selection has another count
+	Note           string           `json:"note,omitempty"`
+}
+
+// BulkAnswer is what a bulk act would touch, and the operation unless it was a
+// dry run.
+type BulkAnswer struct {
+	OperationID string                    `json:"operationId,omitempty"`
+	Count       int                       `json:"count"`
+	ByRoute     map[string]map[Reason]int `json:"byRoute"`
+	MayExist    int                       `json:"mayExist"` // of these, how many may already exist at the destination
+	LeftOut     int                       `json:"leftOut"`  // OutcomeUnknown, left out without includeUnknown
+}
+
+// StatusReport is `broker status`.
+type StatusReport struct {
+	Environment   string           `json:"environment,omitempty"`
+	Version       string           `json:"version"`
+	Ready         bool             `json:"ready"`
+	Problems      []string         `json:"problems,omitempty"` // sentences; none means all is well
+	Routes        []RouteInfo      `json:"routes"`
+	Waiting       int64            `json:"waiting"`
+	OldestPending *time.Time       `json:"oldestPending,omitempty"`
+	DeadLetters   map[Reason]int64 `json:"deadLetters,omitempty"`
+	Workers       []WorkerInfo     `json:"workers"`
+	LedgerBytes   int64            `json:"ledgerBytes"`
+	DiskFreeBytes int64            `json:"diskFreeBytes"`
+	StartedAt     time.Time        `json:"startedAt"`
+}
+
+// Reconciliation is promise 2 for one route and day:
+// accepted = pending + completed + dead-lettered + discarded.
+type Reconciliation struct {
+	Route       string `json:"route"`
+	Day         string `json:"day"` // UTC day of acceptance, 2026-11-23
+	Accepted    int64  `json:"accepted"`
+	Pending     int64  `json:"pending"`
+	Completed   int64  `json:"completed"`
+	DeadLetters int64  `json:"deadLettered"`
+	Discarded   int64  `json:"discarded"`
+	Balanced    bool   `json:"balanced"`
+}
+
+// AuditEntry is one operator's act or change of keys and workers.
+type AuditEntry struct {
+	Seq    uint64    `json:"seq"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Act    string    `json:"act"`
+	Target string    `json:"target"`
+	Note   string    `json:"note,omitempty"`
+}

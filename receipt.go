@@ -1,0 +1,113 @@
+package ferry
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// HandOut is a message in its current turn, as the relay gives it to the queue
+// and a worker receives it.
+type HandOut struct {
+	ID         ID     `json:"id"`
+	Route      string `json:"route"`
+	Turn       uint64 `json:"turn"`
+	Revision   int    `json:"revision"`
+	Generation int    `json:"generation"`
+	Inbox      string `json:"inbox"` // the identity of the inbox that may deliver it; another refuses
+
+	Spent   int `json:"spent"`   // attempts spent in this generation
+	Attempt int `json:"attempt"` // number that the next call will have, over all generations
+
+	// Doubt: an earlier turn may have reached the destination, so look up first.
+	// Elsewhere: begun by another inbox, or before a restore; the inbox at hand
+	// cannot know of it. NotBefore: when the destination has surely stopped
+	// writing what an earlier call left.
+	Doubt     bool      `json:"doubt,omitempty"`
+	Elsewhere bool      `json:"elsewhere,omitempty"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	// OpenRevision: an earlier revision's outcome is open, so a document that a
+	// lookup finds may be that one.
+	OpenRevision bool `json:"openRevision,omitempty"`
+	// RiskAccepted: a person replays an unknown outcome knowing that it may
+	// already exist; good for this turn only.
+	RiskAccepted bool `json:"riskAccepted,omitempty"`
+
+	ExternalKey    string            `json:"externalKey"`
+	IdempotencyKey string            `json:"idempotencyKey,omitempty"`
+	CorrelationID  string            `json:"correlationId,omitempty"`
+	OrderingKey    string            `json:"orderingKey,omitempty"`
+	ContentType    string            `json:"contentType,omitempty"`
+	Properties     map[string]string `json:"properties,omitempty"`
+	Traceparent    string            `json:"traceparent,omitempty"`
+	CreatedAt      time.Time         `json:"createdAt"`
+	ExpiresAt      time.Time         `json:"expiresAt,omitzero"`
+	PublishedAt    time.Time         `json:"publishedAt"` // of this publication
+
+	// Body is the payload, or nil with Size > 0 when it is too large to travel
+	// inline: the worker then fetches it and checks SHA256.
+	Body   []byte `json:"-"`
+	Size   int64  `json:"size"`
+	SHA256 []byte `json:"sha256,omitempty"`
+}
+
+// NextDo is what a receipt asks the ledger to do.
+type NextDo string
+
+// What comes next. A receipt whose verdict says "the destination has it"
+// completes the message whatever it asks for.
+const (
+	DoComplete   NextDo = "complete"
+	DoRetry      NextDo = "retry"      // ready again, as the next turn, after Next.After
+	DoDeadLetter NextDo = "deadLetter" // with Next.Reason
+)
+
+// Next is what the worker's settle made of a verdict.
+type Next struct {
+	Do     NextDo        `json:"do"`
+	After  time.Duration `json:"after,omitempty"` // retry: how long from the commit, nanoseconds
+	Reason Reason        `json:"reason,omitempty"`
+	Spends int           `json:"spends,omitempty"` // attempts that this turn spends
+	Doubt  bool          `json:"doubt,omitempty"`  // an outcome is open: look up before the next post
+}
+
+// Receipt is what a worker reports of one turn: a fact about a message.
+type Receipt struct {
+	ID         ID     `json:"id"`
+	Route      string `json:"route"`
+	Turn       uint64 `json:"turn"`
+	Revision   int    `json:"revision"` // the revision that the destination has; 0 when that is not proven
+	Generation int    `json:"generation"`
+	Worker     string `json:"worker"`
+	Inbox      string `json:"inbox"`
+
+	Verdict   VerdictKind     `json:"verdict"`
+	Effect    Effect          `json:"effect"`
+	Reference string          `json:"reference,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Code      string          `json:"code,omitempty"`
+	Text      string          `json:"text,omitempty"`
+
+	// Attempts are the calls of this turn: none when no call was made, more than
+	// one never (a lookup is no attempt).
+	Attempts []Attempt `json:"attempts,omitempty"`
+	Next     Next      `json:"next"`
+}
+
+// QueueID is the receipt's own id in the queue: turn, worker and verdict keep
+// two different facts apart, and a repeat of one fact recognisable.
+func (r *Receipt) QueueID() string {
+	return r.ID.String() + "." + uitoa(r.Turn) + "." + r.Worker + "." + string(r.Verdict)
+}
+
+func uitoa(v uint64) string {
+	var b [20]byte
+	i := len(b)
+	for {
+		i--
+		b[i] = byte('0' + v%10)
+		v /= 10
+		if v == 0 {
+			return string(b[i:])
+		}
+	}
+}
