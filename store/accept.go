@@ -1,0 +1,246 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// maxRevisions bounds the edits of one message.
+const maxRevisions = 100
+
+// prepared is a message on its way into the ledger, with what was worked out
+// before its group: hashing and files take time that no neighbour should wait.
+type prepared struct {
+	msg   ferry.Message
+	route uint32
+	hash  [sha256.Size]byte
+	key   idemKey
+	keyed bool
+}
+
+// decision is what becomes of it, decided before anything is written.
+type decision struct {
+	answer  ferry.Accepted
+	replace *record // onConflict=replace: this message gets the body
+	fresh   bool
+}
+
+// Accept puts a validated message on disk. Its ID, CreatedAt and TimeToLive
+// must be set. The same key with the same body answers with the first message;
+// with another body the error is keyReused and names it.
+func (l *Ledger) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error) {
+	p, err := l.prepare(m)
+	if err != nil {
+		return ferry.Accepted{}, err
+	}
+	if answer, known := l.quickRepeat(&p); known {
+		return answer, nil
+	}
+	if err := l.stageBody(m.ID, 1, m.Body); err != nil {
+		return ferry.Accepted{}, err
+	}
+	var d decision
+	err = l.update(ctx, len(m.Body), func(tx *bbolt.Tx) error {
+		var err error
+		if d, err = l.decide(tx, &p); err != nil {
+			return err
+		}
+		return l.admit(tx, &p, d)
+	})
+	if err != nil {
+		return ferry.Accepted{}, err
+	}
+	return d.answer, nil
+}
+
+// AcceptBatch puts several messages on disk in one commit. An error per index
+// says what is wrong with that one; unless partial, one such error means that
+// nothing was accepted. The last error is that of the commit.
+func (l *Ledger) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
+	answers, errs := make([]ferry.Accepted, len(msgs)), make([]error, len(msgs))
+	ps := make([]prepared, len(msgs))
+	size := 0
+	for i, m := range msgs {
+		var err error
+		if ps[i], err = l.prepare(m); err == nil {
+			err = l.stageBody(m.ID, 1, m.Body)
+		}
+		errs[i] = err
+		size += len(m.Body)
+	}
+	err := l.update(ctx, size, func(tx *bbolt.Tx) error {
+		decisions := make([]decision, len(ps))
+		inBatch := map[idemKey]int{}
+		bad := false
+		for i := range ps {
+			if errs[i] == nil {
+				decisions[i], errs[i] = l.decideInBatch(tx, ps, decisions, inBatch, i)
+			}
+			bad = bad || errs[i] != nil
+		}
+		if bad && !partial {
+			return nil
+		}
+		for i := range ps {
+			if errs[i] != nil {
+				continue
+			}
+			if err := l.admit(tx, &ps[i], decisions[i]); err != nil {
+				return err
+			}
+			answers[i] = decisions[i].answer
+		}
+		return nil
+	})
+	return answers, errs, err
+}
+
+// decideInBatch is decide, where the key may stand twice in one batch.
+func (l *Ledger) decideInBatch(tx *bbolt.Tx, ps []prepared, ds []decision, seen map[idemKey]int, i int) (decision, error) {
+	p := &ps[i]
+	if p.keyed {
+		if first, ok := seen[p.key]; ok {
+			answer := ds[first].answer
+			if ps[first].hash != p.hash {
+				return decision{}, keyReused(answer)
+			}
+			answer.Duplicate = true
+			return decision{answer: answer}, nil
+		}
+	}
+	d, err := l.decide(tx, p)
+	if err == nil && p.keyed {
+		seen[p.key] = i
+	}
+	return d, err
+}
+
+func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
+	no, ok := l.routeNo(m.Route)
+	if !ok {
+		return prepared{}, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", m.Route)
+	}
+	p := prepared{msg: m, route: no, hash: sha256.Sum256(m.Body)}
+	if m.IdempotencyKey != "" {
+		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
+	}
+	return p, nil
+}
+
+// quickRepeat answers a plain repeat without a commit: what it finds is on disk.
+func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
+	if !p.keyed {
+		return ferry.Accepted{}, false
+	}
+	l.mu.RLock()
+	id, found := l.idem.find(p.key, time.Now())
+	l.mu.RUnlock()
+	if !found {
+		return ferry.Accepted{}, false
+	}
+	var answer ferry.Accepted
+	known := false
+	_ = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := get(tx, id)
+		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:]) {
+			return err // not a plain repeat: the group decides
+		}
+		answer, known = l.repeatOf(r), true
+		return nil
+	})
+	return answer, known
+}
+
+// decide looks at the key. It reads only.
+func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
+	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted}}
+	if !p.keyed {
+		return fresh, nil
+	}
+	id, found := l.group.idem[p.key]
+	if !found {
+		id, found = l.idem.find(p.key, time.Now()) // the committer alone changes the index
+	}
+	if !found {
+		return fresh, nil
+	}
+	r, err := get(tx, id)
+	if err != nil {
+		return decision{}, damaged(err)
+	}
+	if r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route {
+		return fresh, nil // removed meanwhile
+	}
+	if r.knowsBody(p.hash[:]) {
+		return decision{answer: l.repeatOf(r)}, nil
+	}
+	answer := ferry.Accepted{ID: r.ID, Route: p.msg.Route, State: l.shownState(r)}
+	if p.msg.OnConflict != ferry.OnConflictReplace {
+		return decision{}, keyReused(answer)
+	}
+	if r.State != ferry.StateDeadLettered && r.State != ferry.StateDiscarded {
+		return decision{}, keyReused(answer).WithHint("onConflict=replace replaces dead-lettered and discarded messages only; this one is %s", answer.State)
+	}
+	if r.Revision >= maxRevisions {
+		return decision{}, keyReused(answer).WithHint("the message has %d revisions already", r.Revision)
+	}
+	answer.Revision, answer.State = r.Revision+1, ferry.StateAccepted
+	return decision{answer: answer, replace: r}, nil
+}
+
+func (l *Ledger) repeatOf(r *record) ferry.Accepted {
+	return ferry.Accepted{ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Duplicate: true}
+}
+
+func keyReused(existing ferry.Accepted) *ferry.Error {
+	e := ferry.Errorf(ferry.CodeKeyReused, "the idempotency key was used before, with another body").
+		WithHint("use another key for another message, or send onConflict=replace to correct a dead-lettered one")
+	e.Existing = &existing
+	return e
+}
+
+// admit writes what was decided.
+func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
+	if d.replace != nil {
+		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
+		return l.revive(tx, d.replace, &revision{body: p.msg.Body, hash: p.hash, contentType: p.msg.ContentType, stagedAs: p.msg.ID}, act)
+	}
+	if !d.fresh {
+		return nil
+	}
+	m := &p.msg
+	row := l.row(p.route)
+	row.Seq++
+	r := &record{
+		ID: m.ID, Route: p.route, Seq: row.Seq, State: ferry.StateAccepted,
+		Turn: 1, Revision: 1, Generation: 1,
+		CreatedAt: nsOf(m.CreatedAt), UpdatedAt: nsOf(m.CreatedAt), DeliverAt: nsOf(m.DeliverAt),
+		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
+		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
+		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
+		BodyHash: p.hash[:], Size: int64(len(m.Body)),
+	}
+	if m.TimeToLive > 0 {
+		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
+	}
+	l.count(tx, r, +1)
+	l.tally(tx, r).Accepted++
+	if err := l.putBody(tx, r.ID, 1, m.Body); err != nil {
+		return err
+	}
+	if err := l.makeReady(tx, r, m.DeliverAt); err != nil {
+		return err
+	}
+	if p.keyed {
+		if l.group.idem == nil {
+			l.group.idem = map[idemKey]ferry.ID{}
+		}
+		l.group.idem[p.key] = r.ID
+	}
+	return put(tx, r)
+}

@@ -1,0 +1,258 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+	"ferry/internal/disk"
+)
+
+// maxActs bounds what is kept of a message's acts; the audit log has all.
+const maxActs = 20
+
+// revision is a new body for a message.
+type revision struct {
+	body        []byte
+	hash        [sha256.Size]byte
+	contentType string
+	stagedAs    ferry.ID // a large body lies in the file of this id's first revision
+}
+
+// Replay makes a dead letter ready again: same id, next generation. With a
+// body it becomes the next revision; earlier ones are kept.
+func (l *Ledger) Replay(ctx context.Context, id ferry.ID, body []byte, contentType, note, by string) error {
+	act := ferry.Act{Act: "replay", By: by, At: time.Now().UTC(), Note: note}
+	var rev *revision
+	if body != nil {
+		act.Act = "edit"
+		rev = &revision{body: body, hash: sha256.Sum256(body), contentType: contentType, stagedAs: ferry.NewID(act.At)}
+		if err := l.stageBody(rev.stagedAs, 1, body); err != nil {
+			return err
+		}
+	}
+	return l.act(ctx, id, len(body), act, func(tx *bbolt.Tx, r *record) error {
+		if r.State != ferry.StateDeadLettered {
+			return notDeadLettered(l, r)
+		}
+		if rev != nil && r.Revision >= maxRevisions {
+			return ferry.Errorf(ferry.CodeConflict, "message %s has %d revisions already", r.ID, r.Revision).
+				WithHint("discard it and send the corrected body as a new message")
+		}
+		return l.revive(tx, r, rev, act)
+	})
+}
+
+func notDeadLettered(l *Ledger, r *record) error {
+	state := l.shownState(r)
+	hint := "only dead letters can be replayed, edited or accepted"
+	if state == ferry.StateDiscarded {
+		hint = "restore it first: broker dlq restore " + r.ID.Short()
+	}
+	return ferry.Errorf(ferry.CodeNotDeadLettered, "message %s is %s, not dead-lettered", r.ID, state).WithHint("%s", hint)
+}
+
+// act runs one operator's act on one message, with its audit entry.
+func (l *Ledger) act(ctx context.Context, id ferry.ID, size int, act ferry.Act, do func(tx *bbolt.Tx, r *record) error) error {
+	return l.update(ctx, size+1024, func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := do(tx, r); err != nil {
+			return err
+		}
+		return l.audit(tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
+	})
+}
+
+// revive makes a dead letter (or, for onConflict=replace, a discarded message)
+// ready as its next turn and generation.
+func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) error {
+	dead := r.Dead
+	if err := l.forgetDead(tx, r); err != nil {
+		return err
+	}
+	if err := l.move(tx, r, ferry.StateAccepted); err != nil {
+		return err
+	}
+	if rev != nil {
+		if err := l.revise(tx, r, rev); err != nil {
+			return err
+		}
+	}
+	r.Turn++
+	r.Generation++
+	r.Spent = 0
+	// A person who replays an unknown outcome has been told that it may already
+	// exist, and answers for this one turn.
+	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown
+	if dead != nil && dead.Reason == ferry.ReasonExpired {
+		r.ExpiresAt = 0 // somebody wants it delivered, however late
+	}
+	r.Dead, r.Discarded, r.Conflict = nil, nil, ""
+	addAct(r, act)
+	if err := l.makeReady(tx, r, time.Time{}); err != nil {
+		return err
+	}
+	return put(tx, r)
+}
+
+// revise gives the record another body. An open outcome is then that of an
+// earlier revision: a document that a lookup finds may not be this one.
+func (l *Ledger) revise(tx *bbolt.Tx, r *record, rev *revision) error {
+	r.Revision++
+	r.BodyHash = append(r.BodyHash, rev.hash[:]...)
+	r.Size = int64(len(rev.body))
+	r.OpenRev = r.OpenRev || r.Doubt
+	if rev.contentType != "" {
+		r.ContentType = rev.contentType
+	}
+	if len(rev.body) > ferry.InlineBody {
+		return l.adoptBody(rev.stagedAs, r.ID, r.Revision)
+	}
+	return l.putBody(tx, r.ID, r.Revision, rev.body)
+}
+
+// adoptBody gives a staged file the name that the record will look for.
+func (l *Ledger) adoptBody(staged, id ferry.ID, revision int) error {
+	to := l.bodyPath(id, revision)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return fmt.Errorf("place a body: %w", err)
+	}
+	if err := os.Rename(l.bodyPath(staged, 1), to); err != nil {
+		return fmt.Errorf("place a body: %w", err)
+	}
+	return errors.Join(disk.SyncDir(filepath.Dir(to)), disk.SyncDir(filepath.Join(l.dir, "bodies")))
+}
+
+func addAct(r *record, act ferry.Act) {
+	r.Acts = append(r.Acts, act)
+	if len(r.Acts) > maxActs {
+		r.Acts = r.Acts[len(r.Acts)-maxActs:]
+	}
+	r.UpdatedAt = nsOf(act.At)
+}
+
+// AcceptDead ends a dead letter as completed: a person found it at the
+// destination, under reference.
+func (l *Ledger) AcceptDead(ctx context.Context, id ferry.ID, reference, note, by string) error {
+	act := ferry.Act{Act: "accept", By: by, At: time.Now().UTC(), Note: note}
+	return l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
+		if r.State != ferry.StateDeadLettered {
+			return notDeadLettered(l, r)
+		}
+		addAct(r, act)
+		if err := l.complete(tx, r, reference, nil, 0); err != nil {
+			return err
+		}
+		return put(tx, r)
+	})
+}
+
+// Discard ends a dead letter, or a pending message that no worker can hold,
+// without delivering it. Restore takes it back.
+func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) error {
+	act := ferry.Act{Act: "discard", By: by, At: time.Now().UTC(), Note: note}
+	return l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
+		switch {
+		case r.State == ferry.StateDeadLettered:
+			if err := l.forgetDead(tx, r); err != nil {
+				return err
+			}
+		case !r.State.Pending():
+			return ferry.Errorf(ferry.CodeConflict, "message %s is %s", r.ID, r.State).
+				WithHint("only dead letters and waiting messages can be discarded")
+		case l.row(r.Route).mayBeHeld(r):
+			return ferry.Errorf(ferry.CodeInDelivery, "message %s is in delivery: a worker may be posting it now", r.ID).
+				WithHint("try again when it is a dead letter, or waits for its next attempt")
+		}
+		if err := l.endTurn(tx, r); err != nil {
+			return err
+		}
+		if err := l.move(tx, r, ferry.StateDiscarded); err != nil {
+			return err
+		}
+		r.Discarded, r.Ordered = &act, r.OrderSeq != 0
+		addAct(r, act)
+		if err := l.leaveOrder(tx, r); err != nil {
+			return err
+		}
+		return put(tx, r)
+	})
+}
+
+// Restore undoes a discard: a dead letter is one again, a waiting message waits again.
+func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) error {
+	act := ferry.Act{Act: "restore", By: by, At: time.Now().UTC(), Note: note}
+	return l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
+		if r.State != ferry.StateDiscarded {
+			return ferry.Errorf(ferry.CodeNotDiscarded, "message %s is %s, not discarded", r.ID, l.shownState(r))
+		}
+		r.Discarded = nil
+		addAct(r, act)
+		if r.Dead != nil {
+			dead := *r.Dead
+			if err := l.setAside(tx, r, &dead, false); err != nil {
+				return err
+			}
+			if r.Ordered {
+				if _, err := l.joinOrder(tx, r); err != nil {
+					return err
+				}
+			}
+			return put(tx, r)
+		}
+		if err := l.move(tx, r, ferry.StateAccepted); err != nil {
+			return err
+		}
+		r.Turn++
+		if err := l.makeReady(tx, r, timeOf(r.DeliverAt)); err != nil {
+			return err
+		}
+		return put(tx, r)
+	})
+}
+
+// Expire sets aside messages whose time to live ended while no worker could
+// hold them and no outcome is open. It returns how many.
+func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead func(string) bool) (int, error) {
+	n := 0
+	err := l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		now := time.Now().UTC()
+		for _, id := range ids {
+			r, err := get(tx, id)
+			if err != nil {
+				l.log.Error("a message cannot be read: it cannot expire", "message", id, "error", err)
+				continue
+			}
+			if r == nil {
+				continue // removed meanwhile
+			}
+			if !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || r.Doubt || l.row(r.Route).mayBeHeld(r) {
+				continue
+			}
+			if err := l.endTurn(tx, r); err != nil {
+				return err
+			}
+			dead := &ferry.DeadLetter{Reason: ferry.ReasonExpired, At: now, Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered"}
+			if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
+				return err
+			}
+			r.UpdatedAt = nsOf(now)
+			if err := put(tx, r); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	return n, err
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+func deadKey(r *record) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(r.Dead.At.UnixNano()))
+	return append(b, r.ID[:]...)
+}
+
+// setAside makes the record a dead letter. Its turn must have ended. Unless
+// onward, a head of an ordering key keeps its followers waiting.
+func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onward bool) error {
+	if err := l.joinGroup(tx, r, dead); err != nil {
+		return err
+	}
+	// The counts go by reason: the new reason must stand before the move counts it.
+	if !r.State.CanBecome(ferry.StateDeadLettered) {
+		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, ferry.StateDeadLettered)
+	}
+	l.count(tx, r, -1)
+	r.State, r.Dead = ferry.StateDeadLettered, dead
+	l.count(tx, r, +1)
+	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {
+		return err
+	}
+	if onward {
+		return l.leaveOrder(tx, r)
+	}
+	return nil
+}
+
+// forgetDead takes a dead letter out of the list and its group. Its state is
+// still dead-lettered, and its DeadLetter stays for the caller.
+func (l *Ledger) forgetDead(tx *bbolt.Tx, r *record) error {
+	if r.State != ferry.StateDeadLettered {
+		return nil
+	}
+	if err := tx.Bucket(bDead).Delete(deadKey(r)); err != nil {
+		return err
+	}
+	key := groupKey(r.Route, r.Dead.Group)
+	v := tx.Bucket(bGroups).Get(key)
+	if v == nil {
+		return nil
+	}
+	g, err := decodeJSON[ferry.Group](v)
+	if err != nil {
+		l.log.Error("a damaged group of dead letters is dropped", "group", r.Dead.Group, "error", err)
+	}
+	if g.Count--; g.Count > 0 {
+		return putJSON(tx, bGroups, key, g)
+	}
+	l.row(r.Route).Groups--
+	return tx.Bucket(bGroups).Delete(key)
+}
+
+func groupKey(route uint32, id string) []byte { return append(u32(route), id...) }
+
+// joinGroup counts a dead letter in the group of those that failed alike.
+func (l *Ledger) joinGroup(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) error {
+	masked := maskError(dead.Description)
+	sum := sha256.Sum256([]byte(string(dead.Reason) + "\x00" + dead.Code + "\x00" + masked))
+	dead.Group = hex.EncodeToString(sum[:6])
+	b := tx.Bucket(bGroups)
+	v := b.Get(groupKey(r.Route, dead.Group))
+	row := l.row(r.Route)
+	if v == nil && row.Groups >= ferry.MaxGroups {
+		dead.Group, masked = ferry.GroupOther, "errors beyond the first groups of this route"
+		v = b.Get(groupKey(r.Route, dead.Group))
+	}
+	g := ferry.Group{ID: dead.Group, Route: row.Name, Reason: dead.Reason, Code: dead.Code, Description: masked, First: dead.At, Sample: r.ID}
+	if v == nil {
+		row.Groups++
+	} else if known, err := decodeJSON[ferry.Group](v); err == nil {
+		g = known
+	} else {
+		l.log.Error("a damaged group of dead letters is begun anew", "group", dead.Group, "error", err)
+	}
+	g.Count++
+	g.Last, g.Sample = dead.At, r.ID
+	return putJSON(tx, bGroups, groupKey(r.Route, dead.Group), g)
+}
+
+// maskError makes errors alike that differ in numbers and ids only: a word with
+// a digit becomes "#", at most 200 characters are kept.
+func maskError(text string) string {
+	words := strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' })
+	for i, w := range words {
+		if strings.ContainsAny(w, "0123456789") {
+			words[i] = maskWord(w)
+		}
+	}
+	masked := strings.Join(words, " ")
+	if len(masked) > 200 {
+		masked = strings.ToValidUTF8(masked[:200], "") + "…"
+	}
+	return masked
+}
+
+// maskWord replaces the run of letters, digits, dashes, dots and underscores
+// around a digit, and keeps quotes and brackets.
+func maskWord(w string) string {
+	core := strings.TrimFunc(w, func(c rune) bool { return strings.ContainsRune(`"'()[]{}<>,;:.!?`, c) })
+	return strings.Replace(w, core, "#", 1)
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// The due index holds every message that may be handed out, by route and time:
+// at once for a fresh one, later for a retry. A message's entry stands there
+// from the commit that makes a turn ready to the commit that ends the turn.
+
+func dueKey(route uint32, due int64, id ferry.ID) []byte {
+	k := make([]byte, 0, 28)
+	k = binary.BigEndian.AppendUint32(k, route)
+	k = binary.BigEndian.AppendUint64(k, uint64(due))
+	return append(k, id[:]...)
+}
+
+func splitDueKey(k []byte) (due int64, id ferry.ID) {
+	return int64(binary.BigEndian.Uint64(k[4:12])), ferry.ID(k[12:28])
+}
+
+// makeReady puts the record's turn into the due index at a time (zero: now), or
+// parks it behind the head of its ordering key. The caller puts the record.
+func (l *Ledger) makeReady(tx *bbolt.Tx, r *record, at time.Time) error {
+	if r.OrderingKey != "" {
+		head, err := l.joinOrder(tx, r)
+		if err != nil {
+			return err
+		}
+		if !head {
+			l.park(r, true)
+			r.Due = nsOf(at)
+			return nil
+		}
+	}
+	return l.makeDue(tx, r, at)
+}
+
+func (l *Ledger) makeDue(tx *bbolt.Tx, r *record, at time.Time) error {
+	row := l.row(r.Route)
+	now := time.Now().UnixNano()
+	due := max(now, nsOf(at))
+	if handedOut := row.handedOut(); due <= handedOut {
+		// What becomes ready lies behind the horizon, also when the clock went back:
+		// otherwise it would look as if it had been handed out. What was to wait
+		// still does.
+		due = handedOut + 1 + (due - now)
+	}
+	l.park(r, false)
+	r.Due = due
+	key := dueKey(r.Route, due, r.ID)
+	if err := tx.Bucket(bDue).Put(key, nil); err != nil {
+		return err
+	}
+	l.group.changes = append(l.group.changes, Change{Route: row.Name, ID: r.ID, Ready: true, Key: key})
+	return nil
+}
+
+// endTurn takes the record's turn out of the due index: it was reported on, or
+// its message ended.
+func (l *Ledger) endTurn(tx *bbolt.Tx, r *record) error {
+	if r.Parked {
+		l.park(r, false)
+		r.Due = 0 // when it was to be ready, had it become the head
+		return nil
+	}
+	if r.Due == 0 {
+		return nil
+	}
+	if err := tx.Bucket(bDue).Delete(dueKey(r.Route, r.Due, r.ID)); err != nil {
+		return err
+	}
+	r.Due = 0
+	l.group.changes = append(l.group.changes, Change{Route: l.row(r.Route).Name, ID: r.ID, Left: true})
+	return nil
+}
+
+// park sets whether the record waits behind another, and counts it.
+func (l *Ledger) park(r *record, parked bool) {
+	if r.Parked == parked {
+		return
+	}
+	r.Parked = parked
+	if parked {
+		l.row(r.Route).Parked++
+	} else {
+		l.row(r.Route).Parked--
+	}
+}
+
+// handedOut is the due time of the horizon, Unix ns; 0 before the first hand-out.
+func (row *routeRow) handedOut() int64 {
+	if len(row.Horizon) != 28 {
+		return 0
+	}
+	due, _ := splitDueKey(row.Horizon)
+	return due
+}
+
+// mayBeHeld says whether a worker may hold the pending record: its entry
+// lies at or before the horizon of what was handed out.
+func (row *routeRow) mayBeHeld(r *record) bool {
+	if r.Parked || r.Due == 0 {
+		return false
+	}
+	return len(row.Horizon) == 28 && bytes.Compare(dueKey(r.Route, r.Due, r.ID), row.Horizon) <= 0
+}
+
+// shownState is the state as people see it: queued, once handed out.
+func (l *Ledger) shownState(r *record) ferry.State {
+	if !r.State.Pending() {
+		return r.State
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if row, ok := l.routes[r.Route]; ok && row.mayBeHeld(r) {
+		return ferry.StateQueued
+	}
+	return r.State
+}
+
+// Ready is a message that may be handed out, with its place in the due index.
+type Ready struct {
+	ferry.HandOut
+	Key     []byte
+	Missing bool // its body is gone
+}
+
+// Look says up to which key of the due index the next hand-out may go: at most
+// most messages that are due at now, from behind the key after (nil: from the
+// start), passing over those that skip names. A nil last means that nothing is
+// due; next is when the first one will be, as far as it is known.
+func (l *Ledger) Look(route string, after []byte, now time.Time, most int, skip func(ferry.ID) bool) (last []byte, next time.Time, err error) {
+	row, err := l.published(route)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	// The clock may have been set back: what was handed out was due, and so is what
+	// became ready at once since then.
+	limit, n := max(now.UnixNano(), row.handedOut()+1), 0
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDue).Cursor()
+		for k := seekBehind(c, row.No, after); k != nil; k = nextOf(c, row.No) {
+			due, id := splitDueKey(k)
+			if due > limit || n == most {
+				next = timeOf(due)
+				return nil
+			}
+			if !skip(id) {
+				last = bytes.Clone(k)
+				n++
+			}
+		}
+		return nil
+	})
+	return last, next, err
+}
+
+func seekBehind(c *bbolt.Cursor, route uint32, after []byte) []byte {
+	from := u32(route)
+	if after != nil {
+		from = append(bytes.Clone(after), 0)
+	}
+	k, _ := c.Seek(from)
+	return ofRoute(k, route)
+}
+
+func nextOf(c *bbolt.Cursor, route uint32) []byte {
+	k, _ := c.Next()
+	return ofRoute(k, route)
+}
+
+func ofRoute(k []byte, route uint32) []byte {
+	if len(k) != 28 || binary.BigEndian.Uint32(k) != route {
+		return nil
+	}
+	return k
+}
+
+// Due returns the route's messages in the due index behind the key after and up
+// to the key upTo, in order, without those that skip names. Bodies of up to
+// inline bytes come with them; it stops after about mostBytes of them. reached
+// is the last key that was looked at, nil when there was none.
+//
+// The relay looks first, moves the horizon (Advance), and only then reads what
+// it hands out: from then on no act can touch it.
+func (l *Ledger) Due(route string, after, upTo []byte, mostBytes, inline int, skip func(ferry.ID) bool) (ready []Ready, reached []byte, err error) {
+	row, err := l.published(route)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDue).Cursor()
+		for k := seekBehind(c, row.No, after); k != nil && bytes.Compare(k, upTo) <= 0 && mostBytes > 0; k = nextOf(c, row.No) {
+			_, id := splitDueKey(k)
+			reached = append(reached[:0], k...)
+			if skip(id) {
+				continue
+			}
+			r, err := get(tx, id)
+			if err != nil {
+				l.log.Error("a message that is due cannot be read", "route", route, "message", id, "error", err)
+				continue
+			}
+			if r == nil {
+				continue
+			}
+			one := Ready{HandOut: l.handOut(row, r), Key: bytes.Clone(k)}
+			if r.Size > 0 && r.Size <= int64(inline) {
+				one.Body, err = l.body(tx, r, r.Revision)
+				if one.Missing = errors.Is(err, ErrBodyMissing); err != nil && !one.Missing {
+					return err
+				}
+			}
+			mostBytes -= len(one.Body) + 512
+			ready = append(ready, one)
+		}
+		return nil
+	})
+	return ready, reached, err
+}
+
+func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
+	h := ferry.HandOut{
+		ID: r.ID, Route: row.Name, Turn: r.Turn, Revision: r.Revision, Generation: r.Generation,
+		Spent: r.Spent, Attempt: r.Attempts + 1,
+		Doubt: r.Doubt, Elsewhere: r.Elsewhere, NotBefore: timeOf(r.NotBefore), OpenRevision: r.OpenRev, RiskAccepted: r.Risk,
+		ExternalKey: ferry.ExternalKey(r.ID, r.Key), IdempotencyKey: r.Key, CorrelationID: r.CorrelationID,
+		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties, Traceparent: r.Traceparent,
+		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
+	}
+	if row.Binding != nil {
+		h.Inbox = row.Binding.Inbox
+	}
+	return h
+}
+
+// Advance moves the horizon of a route to key, on disk, before what lies up to
+// it is handed out. It never goes back.
+func (l *Ledger) Advance(ctx context.Context, route string, key []byte) error {
+	row, err := l.published(route)
+	if err != nil {
+		return err
+	}
+	if bytes.Compare(key, row.Horizon) <= 0 {
+		return nil
+	}
+	return l.updateRoute(ctx, route, nil, func(_ *bbolt.Tx, row *routeRow) error {
+		if bytes.Compare(key, row.Horizon) > 0 {
+			row.Horizon = bytes.Clone(key)
+		}
+		return nil
+	})
+}
+
+// OldestPending is when the oldest pending message of a route was accepted,
+// as far as the due index tells; zero when none is pending. It reads at most a
+// thousand entries: enough for "the oldest that is due".
+func (l *Ledger) OldestPending(route string) (time.Time, error) {
+	row, err := l.published(route)
+	if err != nil || row.Pending == 0 {
+		return time.Time{}, err
+	}
+	var oldest time.Time
+	prefix := u32(row.No)
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDue).Cursor()
+		n := 0
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && n < 1000; k, _ = c.Next() {
+			_, id := splitDueKey(k)
+			if t := id.Time(); oldest.IsZero() || t.Before(oldest) {
+				oldest = t
+			}
+			n++
+		}
+		return nil
+	})
+	return oldest, err
+}

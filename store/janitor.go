@@ -1,0 +1,236 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// purgeStep is how many messages one commit removes: small, so that accepts
+// between the steps wait for little.
+const purgeStep = 500
+
+// Purge removes completed and discarded messages that ended before a time and
+// were accepted before it too. Dead letters stay: they wait for a person. Day
+// tallies keep counting what was removed. It returns how many were removed.
+func (l *Ledger) Purge(ctx context.Context, before time.Time) (int, error) {
+	total := 0
+	for from := (ferry.ID{}); ; {
+		ids, next, err := l.purgeable(from, before)
+		if err != nil {
+			return total, err
+		}
+		if len(ids) > 0 {
+			n, err := l.purge(ctx, ids, before)
+			if err != nil {
+				return total, err
+			}
+			total += n
+		}
+		if next.IsZero() {
+			return total, nil
+		}
+		from = next
+	}
+}
+
+func (l *Ledger) purgeable(from ferry.ID, before time.Time) (ids []ferry.ID, next ferry.ID, err error) {
+	limit := ferry.FirstID(before)
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bMessages).Cursor()
+		n := 0
+		for k, v := c.Seek(from[:]); k != nil && string(k) < string(limit[:]); k, v = c.Next() {
+			if len(ids) == purgeStep || n == 20*purgeStep {
+				next = ferry.ID(k)
+				return nil
+			}
+			n++
+			r, err := decodeRecord(ferry.ID(k), v)
+			if err == nil && ended(r, before) {
+				ids = append(ids, r.ID)
+			}
+		}
+		return nil
+	})
+	return ids, next, err
+}
+
+func ended(r *record, before time.Time) bool {
+	return (r.State == ferry.StateCompleted || r.State == ferry.StateDiscarded) && r.UpdatedAt < before.UnixNano()
+}
+
+func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n int, err error) {
+	var files []string
+	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		for _, id := range ids {
+			r, err := get(tx, id)
+			if err != nil || r == nil || !ended(r, before) {
+				continue // changed since it was selected
+			}
+			t := l.tally(tx, r)
+			if r.State == ferry.StateCompleted {
+				t.PurgedCompleted++
+			} else {
+				t.PurgedDiscarded++
+			}
+			l.row(r.Route).Purged++
+			removed, err := l.removeBodies(tx, r)
+			if err != nil {
+				return err
+			}
+			if r.Size > ferry.InlineBody || r.Revision > 1 {
+				files = append(files, removed...)
+			}
+			if err := removeAttempts(tx, id); err != nil {
+				return err
+			}
+			if err := tx.Bucket(bMessages).Delete(id[:]); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		_ = os.Remove(f) // most are not there; the sweep removes what stays
+	}
+	return n, nil
+}
+
+func removeAttempts(tx *bbolt.Tx, id ferry.ID) error {
+	b := tx.Bucket(bAttempts)
+	var keys [][]byte // a cursor may pass over keys while others are deleted
+	c := b.Cursor()
+	for k, _ := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Overdue lists pending messages of a route whose time to live has ended and
+// that no worker can hold; parked ones excepted, which end with their heads. It
+// looks at up to bound entries and returns at most purgeStep ids.
+func (l *Ledger) Overdue(route string, now time.Time, bound int) (ids []ferry.ID, err error) {
+	row, err := l.published(route)
+	if err != nil || row.Pending == 0 {
+		return nil, err
+	}
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDue).Cursor()
+		n := 0
+		for k := seekBehind(c, row.No, nil); k != nil && n < bound && len(ids) < purgeStep; k = nextOf(c, row.No) {
+			n++
+			_, id := splitDueKey(k)
+			r, err := get(tx, id)
+			if err == nil && r != nil && r.ExpiresAt != 0 && r.ExpiresAt < now.UnixNano() && !r.Doubt && !row.mayBeHeld(r) {
+				ids = append(ids, id)
+			}
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// Reconcile recounts every message and holds the recount against the tallies
+// and the accept numbers: promise 2, per route and UTC day of acceptance.
+func (l *Ledger) Reconcile() ([]ferry.Reconciliation, error) {
+	list := []ferry.Reconciliation{}
+	err := l.db.View(func(tx *bbolt.Tx) error {
+		counted, highest, err := recount(tx)
+		if err != nil {
+			return err
+		}
+		rows, whole, err := acceptGaps(tx)
+		if err != nil {
+			return err
+		}
+		err = tx.Bucket(bTallies).ForEach(func(k, v []byte) error {
+			key := tallyKey{binary.BigEndian.Uint32(k), int64(binary.BigEndian.Uint64(k[4:]))}
+			t, err := decodeJSON[tally](v)
+			if err != nil {
+				return err
+			}
+			is, row := counted[key], rows[key.route]
+			delete(counted, key)
+			is.Completed += t.PurgedCompleted
+			is.Discarded += t.PurgedDiscarded
+			balanced := t.Accepted == is.Pending+is.Completed+is.Dead+is.Discarded &&
+				is.Pending == t.Pending && is.Completed == t.Completed && is.Dead == t.Dead && is.Discarded == t.Discarded &&
+				whole[key.route] && highest[key.route] <= row.Seq
+			list = append(list, reconciliation(row.Name, key, t, is, balanced))
+			return nil
+		})
+		for key, is := range counted { // days whose tally is gone
+			list = append(list, reconciliation(rows[key.route].Name, key, tally{}, is, false))
+		}
+		return err
+	})
+	return list, err
+}
+
+func reconciliation(route string, key tallyKey, t, is tally, balanced bool) ferry.Reconciliation {
+	return ferry.Reconciliation{
+		Route: route, Day: time.Unix(key.day*86400, 0).UTC().Format(time.DateOnly), Accepted: t.Accepted,
+		Pending: is.Pending, Completed: is.Completed, DeadLetters: is.Dead, Discarded: is.Discarded, Balanced: balanced,
+	}
+}
+
+// acceptGaps reads the routes and says per route whether its accept numbers have no gap: the days'
+// accepts add up to the last number.
+func acceptGaps(tx *bbolt.Tx) (rows map[uint32]routeRow, whole map[uint32]bool, err error) {
+	sums := map[uint32]int64{}
+	err = tx.Bucket(bTallies).ForEach(func(k, v []byte) error {
+		t, err := decodeJSON[tally](v)
+		sums[binary.BigEndian.Uint32(k)] += t.Accepted
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, whole = map[uint32]routeRow{}, map[uint32]bool{}
+	err = eachJSON(tx, bRoutes, func(row *routeRow) {
+		rows[row.No], whole[row.No] = *row, sums[row.No] == int64(row.Seq)
+	})
+	return rows, whole, err
+}
+
+func recount(tx *bbolt.Tx) (map[tallyKey]tally, map[uint32]uint64, error) {
+	counted, highest := map[tallyKey]tally{}, map[uint32]uint64{}
+	err := tx.Bucket(bMessages).ForEach(func(k, v []byte) error {
+		r, err := decodeRecord(ferry.ID(k), v)
+		if err != nil {
+			return fmt.Errorf("reconcile: %w", err)
+		}
+		key := tallyKey{r.Route, dayOf(r.CreatedAt)}
+		t := counted[key]
+		switch {
+		case r.State.Pending():
+			t.Pending++
+		case r.State == ferry.StateCompleted:
+			t.Completed++
+		case r.State == ferry.StateDeadLettered:
+			t.Dead++
+		default:
+			t.Discarded++
+		}
+		counted[key] = t
+		highest[r.Route] = max(highest[r.Route], r.Seq)
+		return nil
+	})
+	return counted, highest, err
+}

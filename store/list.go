@@ -1,0 +1,320 @@
+package store
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// scanBound is how many entries one page of a list may look at. A page that
+// reaches it comes back short, with a cursor to go on from.
+const scanBound = 200_000
+
+// Message returns all that is known of a message but its body.
+func (l *Ledger) Message(id ferry.ID) (e ferry.Envelope, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil {
+			return err
+		}
+		if e, err = l.envelope(tx, r); err != nil {
+			return damaged(err)
+		}
+		e.Attempts, err = attempts(tx, id)
+		return err
+	})
+	return e, err
+}
+
+// envelope is the record as people see it, without the attempts.
+func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
+	e := ferry.Envelope{
+		ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Revision: r.Revision, Generation: r.Generation,
+		IdempotencyKey: r.Key, CorrelationID: r.CorrelationID, OrderingKey: r.OrderingKey,
+		ContentType: r.ContentType, Size: r.Size, Properties: r.Properties,
+		CreatedAt: timeOf(r.CreatedAt), UpdatedAt: timeOf(r.UpdatedAt),
+		Reference: r.Reference, Result: json.RawMessage(r.Result),
+		DeadLetter: r.Dead, Discarded: r.Discarded, Conflict: r.Conflict, Acts: r.Acts,
+		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
+		Sender: ferry.Sender{Name: r.SenderName, Flow: r.Flow},
+	}
+	if r.DeliverAt != 0 {
+		t := timeOf(r.DeliverAt)
+		e.DeliverAt = &t
+	}
+	if r.ExpiresAt != 0 {
+		t := timeOf(r.ExpiresAt)
+		e.ExpiresAt = &t
+	}
+	switch {
+	case !r.State.Pending():
+	case r.Parked:
+		e.WaitingFor = &ferry.WaitingFor{Reason: "orderingKey"}
+		if head, ok := headOf(tx, r.Route, r.OrderingKey); ok {
+			e.WaitingFor.Behind = &head
+		}
+	case e.State == ferry.StateQueued:
+		e.WaitingFor = &ferry.WaitingFor{Reason: "delivery"}
+	case r.Due > time.Now().UnixNano():
+		until := timeOf(r.Due)
+		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: &until}
+	default:
+		e.WaitingFor = &ferry.WaitingFor{Reason: "turn"}
+	}
+	return e, nil
+}
+
+// ResolveID finds the one message whose id ends in suffix.
+func (l *Ledger) ResolveID(suffix string) (ferry.ID, error) {
+	suffix = strings.ToLower(suffix)
+	if id, err := ferry.ParseID(suffix); err == nil {
+		return id, nil
+	}
+	if !ferry.IsIDSuffix(suffix) {
+		return ferry.ID{}, ferry.Errorf(ferry.CodeBadID, "%.40q is not a message id", suffix).
+			WithHint("give the whole id, or at least its last 6 characters")
+	}
+	var found []ferry.ID
+	err := l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bMessages).Cursor()
+		for k, _ := c.Last(); k != nil && len(found) < 2; k, _ = c.Prev() {
+			if id := ferry.ID(k); strings.HasSuffix(id.String(), suffix) {
+				found = append(found, id)
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return ferry.ID{}, err
+	case len(found) == 0:
+		return ferry.ID{}, ferry.Errorf(ferry.CodeMessageNotFound, "no message's id ends in %s", suffix)
+	case len(found) > 1:
+		return ferry.ID{}, ferry.Errorf(ferry.CodeAmbiguousID, "more than one message's id ends in %s", suffix).
+			WithHint("give more of it: %s, %s", found[0], found[1])
+	}
+	return found[0], nil
+}
+
+// Messages lists messages, newest first.
+func (l *Ledger) Messages(f ferry.MessageFilter) (ferry.Page, error) {
+	last, err := l.readCursor(f.Cursor, 16)
+	if err != nil {
+		return ferry.Page{}, err
+	}
+	page := ferry.Page{Items: []ferry.Envelope{}}
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bMessages).Cursor()
+		k, v := l.startBefore(c, last, f.Until)
+		for n := 0; k != nil; k, v = c.Prev() {
+			id := ferry.ID(k)
+			if !f.Since.IsZero() && id.Time().Before(f.Since.Truncate(time.Millisecond)) {
+				return nil
+			}
+			if len(page.Items) == f.Limit || n == scanBound {
+				page.NextCursor = l.writeCursor(last)
+				return nil
+			}
+			n++
+			last = id[:]
+			r, err := decodeRecord(id, v)
+			if err != nil {
+				l.log.Error("a record cannot be read", "message", id, "error", err)
+				continue
+			}
+			if !l.matches(r, &f) {
+				continue
+			}
+			e, err := l.envelope(tx, r)
+			if err != nil {
+				return err
+			}
+			page.Items = append(page.Items, e)
+		}
+		return nil
+	})
+	return page, err
+}
+
+// startBefore places the cursor before last, or before a time, or at the end.
+func (l *Ledger) startBefore(c *bbolt.Cursor, last []byte, until time.Time) (k, v []byte) {
+	switch {
+	case last != nil:
+		return seekBefore(c, last)
+	case !until.IsZero():
+		first := ferry.FirstID(until)
+		return seekBefore(c, first[:])
+	default:
+		return c.Last()
+	}
+}
+
+// seekBefore places the cursor on the last key before place.
+func seekBefore(c *bbolt.Cursor, place []byte) (k, v []byte) {
+	if k, _ := c.Seek(place); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+func (l *Ledger) matches(r *record, f *ferry.MessageFilter) bool {
+	if f.State != "" && l.shownState(r) != f.State {
+		return false
+	}
+	if f.Sender != "" && r.SenderName != f.Sender {
+		return false
+	}
+	if f.Route != "" || f.Routes != nil {
+		name := l.nameOf(r.Route)
+		if f.Route != "" && name != f.Route || f.Routes != nil && !slices.Contains(f.Routes, name) {
+			return false
+		}
+	}
+	return f.Q == "" || r.answersTo(f.Q)
+}
+
+// answersTo says whether q is one of the record's names, or the beginning of one.
+func (r *record) answersTo(q string) bool {
+	names := []string{r.ID.String(), r.Key, r.CorrelationID, r.OrderingKey, r.Reference, r.SenderName}
+	names = append(names, r.Search...)
+	if r.Flow != nil {
+		names = append(names, r.Flow.RunID, r.Flow.Name)
+	}
+	if r.Dead != nil && r.Dead.Reference != "" {
+		names = append(names, r.Dead.Reference)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, q) })
+}
+
+// DeadLetters lists dead letters, the latest first. owner tells a route's owner.
+func (l *Ledger) DeadLetters(f ferry.DeadLetterFilter, owner func(route string) string) (ferry.Page, error) {
+	page := ferry.Page{Items: []ferry.Envelope{}}
+	last, err := l.readCursor(f.Cursor, 24)
+	if err != nil {
+		return page, err
+	}
+	next, err := l.eachDead(f, last, owner, scanBound, func(tx *bbolt.Tx, r *record) (bool, error) {
+		if len(page.Items) == f.Limit {
+			return false, nil
+		}
+		e, err := l.envelope(tx, r)
+		page.Items = append(page.Items, e)
+		return true, err
+	})
+	if next != nil {
+		page.NextCursor = l.writeCursor(next)
+	}
+	return page, err
+}
+
+// DeadIDs selects every dead letter of a filter, for a bulk act.
+func (l *Ledger) DeadIDs(f ferry.DeadLetterFilter, owner func(string) string, keep func(route string, reason ferry.Reason, id ferry.ID)) error {
+	_, err := l.eachDead(f, nil, owner, 0, func(_ *bbolt.Tx, r *record) (bool, error) {
+		keep(l.nameOf(r.Route), r.Dead.Reason, r.ID)
+		return true, nil
+	})
+	return err
+}
+
+// eachDead calls see for every dead letter of the filter, the latest first,
+// until it says stop, and returns where to go on (nil: at the end).
+func (l *Ledger) eachDead(f ferry.DeadLetterFilter, last []byte, owner func(string) string, bound int, see func(*bbolt.Tx, *record) (bool, error)) (next []byte, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDead).Cursor()
+		var k []byte
+		switch {
+		case last != nil:
+			k, _ = seekBefore(c, last)
+		case !f.Until.IsZero():
+			k, _ = seekBefore(c, u64(uint64(nsOf(f.Until))))
+		default:
+			k, _ = c.Last()
+		}
+		for n := 0; k != nil; k, _ = c.Prev() {
+			if !f.Since.IsZero() && int64(binary.BigEndian.Uint64(k)) < nsOf(f.Since) {
+				return nil
+			}
+			if bound > 0 && n == bound {
+				next = last
+				return nil
+			}
+			n++
+			r, err := get(tx, ferry.ID(k[8:24]))
+			if err != nil {
+				l.log.Error("a dead letter cannot be read", "error", err)
+			}
+			if err == nil && r != nil && l.matchesDead(r, &f, owner) {
+				more, err := see(tx, r)
+				if err != nil {
+					return err
+				}
+				if !more {
+					next = last
+					return nil
+				}
+			}
+			last = bytes.Clone(k)
+		}
+		return nil
+	})
+	return next, err
+}
+
+func (l *Ledger) matchesDead(r *record, f *ferry.DeadLetterFilter, owner func(string) string) bool {
+	d := r.Dead
+	if d == nil ||
+		f.Reason != "" && d.Reason != f.Reason ||
+		f.Group != "" && d.Group != f.Group ||
+		f.Code != "" && d.Code != f.Code ||
+		f.Sender != "" && r.SenderName != f.Sender ||
+		f.Q != "" && !r.answersTo(f.Q) {
+		return false
+	}
+	if f.Flow != "" && (r.Flow == nil || r.Flow.Name != f.Flow && r.Flow.RunID != f.Flow) {
+		return false
+	}
+	if f.Route == "" && f.Owner == "" {
+		return true
+	}
+	name := l.nameOf(r.Route)
+	return (f.Route == "" || name == f.Route) && (f.Owner == "" || strings.EqualFold(owner(name), f.Owner))
+}
+
+// Cursors carry a place, the time that they were made, and a check that they
+// were made here.
+
+func (l *Ledger) writeCursor(place []byte) string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()))
+	b = append(b, place...)
+	return base64.RawURLEncoding.EncodeToString(append(b, cursorCheck(b)...))
+}
+
+func cursorCheck(b []byte) []byte {
+	h := hmac.New(sha256.New, []byte("ferry list cursor"))
+	h.Write(b)
+	return h.Sum(nil)[:6]
+}
+
+func (l *Ledger) readCursor(s string, size int) ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || len(b) != 8+size+6 || !hmac.Equal(cursorCheck(b[:8+size]), b[8+size:]) {
+		return nil, ferry.Errorf(ferry.CodeBadCursor, "the cursor is not one of this list").WithHint("start again without a cursor")
+	}
+	if age := time.Since(time.Unix(int64(binary.BigEndian.Uint64(b)), 0)); age > ferry.CursorLife {
+		return nil, ferry.Errorf(ferry.CodeBadCursor, "the cursor is older than a day").WithHint("start again without a cursor")
+	}
+	return b[8 : 8+size], nil
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// maxRetryDelay bounds what a receipt may ask for: longer than any time to live
+// that makes sense.
+const maxRetryDelay = 366 * 24 * time.Hour
+
+// Outcome is what the ledger made of a receipt.
+type Outcome struct {
+	ID    ferry.ID
+	Turn  uint64
+	Route string
+	// Applied: the receipt ended its turn. Otherwise it was a repeat, or about an
+	// earlier turn, and is only recorded.
+	Applied bool
+	State   ferry.State // afterwards; empty when the ledger does not have the message
+	Reason  ferry.Reason
+	// Conflict: the destination has a message that was discarded.
+	Conflict bool
+	Created  time.Time
+}
+
+// ApplyReceipts commits receipts, in order, in one group. After it returns
+// without error every one of them is on disk, counted or recorded, and may be
+// confirmed. continueAfterDead names routes whose ordering keys go on behind a
+// dead letter.
+func (l *Ledger) ApplyReceipts(ctx context.Context, receipts []ferry.Receipt, continueAfterDead func(route string) bool) ([]Outcome, error) {
+	outcomes := make([]Outcome, len(receipts))
+	err := l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		for i := range receipts {
+			var err error
+			if outcomes[i], err = l.apply(tx, &receipts[i], continueAfterDead); err != nil {
+				return fmt.Errorf("receipt of message %s: %w", receipts[i].ID, err)
+			}
+		}
+		return nil
+	})
+	return outcomes, err
+}
+
+// apply commits one fact. "The destination has it" counts whatever the turn;
+// any other receipt counts once, for the turn that is current.
+func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(string) bool) (Outcome, error) {
+	out := Outcome{ID: rc.ID, Turn: rc.Turn, Route: rc.Route}
+	r, err := get(tx, rc.ID)
+	if err != nil {
+		// Nobody can do better later: let the receipt go, and say so.
+		l.log.Error("a receipt about a message that cannot be read", "message", rc.ID, "verdict", rc.Verdict, "reference", rc.Reference, "error", err)
+		return out, nil
+	}
+	if r == nil {
+		return out, nil // retention removed it: the worker may forget it too
+	}
+	out.Route, out.Created = l.row(r.Route).Name, timeOf(r.CreatedAt)
+	now := time.Now().UTC()
+	changed, err := l.addAttempts(tx, r, rc)
+	if err != nil {
+		return out, err
+	}
+	switch {
+	case rc.Verdict.HasIt():
+		switch {
+		case r.State == ferry.StateCompleted:
+			if r.DoneRev == 0 && rc.Revision != 0 {
+				r.DoneRev, changed = rc.Revision, true
+			}
+		case r.State == ferry.StateDiscarded:
+			out.Conflict = r.Conflict == ""
+			r.Doubt = true // should somebody restore it: look first
+			r.Conflict = "the destination has it, although it was discarded: " + orUnnamed(rc.Reference)
+			changed = true
+		default:
+			out.Applied, changed = true, true
+			if err := l.complete(tx, r, rc.Reference, rc.Result, rc.Revision); err != nil {
+				return out, err
+			}
+		}
+	case r.State.Pending() && rc.Turn == r.Turn && !r.Parked:
+		out.Applied, changed = true, true
+		if err := l.applyNext(tx, r, rc, now, continueAfterDead); err != nil {
+			return out, err
+		}
+	}
+	out.State = r.State
+	if r.Dead != nil {
+		out.Reason = r.Dead.Reason
+	}
+	if !changed {
+		return out, nil
+	}
+	r.UpdatedAt = nsOf(now)
+	return out, put(tx, r)
+}
+
+func orUnnamed(reference string) string {
+	if reference == "" {
+		return "no reference was given"
+	}
+	return "reference " + reference
+}
+
+// applyNext does what the worker's settle asked for.
+func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.Time, continueAfterDead func(string) bool) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	r.Spent += max(rc.Next.Spends, 0)
+	r.Doubt = rc.Next.Doubt
+	if !r.Doubt {
+		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
+	}
+	r.Risk = false
+	if rc.Next.Do == ferry.DoDeadLetter {
+		reason := rc.Next.Reason
+		if !reason.Valid() {
+			reason = ferry.ReasonRejected
+		}
+		dead := &ferry.DeadLetter{Reason: reason, Code: rc.Code, Description: rc.Text, At: now}
+		if reason == ferry.ReasonAlreadyExists {
+			dead.Reference = rc.Reference
+		}
+		return l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name))
+	}
+	r.Turn++
+	if err := l.move(tx, r, ferry.StateRetrying); err != nil {
+		return err
+	}
+	at := now.Add(min(max(rc.Next.After, 0), maxRetryDelay))
+	if r.Doubt {
+		r.NotBefore = nsOf(at)
+	}
+	return l.makeReady(tx, r, at)
+}
+
+// complete ends a message: the destination has it.
+func (l *Ledger) complete(tx *bbolt.Tx, r *record, reference string, result []byte, rev int) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	if err := l.forgetDead(tx, r); err != nil {
+		return err
+	}
+	if err := l.move(tx, r, ferry.StateCompleted); err != nil {
+		return err
+	}
+	r.Dead = nil
+	r.Reference, r.Result, r.DoneRev = reference, result, rev
+	r.Doubt, r.OpenRev, r.Risk, r.Elsewhere, r.NotBefore = false, false, false, false, 0
+	return l.leaveOrder(tx, r)
+}
+
+// addAttempts keeps the calls of the receipt's turn, once: a turn has at most
+// one call, so the turn is its key.
+func (l *Ledger) addAttempts(tx *bbolt.Tx, r *record, rc *ferry.Receipt) (added bool, err error) {
+	b := appending(tx, bAttempts)
+	for _, a := range rc.Attempts {
+		key := attemptKey(r.ID, a.Turn)
+		if b.Get(key) != nil {
+			continue
+		}
+		if r.Attempts >= ferry.MaxAttemptsKept && bytes.Compare(key, oldestDroppable(b, r.ID)) < 0 {
+			continue // it was counted, and dropped since
+		}
+		r.Attempts++
+		a.Number = r.Attempts
+		a.Worker = rc.Worker
+		text, err := json.Marshal(a)
+		if err != nil {
+			return added, err
+		}
+		if err := b.Put(key, text); err != nil {
+			return added, err
+		}
+		added = true
+		if r.Attempts > ferry.MaxAttemptsKept {
+			if err := b.Delete(oldestDroppable(b, r.ID)); err != nil {
+				return added, err
+			}
+		}
+	}
+	return added, nil
+}
+
+func attemptKey(id ferry.ID, turn uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 24), id[:]...), turn)
+}
+
+// oldestDroppable is the key of the oldest attempt behind the first ones, which
+// tell how it began and stay; nil when there are no more than those.
+func oldestDroppable(b *bbolt.Bucket, id ferry.ID) []byte {
+	c := b.Cursor()
+	k, _ := c.Seek(id[:])
+	for i := 0; i < ferry.AttemptsKeptFirst && k != nil; i++ {
+		k, _ = c.Next()
+	}
+	if !bytes.HasPrefix(k, id[:]) {
+		return nil
+	}
+	return bytes.Clone(k)
+}
+
+func attempts(tx *bbolt.Tx, id ferry.ID) ([]ferry.Attempt, error) {
+	list := []ferry.Attempt{}
+	c := tx.Bucket(bAttempts).Cursor()
+	for k, v := c.Seek(id[:]); len(k) == 24 && ferry.ID(k[:16]) == id; k, v = c.Next() {
+		var a ferry.Attempt
+		if err := json.Unmarshal(v, &a); err != nil {
+			return nil, fmt.Errorf("attempts of message %s: %w: %w", id, errDamaged, err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}

@@ -1,0 +1,380 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"time"
+
+	"ferry"
+)
+
+// record is one message in the ledger: everything but its bodies and attempts.
+// The fields of the protocol come first.
+type record struct {
+	ID    ferry.ID
+	Route uint32
+	Seq   uint64 // of the route's accepts, from 1, without gaps
+	State ferry.State
+
+	Turn       uint64 // rises in every commit that makes the message ready
+	Revision   int
+	Generation int
+	Spent      int   // attempts spent in this generation
+	Due        int64 // Unix ns: its key in the due index, while it is ready
+	Parked     bool  // waits behind another message of its ordering key
+	OrderSeq   uint64
+	Doubt      bool // an outcome is open: look up before the next post
+	OpenRev    bool // the open outcome is that of an earlier revision
+	Risk       bool // replayed by a person who knows that it may already exist
+	Elsewhere  bool // begun by an inbox that is no longer bound
+	Ordered    bool // discarded while others of its ordering key could wait behind it
+	NotBefore  int64
+
+	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
+
+	Key, CorrelationID, OrderingKey, ContentType string
+	CallbackURL, Traceparent                     string
+	SenderName                                   string
+	Flow                                         *ferry.Flow
+	Properties                                   map[string]string
+	BodyHash                                     []byte // SHA-256 of every revision, one after the other
+	Size                                         int64
+
+	Attempts  int // counted, not all kept
+	Reference string
+	Result    []byte
+	DoneRev   int // the revision that the destination is known to have; 0: not proven
+	Dead      *ferry.DeadLetter
+	Discarded *ferry.Act
+	Acts      []ferry.Act
+	Conflict  string
+	Search    []string // what the route's search keys found in the body
+}
+
+// The record's encoding: fields of tag and value. Even tags hold a uvarint, odd
+// ones a length and bytes, so that a reader passes over tags it does not know.
+const (
+	tRoute      = 2
+	tSeq        = 4
+	tState      = 6
+	tTurn       = 8
+	tRevision   = 10
+	tGeneration = 12
+	tSpent      = 14
+	tDue        = 16
+	tFlags      = 18
+	tOrderSeq   = 20
+	tNotBefore  = 22
+	tCreatedAt  = 24
+	tUpdatedAt  = 26
+	tDeliverAt  = 28
+	tExpiresAt  = 30
+	tSize       = 32
+	tAttempts   = 34
+	tDoneRev    = 36
+
+	tKey         = 1
+	tCorrelation = 3
+	tOrdering    = 5
+	tContentType = 7
+	tCallback    = 9
+	tTraceparent = 11
+	tSender      = 13
+	tFlow        = 15
+	tProperties  = 17
+	tBodyHash    = 19
+	tReference   = 21
+	tResult      = 23
+	tDead        = 25
+	tDiscarded   = 27
+	tActs        = 29
+	tConflict    = 31
+	tSearch      = 33
+)
+
+const (
+	flagParked = 1 << iota
+	flagDoubt
+	flagOpenRev
+	flagRisk
+	flagElsewhere
+	flagOrdered
+)
+
+// storedStates are the stored forms, by code; queued is never stored.
+var storedStates = [...]ferry.State{
+	1: ferry.StateAccepted, 2: ferry.StateRetrying, 3: ferry.StateCompleted,
+	4: ferry.StateDeadLettered, 5: ferry.StateDiscarded,
+}
+
+func stateCode(s ferry.State) uint64 {
+	for code, stored := range storedStates {
+		if stored == s && code > 0 {
+			return uint64(code)
+		}
+	}
+	return 0
+}
+
+func (r *record) encode(b []byte) ([]byte, error) {
+	num := func(tag byte, v uint64) {
+		if v != 0 {
+			b = binary.AppendUvarint(append(b, tag), v)
+		}
+	}
+	str := func(tag byte, s string) {
+		if s != "" {
+			b = append(binary.AppendUvarint(append(b, tag), uint64(len(s))), s...)
+		}
+	}
+	var flags uint64
+	for i, set := range []bool{r.Parked, r.Doubt, r.OpenRev, r.Risk, r.Elsewhere, r.Ordered} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	num(tRoute, uint64(r.Route))
+	num(tSeq, r.Seq)
+	num(tState, stateCode(r.State))
+	num(tTurn, r.Turn)
+	num(tRevision, uint64(r.Revision))
+	num(tGeneration, uint64(r.Generation))
+	num(tSpent, uint64(r.Spent))
+	num(tDue, uint64(r.Due))
+	num(tFlags, flags)
+	num(tOrderSeq, r.OrderSeq)
+	num(tNotBefore, uint64(r.NotBefore))
+	num(tCreatedAt, uint64(r.CreatedAt))
+	num(tUpdatedAt, uint64(r.UpdatedAt))
+	num(tDeliverAt, uint64(r.DeliverAt))
+	num(tExpiresAt, uint64(r.ExpiresAt))
+	num(tSize, uint64(r.Size))
+	num(tAttempts, uint64(r.Attempts))
+	num(tDoneRev, uint64(r.DoneRev))
+	str(tKey, r.Key)
+	str(tCorrelation, r.CorrelationID)
+	str(tOrdering, r.OrderingKey)
+	str(tContentType, r.ContentType)
+	str(tCallback, r.CallbackURL)
+	str(tTraceparent, r.Traceparent)
+	str(tSender, r.SenderName)
+	str(tBodyHash, string(r.BodyHash))
+	str(tReference, r.Reference)
+	str(tResult, string(r.Result))
+	str(tConflict, r.Conflict)
+	if len(r.Properties) > 0 {
+		str(tProperties, string(encodeProperties(r.Properties)))
+	}
+	// The rest is rare: JSON keeps it simple.
+	var err error
+	rare := func(tag byte, v any) {
+		text, jsonErr := json.Marshal(v)
+		err = errors.Join(err, jsonErr)
+		str(tag, string(text))
+	}
+	if r.Flow != nil {
+		rare(tFlow, r.Flow)
+	}
+	if r.Dead != nil {
+		rare(tDead, r.Dead)
+	}
+	if r.Discarded != nil {
+		rare(tDiscarded, r.Discarded)
+	}
+	if len(r.Acts) > 0 {
+		rare(tActs, r.Acts)
+	}
+	if len(r.Search) > 0 {
+		rare(tSearch, r.Search)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode message %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+var errDamaged = errors.New("a damaged record")
+
+// decodeRecord reads what encode wrote. Nothing of the result points into b.
+func decodeRecord(id ferry.ID, b []byte) (*record, error) {
+	r := &record{ID: id}
+	for len(b) > 0 {
+		tag := b[0]
+		v, n := binary.Uvarint(b[1:])
+		if n <= 0 {
+			return nil, fmt.Errorf("message %s: %w", id, errDamaged)
+		}
+		b = b[1+n:]
+		if tag%2 == 0 {
+			if err := r.setNumber(tag, v); err != nil {
+				return nil, fmt.Errorf("message %s: %w", id, err)
+			}
+			continue
+		}
+		if v > uint64(len(b)) {
+			return nil, fmt.Errorf("message %s: %w", id, errDamaged)
+		}
+		if err := r.setBytes(tag, b[:v]); err != nil {
+			return nil, fmt.Errorf("message %s: field %d: %w", id, tag, err)
+		}
+		b = b[v:]
+	}
+	if r.State == "" {
+		return nil, fmt.Errorf("message %s: %w: no state", id, errDamaged)
+	}
+	if r.State == ferry.StateDeadLettered && r.Dead == nil {
+		return nil, fmt.Errorf("message %s: %w: a dead letter without a reason", id, errDamaged)
+	}
+	return r, nil
+}
+
+func (r *record) setNumber(tag byte, v uint64) error {
+	if v > math.MaxInt64 {
+		return errDamaged
+	}
+	switch tag {
+	case tRoute:
+		r.Route = uint32(v)
+	case tSeq:
+		r.Seq = v
+	case tState:
+		if v == 0 || v >= uint64(len(storedStates)) {
+			return fmt.Errorf("%w: state %d", errDamaged, v)
+		}
+		r.State = storedStates[v]
+	case tTurn:
+		r.Turn = v
+	case tRevision:
+		r.Revision = int(v)
+	case tGeneration:
+		r.Generation = int(v)
+	case tSpent:
+		r.Spent = int(v)
+	case tDue:
+		r.Due = int64(v)
+	case tFlags:
+		r.Parked, r.Doubt, r.OpenRev = v&flagParked != 0, v&flagDoubt != 0, v&flagOpenRev != 0
+		r.Risk, r.Elsewhere, r.Ordered = v&flagRisk != 0, v&flagElsewhere != 0, v&flagOrdered != 0
+	case tOrderSeq:
+		r.OrderSeq = v
+	case tNotBefore:
+		r.NotBefore = int64(v)
+	case tCreatedAt:
+		r.CreatedAt = int64(v)
+	case tUpdatedAt:
+		r.UpdatedAt = int64(v)
+	case tDeliverAt:
+		r.DeliverAt = int64(v)
+	case tExpiresAt:
+		r.ExpiresAt = int64(v)
+	case tSize:
+		r.Size = int64(v)
+	case tAttempts:
+		r.Attempts = int(v)
+	case tDoneRev:
+		r.DoneRev = int(v)
+	}
+	return nil
+}
+
+func (r *record) setBytes(tag byte, v []byte) error {
+	switch tag {
+	case tKey:
+		r.Key = string(v)
+	case tCorrelation:
+		r.CorrelationID = string(v)
+	case tOrdering:
+		r.OrderingKey = string(v)
+	case tContentType:
+		r.ContentType = string(v)
+	case tCallback:
+		r.CallbackURL = string(v)
+	case tTraceparent:
+		r.Traceparent = string(v)
+	case tSender:
+		r.SenderName = string(v)
+	case tBodyHash:
+		r.BodyHash = append([]byte(nil), v...)
+	case tReference:
+		r.Reference = string(v)
+	case tResult:
+		r.Result = append([]byte(nil), v...)
+	case tConflict:
+		r.Conflict = string(v)
+	case tProperties:
+		p, err := decodeProperties(v)
+		r.Properties = p
+		return err
+	case tFlow:
+		return json.Unmarshal(v, &r.Flow)
+	case tDead:
+		return json.Unmarshal(v, &r.Dead)
+	case tDiscarded:
+		return json.Unmarshal(v, &r.Discarded)
+	case tActs:
+		return json.Unmarshal(v, &r.Acts)
+	case tSearch:
+		return json.Unmarshal(v, &r.Search)
+	}
+	return nil
+}
+
+func encodeProperties(p map[string]string) []byte {
+	names := make([]string, 0, len(p))
+	for name := range p {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var b []byte
+	for _, name := range names {
+		for _, s := range []string{name, p[name]} {
+			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+		}
+	}
+	return b
+}
+
+func decodeProperties(b []byte) (map[string]string, error) {
+	p := map[string]string{}
+	next := func() (string, bool) {
+		v, n := binary.Uvarint(b)
+		if n <= 0 || v > uint64(len(b)-n) {
+			return "", false
+		}
+		s := string(b[n : n+int(v)])
+		b = b[n+int(v):]
+		return s, true
+	}
+	for len(b) > 0 {
+		name, ok := next()
+		value, ok2 := next()
+		if !ok || !ok2 {
+			return nil, errDamaged
+		}
+		p[name] = value
+	}
+	return p, nil
+}
+
+func timeOf(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}
+
+// nsOf is the stored form of a time: what lies outside 1970 to 2261 is moved to
+// the nearer end, since Unix nanoseconds cannot hold it.
+func nsOf(t time.Time) int64 {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Year() > 2261:
+		return math.MaxInt64
+	}
+	return max(t.UnixNano(), 1)
+}

@@ -1,0 +1,320 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// routeRow is what the ledger keeps of a route: its numbers, its counts and
+// what operators did to it. A published row is never changed in place.
+type routeRow struct {
+	No       uint32 `json:"no"`
+	Name     string `json:"name"`
+	Seq      uint64 `json:"seq"`      // of the last accept
+	OrderSeq uint64 `json:"orderSeq"` // of the last entry in the order index
+
+	Pending   int64                  `json:"pending"`
+	Parked    int64                  `json:"parked"`
+	Completed int64                  `json:"completed"`
+	Dead      map[ferry.Reason]int64 `json:"dead,omitempty"`
+	Discarded int64                  `json:"discarded"`
+	Purged    int64                  `json:"purged"` // ended messages that retention removed
+	Groups    int                    `json:"groups"`
+
+	Paused    *ferry.Condition `json:"paused,omitempty"`
+	ResumedAt time.Time        `json:"resumedAt,omitzero"`
+
+	Binding *Binding `json:"binding,omitempty"`
+	// Horizon is the key in the due index up to which messages may have been
+	// handed out: what lies behind it no worker can hold.
+	Horizon []byte `json:"horizon,omitempty"`
+}
+
+// Binding says whose inbox delivers a route.
+type Binding struct {
+	Worker string        `json:"worker"`
+	Inbox  string        `json:"inbox"`
+	Bound  time.Duration `json:"bound"` // how long after its start a call may still write
+	At     time.Time     `json:"at"`
+}
+
+func (r *routeRow) deadTotal() int64 {
+	var n int64
+	for _, c := range r.Dead {
+		n += c
+	}
+	return n
+}
+
+// tally is promise 2 for the messages that one route accepted on one UTC day.
+// It outlives retention: ended messages that were removed stay counted.
+type tally struct {
+	Accepted, Pending, Completed, Dead, Discarded int64
+	// Of these, no longer in the ledger.
+	PurgedCompleted, PurgedDiscarded int64
+}
+
+type tallyKey struct {
+	route uint32
+	day   int64 // since 1970-01-01 UTC
+}
+
+func (k tallyKey) bytes() []byte {
+	return binary.BigEndian.AppendUint64(u32(k.route), uint64(k.day))
+}
+
+func dayOf(ns int64) int64 { return ns / int64(24*time.Hour) }
+
+// group is what the writes of the current group have changed in memory. It is
+// published after the commit, or dropped with it.
+type group struct {
+	routes  map[uint32]*routeRow
+	tallies map[tallyKey]*tally
+	idem    map[idemKey]ferry.ID
+	changes []Change
+	after   []func() // under l.mu
+}
+
+// row is the committer's copy of a route's row.
+func (l *Ledger) row(no uint32) *routeRow {
+	if row, ok := l.group.routes[no]; ok {
+		return row
+	}
+	known := l.routes[no] // only the committer replaces rows: no lock needed to read here
+	if known == nil {
+		l.log.Error("a record names a route that the ledger does not have", "number", no)
+		known = &routeRow{No: no, Name: fmt.Sprintf("lost-route-%d", no)}
+	}
+	row := *known
+	row.Dead = maps.Clone(row.Dead)
+	if row.Dead == nil {
+		row.Dead = map[ferry.Reason]int64{}
+	}
+	if l.group.routes == nil {
+		l.group.routes = map[uint32]*routeRow{}
+	}
+	l.group.routes[no] = &row
+	return &row
+}
+
+func (l *Ledger) tally(tx *bbolt.Tx, r *record) *tally {
+	key := tallyKey{r.Route, dayOf(r.CreatedAt)}
+	if t, ok := l.group.tallies[key]; ok {
+		return t
+	}
+	t := &tally{}
+	if v := tx.Bucket(bTallies).Get(key.bytes()); v != nil {
+		if err := json.Unmarshal(v, t); err != nil {
+			l.log.Error("a damaged tally is counted anew", "route", l.row(r.Route).Name, "error", err)
+		}
+	}
+	if l.group.tallies == nil {
+		l.group.tallies = map[tallyKey]*tally{}
+	}
+	l.group.tallies[key] = t
+	return t
+}
+
+// move changes a record's state and every count with it. It is the only place
+// that does either.
+func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
+	if !r.State.CanBecome(to) {
+		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, to)
+	}
+	l.count(tx, r, -1)
+	r.State = to
+	l.count(tx, r, +1)
+	return nil
+}
+
+func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
+	row, t := l.row(r.Route), l.tally(tx, r)
+	switch {
+	case r.State.Pending():
+		row.Pending += by
+		t.Pending += by
+	case r.State == ferry.StateCompleted:
+		row.Completed += by
+		t.Completed += by
+	case r.State == ferry.StateDeadLettered:
+		if row.Dead[r.Dead.Reason] += by; row.Dead[r.Dead.Reason] == 0 {
+			delete(row.Dead, r.Dead.Reason)
+		}
+		t.Dead += by
+	case r.State == ferry.StateDiscarded:
+		row.Discarded += by
+		t.Discarded += by
+	}
+}
+
+// flush writes what the group's writes changed in rows and tallies: once each.
+func (l *Ledger) flush(tx *bbolt.Tx) error {
+	for no, row := range l.group.routes {
+		if err := putJSON(tx, bRoutes, u32(no), row); err != nil {
+			return err
+		}
+	}
+	for key, t := range l.group.tallies {
+		if err := putJSON(tx, bTallies, key.bytes(), t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish publishes the group, or drops it.
+func (l *Ledger) finish(committed bool) {
+	g := l.group
+	l.group = group{changes: g.changes[:0]}
+	if !committed {
+		return
+	}
+	l.mu.Lock()
+	for no, row := range g.routes {
+		l.routes[no] = row
+		l.byName[row.Name] = no
+	}
+	for key, id := range g.idem {
+		l.idem.add(key, id)
+	}
+	for _, f := range g.after {
+		f()
+	}
+	l.mu.Unlock()
+	if len(g.changes) > 0 {
+		l.notify(g.changes)
+	}
+}
+
+// EnsureRoute gives the route its number, if it has none.
+func (l *Ledger) EnsureRoute(ctx context.Context, name string) error {
+	if _, ok := l.routeNo(name); ok {
+		return nil
+	}
+	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		if _, ok := l.byName[name]; ok {
+			return nil // made since this was asked
+		}
+		no := uint32(1)
+		if k, _ := tx.Bucket(bRoutes).Cursor().Last(); k != nil {
+			no = binary.BigEndian.Uint32(k) + 1
+		}
+		for _, row := range l.group.routes {
+			no = max(no, row.No+1)
+			if row.Name == name {
+				return nil
+			}
+		}
+		row := &routeRow{No: no, Name: name, Dead: map[ferry.Reason]int64{}}
+		if err := putJSON(tx, bRoutes, u32(no), row); err != nil {
+			return err
+		}
+		if l.group.routes == nil {
+			l.group.routes = map[uint32]*routeRow{}
+		}
+		l.group.routes[no] = row
+		return nil
+	})
+}
+
+func (l *Ledger) routeNo(name string) (uint32, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	no, ok := l.byName[name]
+	return no, ok
+}
+
+func (l *Ledger) published(name string) (*routeRow, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if no, ok := l.byName[name]; ok {
+		return l.routes[no], nil
+	}
+	return nil, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", name).
+		WithHint("broker routes list shows them")
+}
+
+func (l *Ledger) nameOf(no uint32) string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if row, ok := l.routes[no]; ok {
+		return row.Name
+	}
+	return ""
+}
+
+// RouteLedger is what the ledger knows of a route, at one moment.
+type RouteLedger struct {
+	Name      string
+	Accepted  int64
+	Pending   int64
+	Parked    int64
+	Completed int64
+	Dead      map[ferry.Reason]int64
+	Discarded int64
+	Paused    *ferry.Condition
+	ResumedAt time.Time
+	Binding   *Binding
+}
+
+// Route tells what the ledger knows of a route.
+func (l *Ledger) Route(name string) (RouteLedger, error) {
+	row, err := l.published(name)
+	if err != nil {
+		return RouteLedger{}, err
+	}
+	return RouteLedger{
+		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked,
+		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
+		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding,
+	}, nil
+}
+
+// updateRoute changes a route's row in a commit, with an audit entry when act
+// is not empty.
+func (l *Ledger) updateRoute(ctx context.Context, name string, audit *ferry.AuditEntry, change func(tx *bbolt.Tx, row *routeRow) error) error {
+	if _, err := l.published(name); err != nil {
+		return err
+	}
+	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		if err := change(tx, l.row(l.byName[name])); err != nil {
+			return err
+		}
+		if audit == nil {
+			return nil
+		}
+		return l.audit(tx, *audit)
+	})
+}
+
+// Pause stops hand-outs of a route until it is resumed, or until a time.
+func (l *Ledger) Pause(ctx context.Context, route, note string, until time.Time, by string) error {
+	now := time.Now().UTC()
+	entry := ferry.AuditEntry{At: now, By: by, Act: "pause", Target: "route " + route, Note: note}
+	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
+		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note}
+		if !until.IsZero() {
+			row.Paused.Until = &until
+		}
+		return nil
+	})
+}
+
+// Resume ends a pause; on a route that is not paused it only notes the time,
+// which lifts a worker's stop for refused credentials.
+func (l *Ledger) Resume(ctx context.Context, route, note, by string) error {
+	now := time.Now().UTC()
+	entry := ferry.AuditEntry{At: now, By: by, Act: "resume", Target: "route " + route, Note: note}
+	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
+		row.Paused, row.ResumedAt = nil, now
+		return nil
+	})
+}

@@ -1,0 +1,301 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+	"ferry/internal/commit"
+)
+
+// The buckets.
+var (
+	bMeta       = []byte("meta")
+	bMessages   = []byte("messages")   // id -> record
+	bBodies     = []byte("bodies")     // id, revision -> body, when inline
+	bAttempts   = []byte("attempts")   // id, turn -> attempt
+	bDue        = []byte("due")        // route, due time, id -> turn
+	bOrder      = []byte("order")      // route, ordering key, order seq -> id
+	bDead       = []byte("dead")       // time, id -> nothing
+	bGroups     = []byte("groups")     // route, group -> group
+	bRoutes     = []byte("routes")     // route number -> routeRow
+	bTallies    = []byte("tallies")    // route number, day -> tally
+	bKeys       = []byte("keys")       // key id -> keyRow
+	bWorkers    = []byte("workers")    // name -> workerRow
+	bAudit      = []byte("audit")      // seq -> ferry.AuditEntry
+	bOperations = []byte("operations") // id -> ferry.Operation
+	bSelected   = []byte("selected")   // operation id, n -> message id
+)
+
+func buckets() [][]byte {
+	return [][]byte{
+		bMeta, bMessages, bBodies, bAttempts, bDue, bOrder, bDead, bGroups, bRoutes,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
+	}
+}
+
+// Options of Open.
+type Options struct {
+	Log *slog.Logger
+	// IdempotencyWindow: how long a repeat is recognised by its key. Default
+	// ferry.IdempotencyWindow.
+	IdempotencyWindow time.Duration
+	// IdempotencyBytes bounds the index in memory. Default 64 MiB.
+	IdempotencyBytes int
+	// Notify is told after each commit what became ready and what left the hands
+	// of the relay. It runs on the committer's goroutine and must not block.
+	Notify func([]Change)
+	// OnCommit is told how long each group commit took and its number of writes.
+	OnCommit func(took time.Duration, writes int)
+	// MinFree and MaxSize: see commit.Options.
+	MinFree, MaxSize int64
+}
+
+// Change is what a commit did to a message as the relay sees it.
+type Change struct {
+	Route string
+	ID    ferry.ID
+	Ready bool   // ready again, or for the first time
+	Key   []byte // of a ready one: its place in the due index
+	Left  bool   // the turn that may have been handed out has ended
+}
+
+// Ledger is an open ledger. Its methods may be called concurrently.
+type Ledger struct {
+	db     *commit.DB
+	dir    string
+	log    *slog.Logger
+	notify func([]Change)
+	start  string // names this opening; no two are alike
+
+	group group // the committer's: what the current group has changed in memory
+
+	mu      sync.RWMutex
+	routes  map[uint32]*routeRow // never changed in place: replaced after a commit
+	byName  map[string]uint32
+	keys    map[string]*keyRow
+	workers map[string]*workerRow
+	idem    *idemIndex
+}
+
+// Open opens or makes the ledger in dir. Errors are *ferry.Error: ledgerLocked,
+// ledgerNewer, ledgerUnreadable, noSpace.
+func Open(dir string, opts Options) (*Ledger, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Notify == nil {
+		opts.Notify = func([]Change) {}
+	}
+	if opts.IdempotencyWindow == 0 {
+		opts.IdempotencyWindow = ferry.IdempotencyWindow
+	}
+	if opts.IdempotencyBytes == 0 {
+		opts.IdempotencyBytes = 64 << 20
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "bodies"), 0o700); err != nil {
+		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err)
+	}
+	l := &Ledger{
+		dir: dir, log: opts.Log, notify: opts.Notify,
+		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
+		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
+		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes),
+	}
+	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
+		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
+		Flush: l.flush, Finish: l.finish,
+	})
+	if err != nil {
+		return nil, openError(dir, err)
+	}
+	l.db = db
+	if err := l.load(); err != nil {
+		_ = db.Close()
+		return nil, openError(dir, err)
+	}
+	return l, nil
+}
+
+func openError(dir string, err error) error {
+	var known *ferry.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, commit.ErrLocked):
+		return ferry.Errorf(ferry.CodeLedgerLocked, "the ledger in %s is open in another process", dir).
+			WithHint("is a broker running there already? stop it, or choose another --data folder")
+	case errors.Is(err, commit.ErrNoSpace):
+		return ferry.Errorf(ferry.CodeNoSpace, "the disk of %s is full: %w", dir, err).
+			WithHint("make room and start again: nothing was changed")
+	default:
+		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the ledger in %s cannot be opened: %w", dir, err).
+			WithHint("keep the folder as it is, and restore a backup into another one")
+	}
+}
+
+// Close ends the ledger after the writes that wait.
+func (l *Ledger) Close() error { return l.db.Close() }
+
+// StartID names this opening of the ledger: queue ids carry it, so that no
+// duplicate window mistakes what is published now for what was published by an
+// earlier run.
+func (l *Ledger) StartID() string { return l.start }
+
+// Err is why the ledger no longer writes, or nil.
+func (l *Ledger) Err() error {
+	if err := l.db.Err(); err != nil {
+		return l.writeError(err)
+	}
+	return nil
+}
+
+// Size is the length of the ledger's file, bytes.
+func (l *Ledger) Size() int64 { return l.db.Size() }
+
+// Dir is the folder of the ledger.
+func (l *Ledger) Dir() string { return l.dir }
+
+// writeError turns an error of a commit into what a caller may be told.
+func (l *Ledger) writeError(err error) error {
+	var known *ferry.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, commit.ErrNoSpace):
+		return ferry.Errorf(ferry.CodeNoSpace, "the broker's disk is full: nothing was accepted: %w", err).
+			WithHint("send again later; accepting resumes by itself when there is room")
+	case errors.Is(err, commit.ErrStopped):
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "the ledger cannot write: %w", err).
+			WithHint("the operator must look at the broker's disk and start it again")
+	case errors.Is(err, commit.ErrClosed):
+		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
+	default:
+		return err
+	}
+}
+
+// load reads what is kept in memory.
+func (l *Ledger) load() error {
+	if err := l.db.View(func(tx *bbolt.Tx) error {
+		_, err := schemaVersion(tx, len(schemaSteps()))
+		return err
+	}); err != nil {
+		return err
+	}
+	err := l.update(noContext, 0, func(tx *bbolt.Tx) error {
+		if err := migrate(tx, schemaSteps()); err != nil {
+			return err
+		}
+		start, err := nextStart(tx)
+		l.start = start
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return l.db.View(func(tx *bbolt.Tx) error {
+		if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+			return err
+		}
+		if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
+			return err
+		}
+		if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+			return err
+		}
+		return l.idem.rebuild(tx, time.Now())
+	})
+}
+
+func eachJSON[T any](tx *bbolt.Tx, bucket []byte, keep func(*T)) error {
+	return tx.Bucket(bucket).ForEach(func(_, v []byte) error {
+		row := new(T)
+		if err := json.Unmarshal(v, row); err != nil {
+			return fmt.Errorf("%s: %w: %w", bucket, errDamaged, err)
+		}
+		keep(row)
+		return nil
+	})
+}
+
+func putJSON(tx *bbolt.Tx, bucket, key []byte, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucket).Put(key, text)
+}
+
+// appending fills pages to nine tenths: right for buckets that only grow at their
+// right edge.
+func appending(tx *bbolt.Tx, bucket []byte) *bbolt.Bucket {
+	b := tx.Bucket(bucket)
+	b.FillPercent = 0.9
+	return b
+}
+
+func u32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
+
+// get reads a record inside a transaction; nil when there is none.
+func get(tx *bbolt.Tx, id ferry.ID) (*record, error) {
+	v := tx.Bucket(bMessages).Get(id[:])
+	if v == nil {
+		return nil, nil
+	}
+	return decodeRecord(id, v)
+}
+
+// must is get for a message that somebody named.
+func must(tx *bbolt.Tx, id ferry.ID) (*record, error) {
+	r, err := get(tx, id)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	if r == nil {
+		return nil, ferry.Errorf(ferry.CodeMessageNotFound, "there is no message %s", id).
+			WithHint("ended messages are kept for the retention only")
+	}
+	return r, nil
+}
+
+// damaged is what a caller is told of a record that cannot be read. As a
+// *ferry.Error it fails this caller alone, not its group.
+func damaged(err error) *ferry.Error {
+	return ferry.Errorf(ferry.CodeLedgerUnreadable, "a record of the ledger cannot be read: %w", err).
+		WithHint("keep a copy of the data folder; the other messages are not touched")
+}
+
+// update runs a write in the next group. A *ferry.Error is the caller's alone
+// and comes before anything is written; any other error fails the group.
+func (l *Ledger) update(ctx context.Context, size int, write func(tx *bbolt.Tx) error) error {
+	return l.writeError(l.db.UpdateSized(ctx, size, func(tx *bbolt.Tx) error {
+		err := write(tx)
+		var known *ferry.Error
+		if errors.As(err, &known) {
+			return err
+		}
+		return commit.Abort(err)
+	}))
+}
+
+func put(tx *bbolt.Tx, r *record) error {
+	b, err := r.encode(make([]byte, 0, 512))
+	if err != nil {
+		return err
+	}
+	return appending(tx, bMessages).Put(r.ID[:], b)
+}
