@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ferry"
+	"ferry/store"
+)
+
+// Authenticate says whose key this is.
+func (b *Broker) Authenticate(_ context.Context, key string) (ferry.Identity, error) {
+	return b.ledger.Authenticate(key)
+}
+
+// AdminKeyFile is where the first start leaves the first key.
+const AdminKeyFile = "admin.key"
+
+// EnsureAdminKey makes the first admin key, when there is none, and writes it to
+// the data folder for its owner only. It returns the path when it did.
+func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
+	for _, key := range b.ledger.Keys() {
+		if key.Role == ferry.RoleAdmin && key.RevokedAt == nil {
+			return "", nil
+		}
+	}
+	path = filepath.Join(b.opts.DataDir, AdminKeyFile)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("replace an old admin key: %w", err)
+	}
+	key, err := b.ledger.CreateKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "first start")
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path, []byte(key.Secret+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write the admin key: %w", err)
+	}
+	return path, nil
+}
+
+// CreateKey makes an API key. Its text is in the answer only.
+func (b *Broker) CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
+	if err := ferry.ValidName("key", name); err != nil {
+		return ferry.NewKey{}, err
+	}
+	if !slices.Contains(ferry.Roles(), role) {
+		return ferry.NewKey{}, ferry.Errorf(ferry.CodeInvalid, "there is no role %q", role).WithHint("one of %v", ferry.Roles())
+	}
+	if err := b.knownRoutes(routes); err != nil {
+		return ferry.NewKey{}, err
+	}
+	if !expires.IsZero() && expires.Before(time.Now()) {
+		return ferry.NewKey{}, ferry.Errorf(ferry.CodeBadTime, "the key would have expired already")
+	}
+	return b.ledger.CreateKey(ctx, name, role, routes, expires, by)
+}
+
+func (b *Broker) knownRoutes(routes []string) error {
+	for _, r := range routes {
+		if _, ok := b.routes[r]; !ok {
+			return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", r).WithHint("this broker has %v", b.names)
+		}
+	}
+	return nil
+}
+
+// Keys lists the API keys without their secrets.
+func (b *Broker) Keys(context.Context) ([]ferry.Key, error) { return b.ledger.Keys(), nil }
+
+// RotateKey gives a key a new secret; the old one ends at once.
+func (b *Broker) RotateKey(ctx context.Context, id, by string) (ferry.NewKey, error) {
+	return b.ledger.RotateKey(ctx, id, by)
+}
+
+// RevokeKey ends a key for ever.
+func (b *Broker) RevokeKey(ctx context.Context, id, by string) (ferry.Key, error) {
+	return b.ledger.RevokeKey(ctx, id, by)
+}
+
+// AddWorker lets a worker log in for routes. Its seed is in the answer only.
+func (b *Broker) AddWorker(ctx context.Context, name string, routes []string, by string) (ferry.NewWorker, error) {
+	if err := ferry.ValidName("worker", name); err != nil {
+		return ferry.NewWorker{}, err
+	}
+	if len(routes) == 0 {
+		return ferry.NewWorker{}, ferry.Errorf(ferry.CodeInvalid, "a worker needs at least one route").WithHint("this broker has %v", b.names)
+	}
+	if err := b.knownRoutes(routes); err != nil {
+		return ferry.NewWorker{}, err
+	}
+	w := ferry.WorkerInfo{Name: name, Routes: routes, CreatedAt: time.Now().UTC()}
+	return b.login(ctx, w, true, "workers add", by)
+}
+
+// RotateWorker gives a worker new credentials; connections under the old ones
+// are cut.
+func (b *Broker) RotateWorker(ctx context.Context, name, by string) (ferry.NewWorker, error) {
+	w, ok := b.worker(name)
+	if !ok {
+		return ferry.NewWorker{}, noWorker(name)
+	}
+	return b.login(ctx, w, false, "workers rotate", by)
+}
+
+func noWorker(name string) error {
+	return ferry.Errorf(ferry.CodeNotFound, "there is no worker %q", name).WithHint("broker workers list shows them")
+}
+
+func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, by string) (ferry.NewWorker, error) {
+	public, seed, err := b.transport.NewLogin()
+	if err != nil {
+		return ferry.NewWorker{}, err
+	}
+	w.PublicKey = public
+	if err := b.ledger.SaveWorker(ctx, w, fresh, act, by); err != nil {
+		return ferry.NewWorker{}, err
+	}
+	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
+		return ferry.NewWorker{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	}
+	return ferry.NewWorker{WorkerInfo: w, Seed: seed}, nil
+}
+
+// RevokeWorker ends a worker's login and cuts its connection at once.
+func (b *Broker) RevokeWorker(ctx context.Context, name, by string) (ferry.WorkerInfo, error) {
+	w, ok := b.worker(name)
+	if !ok {
+		return ferry.WorkerInfo{}, noWorker(name)
+	}
+	now := time.Now().UTC()
+	w.RevokedAt = &now
+	if err := b.ledger.SaveWorker(ctx, w, false, "workers revoke", by); err != nil {
+		return ferry.WorkerInfo{}, err
+	}
+	b.fleet.forget(name)
+	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
+		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	}
+	return w, nil
+}
+
+// Workers lists the workers, with what was last heard of them.
+func (b *Broker) Workers(context.Context) ([]ferry.WorkerInfo, error) { return b.workerInfos(), nil }
+
+func (b *Broker) workerInfos() []ferry.WorkerInfo {
+	list := b.ledger.Workers()
+	for i := range list {
+		if s := b.fleet.get(list[i].Name); s != nil {
+			at := s.at.UTC()
+			list[i].LastSeen, list[i].Version, list[i].Inbox = &at, s.hello.Version, s.hello.Inbox
+		}
+	}
+	return list
+}
+
+// BindRoute hands a route over to the inbox of another worker, or to another
+// inbox of the same one, for good.
+func (b *Broker) BindRoute(ctx context.Context, name, worker, note, by string) (ferry.RouteInfo, error) {
+	if _, err := b.routeInfo(name); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	if !b.workerMay(worker, name) {
+		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %q may not deliver route %s", worker, name).
+			WithHint("broker workers list shows who may")
+	}
+	s := b.fleet.get(worker)
+	if s == nil {
+		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %s was not heard since this broker started", worker).
+			WithHint("start it first: the route is bound to its inbox, which only the worker knows")
+	}
+	if err := b.ledger.Bind(ctx, name, store.Binding{Worker: worker, Inbox: s.hello.Inbox, Bound: s.asked[name].Bound}, true, note, by); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	b.routes[name].relay.nudge()
+	b.helloAgain(ctx, name)
+	return b.routeInfo(name)
+}

@@ -1,0 +1,274 @@
+// Package broker is the server as a value: it takes messages into the ledger,
+// hands them to the queue within a window, commits what workers report, and
+// carries out what operators ask for.
+//
+// The ledger is the truth; the queue can be lost at any moment and is filled
+// again from the ledger. Everything here can be stopped between any two lines:
+// what was not committed was not promised.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ferry"
+	"ferry/mapping"
+	"ferry/queue"
+	"ferry/store"
+)
+
+// Transport is the queue as the broker runs it: the queue itself, and who may
+// log in to it.
+type Transport interface {
+	Queue() *queue.Queue
+	// NewLogin makes credentials for a worker: what the queue checks, and the
+	// secret that only the worker gets.
+	NewLogin() (public, seed string, err error)
+	// SetWorkers replaces who may log in and for which routes. Connections of
+	// those who no longer may are cut at once; the others keep theirs.
+	SetWorkers(workers []ferry.WorkerInfo) error
+	Close(ctx context.Context) error
+}
+
+// Options of New.
+type Options struct {
+	DataDir     string
+	Environment string
+	Version     string
+	Routes      []ferry.Route
+	Log         *slog.Logger
+
+	// OpenTransport starts the queue for the workers that the ledger knows.
+	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
+
+	Retention         time.Duration // of ended messages; default ferry.DefaultRetention
+	IdempotencyWindow time.Duration
+	MinFree           int64 // see store.Options
+
+	// SilentAfter is how long a turn that left the queue may stay without a
+	// receipt before it is published again. Default 30 s.
+	SilentAfter time.Duration
+	// NoWorkerAfter is how long a worker may stay unheard before its routes say
+	// noWorker. Default 30 s.
+	NoWorkerAfter time.Duration
+}
+
+// Broker is a running broker between Start and Stop.
+type Broker struct {
+	opts      Options
+	log       *slog.Logger
+	ledger    *store.Ledger
+	transport Transport
+	queue     *queue.Queue
+	routes    map[string]*route // fixed after New
+	names     []string          // of routes, as configured
+	fleet     *fleet
+	metrics   *metrics
+	startedAt time.Time
+	published atomic.Uint64 // publications, for fresh suffixes
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	once    sync.Once
+	bulk    chan struct{} // wakes the runner of operations
+}
+
+// route is a configured route with what was compiled for it.
+type route struct {
+	ferry.Route
+	orderBy *mapping.Program
+	search  []*mapping.Program
+	relay   *relay
+}
+
+// New opens the ledger in DataDir and starts the queue. Nothing is delivered
+// before Start. Errors are *ferry.Error where a person can mend them.
+func New(ctx context.Context, opts Options) (*Broker, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&opts.Retention, ferry.DefaultRetention)
+	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
+	setDefault(&opts.SilentAfter, 30*time.Second)
+	setDefault(&opts.NoWorkerAfter, 30*time.Second)
+	// A record that the idempotency index needs must not be removed before it.
+	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
+
+	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
+	b.fleet = newFleet(opts.NoWorkerAfter)
+	b.metrics = newMetrics(b)
+	for _, r := range opts.Routes {
+		compiled, err := b.compile(r)
+		if err != nil {
+			return nil, err
+		}
+		b.routes[r.Name] = compiled
+		b.names = append(b.names, r.Name)
+	}
+	ledger, err := store.Open(opts.DataDir, store.Options{
+		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
+		Notify: b.changed, OnCommit: b.metrics.commit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.ledger = ledger
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
+	return b, nil
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+func (b *Broker) compile(r ferry.Route) (*route, error) {
+	if r.Window == 0 {
+		r.Window = ferry.DefaultWindow
+	}
+	if r.MaxBytes == 0 {
+		r.MaxBytes = ferry.DefaultMaxBody
+	}
+	if r.TimeToLive == 0 {
+		r.TimeToLive = ferry.DefaultTimeToLive
+	}
+	compiled := &route{Route: r, relay: newRelay(b, r)}
+	var err error
+	if r.OrderBy != "" {
+		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
+			return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: orderBy: %w", r.Name, err)
+		}
+	}
+	for _, src := range r.SearchKeys {
+		p, err := mapping.Compile(src)
+		if err != nil {
+			return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: searchKeys: %w", r.Name, err)
+		}
+		compiled.search = append(compiled.search, p)
+	}
+	return compiled, nil
+}
+
+func (b *Broker) open(ctx context.Context) error {
+	for _, name := range b.names {
+		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
+			return err
+		}
+	}
+	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
+	if err != nil {
+		return err
+	}
+	b.transport, b.queue = transport, transport.Queue()
+	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
+		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+	}
+	return nil
+}
+
+// Start begins to hand out messages and to commit receipts.
+func (b *Broker) Start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop = cancel
+	stopServing, err := b.queue.Serve(ctx, workers{b})
+	if err != nil {
+		cancel()
+		return fmt.Errorf("answer the workers: %w", err)
+	}
+	b.goRun(func() {
+		<-ctx.Done()
+		stopServing()
+	})
+	for _, r := range b.routes {
+		b.goRun(func() { r.relay.run(ctx) })
+	}
+	b.goRun(func() { b.takeReceipts(ctx) })
+	b.goRun(func() { b.sweep(ctx) })
+	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.runOperations(ctx) })
+	return nil
+}
+
+func (b *Broker) goRun(f func()) {
+	b.running.Add(1)
+	go func() {
+		defer b.running.Done()
+		f()
+	}()
+}
+
+// Stop ends everything that Start began, then the queue, then the ledger. What
+// was accepted stays in the ledger; receipts that were not committed stay in
+// the queue.
+func (b *Broker) Stop(ctx context.Context) error {
+	var err error
+	b.once.Do(func() {
+		if b.stop != nil {
+			b.stop()
+		}
+		b.running.Wait()
+		err = errors.Join(b.transport.Close(ctx), b.ledger.Close())
+	})
+	return err
+}
+
+// StartID names this run of the broker.
+func (b *Broker) StartID() string { return b.ledger.StartID() }
+
+// Metrics serves the broker's metrics for Prometheus.
+func (b *Broker) Metrics() http.Handler { return b.metrics.handler() }
+
+// Ready says why messages cannot be accepted: never the queue, nor a destination.
+func (b *Broker) Ready(context.Context) error { return b.ledger.Err() }
+
+// changed is told by the ledger what a commit made ready or ended.
+func (b *Broker) changed(changes []store.Change) {
+	for i := range changes {
+		if r, ok := b.routes[changes[i].Route]; ok {
+			r.relay.note(&changes[i])
+		}
+	}
+}
+
+// continueAfterDead says whether a route's ordering keys go on behind a dead letter.
+func (b *Broker) continueAfterDead(name string) bool {
+	r, ok := b.routes[name]
+	return ok && r.OnDeadLetter == "continue"
+}
+
+func (b *Broker) ownerOf(name string) string {
+	if r, ok := b.routes[name]; ok && r.Owner != nil {
+		return r.Owner.Name
+	}
+	return ""
+}
+
+// decorate adds to an envelope what the ledger does not know.
+func (b *Broker) decorate(e *ferry.Envelope) {
+	e.Environment = b.opts.Environment
+	r, ok := b.routes[e.Route]
+	if !ok {
+		return
+	}
+	e.Owner = r.Owner
+	if e.WaitingFor == nil || e.WaitingFor.Reason != "turn" && e.WaitingFor.Reason != "delivery" {
+		return
+	}
+	info, err := b.ledger.Route(e.Route)
+	switch {
+	case err != nil:
+	case info.Paused != nil:
+		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
+	case info.Binding == nil || !b.fleet.heard(info.Binding.Worker):
+		e.WaitingFor.Reason = "noWorker"
+	}
+}

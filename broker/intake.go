@@ -1,0 +1,159 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	"ferry"
+	"ferry/mapping"
+)
+
+// Route returns a configured route.
+func (b *Broker) Route(name string) (ferry.Route, bool) {
+	r, ok := b.routes[name]
+	if !ok {
+		return ferry.Route{}, false
+	}
+	return r.Route, true
+}
+
+// Accept puts a message on disk and says under which id. See api.Intake.
+func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error) {
+	if err := b.complete(ctx, &m); err != nil {
+		return ferry.Accepted{}, err
+	}
+	answer, err := b.ledger.Accept(ctx, m)
+	if err != nil {
+		return ferry.Accepted{}, err
+	}
+	b.metrics.accepted(answer)
+	return answer, nil
+}
+
+// AcceptBatch puts several messages on disk in one commit. See api.Intake.
+func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
+	good := make([]ferry.Message, 0, len(msgs))
+	at := make([]int, 0, len(msgs)) // of good in msgs
+	errs := make([]error, len(msgs))
+	for i := range msgs {
+		if err := b.complete(ctx, &msgs[i]); err != nil {
+			errs[i] = err
+			continue
+		}
+		good, at = append(good, msgs[i]), append(at, i)
+	}
+	answers := make([]ferry.Accepted, len(msgs))
+	if len(good) < len(msgs) && !partial || len(good) == 0 {
+		return answers, errs, nil
+	}
+	accepted, refused, err := b.ledger.AcceptBatch(ctx, good, partial)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range good {
+		answers[at[i]], errs[at[i]] = accepted[i], refused[i]
+		if refused[i] == nil && !accepted[i].ID.IsZero() {
+			b.metrics.accepted(accepted[i])
+		}
+	}
+	return answers, errs, nil
+}
+
+// complete names a message and fills in what its route says.
+func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
+	r, ok := b.routes[m.Route]
+	if !ok {
+		return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", m.Route).WithHint("broker routes list shows them")
+	}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if m.CreatedAt.IsZero() {
+		m.CreatedAt = time.Now().UTC()
+	}
+	if m.ID.IsZero() {
+		m.ID = ferry.NewID(m.CreatedAt)
+	}
+	if m.TimeToLive == 0 {
+		m.TimeToLive = r.TimeToLive
+	}
+	if r.orderBy != nil {
+		key, err := extract(ctx, r.orderBy, m.Body)
+		if err != nil {
+			return ferry.Errorf(ferry.CodeBadOrderingKey, "the route's orderBy finds no ordering key in this body: %w", err).
+				WithHint("orderBy: %s", r.OrderBy)
+		}
+		if len(key) > ferry.MaxOrderingKeyLength {
+			return ferry.Errorf(ferry.CodeBadOrderingKey, "the ordering key in this body has %d bytes", len(key)).
+				WithHint("at most %d", ferry.MaxOrderingKeyLength)
+		}
+		m.OrderingKey = key
+	}
+	for _, p := range r.search {
+		// What cannot be found cannot be searched for: no reason to refuse it.
+		if term, err := extract(ctx, p, m.Body); err == nil && term != "" && len(term) <= ferry.MaxReferenceLength {
+			m.SearchTerms = append(m.SearchTerms, term)
+		}
+	}
+	return nil
+}
+
+func extract(ctx context.Context, p *mapping.Program, body []byte) (string, error) {
+	if len(body) == 0 || !json.Valid(body) {
+		return "", ferry.Errorf(ferry.CodeInvalid, "the body is not JSON")
+	}
+	return p.RunString(ctx, bytes.TrimSpace(body))
+}
+
+// Message returns everything about a message but its body.
+func (b *Broker) Message(_ context.Context, id ferry.ID) (ferry.Envelope, error) {
+	e, err := b.ledger.Message(id)
+	if err == nil {
+		b.decorate(&e)
+	}
+	return e, err
+}
+
+// ResolveID finds the message whose id ends in suffix.
+func (b *Broker) ResolveID(_ context.Context, suffix string) (ferry.ID, error) {
+	return b.ledger.ResolveID(suffix)
+}
+
+// Body returns a revision of a message's body; revision 0 means the current one.
+func (b *Broker) Body(_ context.Context, id ferry.ID, revision int) ([]byte, string, error) {
+	return b.ledger.Body(id, revision)
+}
+
+// Messages lists messages, newest first.
+func (b *Broker) Messages(_ context.Context, f ferry.MessageFilter) (ferry.Page, error) {
+	f.Limit = listLimit(f.Limit)
+	return b.page(b.ledger.Messages(f))
+}
+
+// DeadLetters lists dead letters, the latest first.
+func (b *Broker) DeadLetters(_ context.Context, f ferry.DeadLetterFilter) (ferry.Page, error) {
+	f.Limit = listLimit(f.Limit)
+	return b.page(b.ledger.DeadLetters(f, b.ownerOf))
+}
+
+func (b *Broker) page(p ferry.Page, err error) (ferry.Page, error) {
+	for i := range p.Items {
+		b.decorate(&p.Items[i])
+	}
+	return p, err
+}
+
+// Groups lists groups of dead letters, the largest first.
+func (b *Broker) Groups(_ context.Context, f ferry.DeadLetterFilter) ([]ferry.Group, error) {
+	f.Limit = listLimit(f.Limit)
+	return b.ledger.Groups(f, b.ownerOf)
+}
+
+func listLimit(n int) int {
+	if n <= 0 {
+		return ferry.DefaultListLimit
+	}
+	return min(n, ferry.MaxListLimit)
+}

@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ferry"
+	"ferry/queue"
+	"ferry/store"
+)
+
+// receiptBatch is how many receipts share one commit at the most.
+const receiptBatch = 256
+
+// takeReceipts commits what workers report until ctx ends. A receipt is
+// completed in the queue only after its commit, and confirmed to its worker
+// only then.
+func (b *Broker) takeReceipts(ctx context.Context) {
+	const pause = time.Second
+	for ctx.Err() == nil {
+		batch, err := b.queue.ReceiveReceipts(ctx, receiptBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				b.log.Warn("receipts could not be received", "error", err)
+				sleep(ctx, pause)
+			}
+			continue
+		}
+		if err := b.commitBatch(ctx, batch); err != nil && ctx.Err() == nil {
+			b.log.Error("receipts could not be committed: they stay in the queue", "receipts", len(batch), "error", err)
+			sleep(ctx, pause)
+		}
+	}
+}
+
+func (b *Broker) commitBatch(ctx context.Context, batch []*queue.ReceiptDelivery) error {
+	receipts := make([]ferry.Receipt, 0, len(batch))
+	for _, d := range batch {
+		if why := b.refuseReceipt(d); why != "" {
+			b.log.Warn("a receipt was refused", "why", why, "from", d.From, "worker", d.Receipt.Worker, "route", d.Receipt.Route, "message", d.Receipt.ID)
+			continue
+		}
+		receipts = append(receipts, d.Receipt)
+	}
+	if err := b.commitReceipts(ctx, receipts); err != nil {
+		for _, d := range batch {
+			_ = d.Release(context.WithoutCancel(ctx)) // its lock would end by itself
+		}
+		return err
+	}
+	for _, d := range batch {
+		if err := d.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && ctx.Err() == nil {
+			b.log.Debug("a committed receipt could not be completed in the queue", "message", d.Receipt.ID, "error", err)
+		}
+	}
+	b.confirm(ctx, receipts)
+	return nil
+}
+
+// refuseReceipt says why a receipt is not its sender's to give, or "".
+func (b *Broker) refuseReceipt(d *queue.ReceiptDelivery) string {
+	if d.From == "" {
+		return "" // this queue cannot tell who sends
+	}
+	if d.From != d.Receipt.Worker {
+		return "it names another worker than the one that sent it"
+	}
+	if !b.fleet.may(d.From, d.Receipt.Route) && !b.workerMay(d.From, d.Receipt.Route) {
+		return "the worker may not speak for this route"
+	}
+	return ""
+}
+
+func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) error {
+	if len(receipts) == 0 {
+		return nil
+	}
+	outcomes, err := b.ledger.ApplyReceipts(ctx, receipts, b.continueAfterDead)
+	if err != nil {
+		return err
+	}
+	for i := range outcomes {
+		b.metrics.receipt(&receipts[i], &outcomes[i])
+		b.logOutcome(&receipts[i], &outcomes[i])
+	}
+	return nil
+}
+
+func (b *Broker) logOutcome(rc *ferry.Receipt, out *store.Outcome) {
+	switch {
+	case out.Conflict:
+		b.log.Warn("the destination has a message that was discarded", "route", out.Route, "message", rc.ID, "reference", rc.Reference)
+	case out.Applied && out.State == ferry.StateDeadLettered:
+		b.log.Warn("message.deadLettered", "route", out.Route, "message", rc.ID, "reason", out.Reason, "code", rc.Code, "text", rc.Text)
+	case out.Applied && out.State == ferry.StateCompleted:
+		b.log.Debug("message.completed", "route", out.Route, "message", rc.ID, "reference", rc.Reference)
+	}
+}
+
+// confirm tells workers whose receipts are on disk. Lost signals cost nothing
+// but a repeat.
+func (b *Broker) confirm(ctx context.Context, receipts []ferry.Receipt) {
+	byWorker := map[string][]queue.Confirmed{}
+	for i := range receipts {
+		byWorker[receipts[i].Worker] = append(byWorker[receipts[i].Worker], queue.Confirmed{ID: receipts[i].ID, Turn: receipts[i].Turn})
+	}
+	for worker, confirmed := range byWorker {
+		if err := b.queue.Signal(ctx, worker, queue.Signal{Confirmed: confirmed}); err != nil && ctx.Err() == nil {
+			b.log.Debug("receipts could not be confirmed now: the worker will send them again", "worker", worker, "error", err)
+		}
+	}
+}

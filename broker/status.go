@@ -1,0 +1,195 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"ferry"
+	"ferry/internal/disk"
+	"ferry/store"
+)
+
+// lowDisk is when status warns: well before the ledger stops accepting.
+const lowDisk = 1 << 30
+
+// RouteInfos lists the routes as configured, with their state and counts.
+func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
+	list := make([]ferry.RouteInfo, 0, len(b.names))
+	for _, name := range b.names {
+		info, err := b.routeInfo(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
+	r, ok := b.routes[name]
+	if !ok {
+		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", name).WithHint("broker routes list shows them")
+	}
+	in, err := b.ledger.Route(name)
+	if err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	info := ferry.RouteInfo{
+		Name: name, Conditions: b.conditions(&in),
+		Pending: in.Pending, Parked: in.Parked, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
+		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
+	}
+	for _, n := range in.Dead {
+		info.DeadLetters += n
+	}
+	if in.Binding != nil {
+		info.Worker = in.Binding.Worker
+		if s := b.fleet.get(info.Worker); s != nil {
+			info.NextProbe = s.routes[name].NextProbe
+		}
+	}
+	oldest, err := b.ledger.OldestPending(name)
+	if err != nil {
+		return info, err
+	}
+	if !oldest.IsZero() {
+		info.OldestPending = &oldest
+	}
+	info.State = gravest(info.Conditions)
+	return info, nil
+}
+
+// conditions gathers what holds on a route: from the ledger, and from what its
+// worker last said.
+func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
+	list := []ferry.Condition{}
+	if paused(*in) {
+		list = append(list, *in.Paused)
+	}
+	switch {
+	case in.Binding == nil:
+		list = append(list, ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Reason: "no worker has asked for this route yet"})
+	case !b.fleet.heard(in.Binding.Worker):
+		c := ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Worker: in.Binding.Worker, Reason: "its worker has not been heard since the broker started"}
+		if s := b.fleet.get(in.Binding.Worker); s != nil {
+			c.Since, c.Reason = s.at.UTC(), "its worker is silent"
+		}
+		list = append(list, c)
+	default:
+		for _, c := range b.fleet.get(in.Binding.Worker).routes[in.Name].Conditions {
+			c.Worker = in.Binding.Worker
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func gravest(conditions []ferry.Condition) ferry.RouteState {
+	for _, state := range ferry.RouteStates() {
+		if slices.ContainsFunc(conditions, func(c ferry.Condition) bool { return c.Type == state }) {
+			return state
+		}
+	}
+	return ferry.RouteRunning
+}
+
+// Pause stops the hand-outs of a route; what workers hold they finish.
+func (b *Broker) Pause(ctx context.Context, name, note string, until time.Time, by string) (ferry.RouteInfo, error) {
+	if note == "" {
+		return ferry.RouteInfo{}, noteRequired("pause")
+	}
+	if !until.IsZero() && until.Before(time.Now()) {
+		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeBadTime, "until lies in the past")
+	}
+	if _, err := b.routeInfo(name); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	if err := b.ledger.Pause(ctx, name, note, until, by); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	b.helloAgain(ctx, name)
+	return b.routeInfo(name)
+}
+
+// Resume ends a pause, and lifts a worker's stop for refused credentials.
+func (b *Broker) Resume(ctx context.Context, name, note, by string) (ferry.RouteInfo, error) {
+	if _, err := b.routeInfo(name); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	if err := b.ledger.Resume(ctx, name, note, by); err != nil {
+		return ferry.RouteInfo{}, err
+	}
+	b.routes[name].relay.nudge()
+	b.helloAgain(ctx, name)
+	return b.routeInfo(name)
+}
+
+// Status is what an operator asks for first.
+func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
+	routes, err := b.RouteInfos(ctx)
+	if err != nil {
+		return ferry.StatusReport{}, err
+	}
+	workers, err := b.Workers(ctx)
+	if err != nil {
+		return ferry.StatusReport{}, err
+	}
+	s := ferry.StatusReport{
+		Environment: b.opts.Environment, Version: b.opts.Version, Routes: routes, Workers: workers,
+		DeadLetters: map[ferry.Reason]int64{}, LedgerBytes: b.ledger.Size(), StartedAt: b.startedAt,
+	}
+	if err := b.Ready(ctx); err != nil {
+		s.Problems = append(s.Problems, err.Error())
+	} else {
+		s.Ready = true
+	}
+	if free, err := disk.Free(b.opts.DataDir); err == nil {
+		s.DiskFreeBytes = free
+		if free < lowDisk {
+			s.Problems = append(s.Problems, fmt.Sprintf("only %d MiB are free on the disk of %s", free>>20, b.opts.DataDir))
+		}
+	}
+	var dead int64
+	for i := range routes {
+		r := &routes[i]
+		s.Waiting += r.Pending
+		if r.OldestPending != nil && (s.OldestPending == nil || r.OldestPending.Before(*s.OldestPending)) {
+			s.OldestPending = r.OldestPending
+		}
+		for reason, n := range r.ByReason {
+			if n > 0 {
+				s.DeadLetters[reason] += n
+				dead += n
+			}
+		}
+		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
+			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
+		}
+	}
+	if dead > 0 {
+		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
+	}
+	return s, nil
+}
+
+func reasonOf(r *ferry.RouteInfo) string {
+	for _, c := range r.Conditions {
+		if c.Type == r.State && c.Reason != "" {
+			return c.Reason
+		}
+	}
+	return "no reason was given"
+}
+
+// Reconcile recounts the ledger: accepted = pending + completed + dead-lettered
+// + discarded, per route and day.
+func (b *Broker) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
+	return b.ledger.Reconcile()
+}
+
+// Audit lists what operators did, oldest first.
+func (b *Broker) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+	return b.ledger.Audit(after, listLimit(limit))
+}
