@@ -133,7 +133,7 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 			b.routes[r.Name].relay.nudge()
 		}
 	} else {
-		return refuse("the route is bound to another inbox, that of worker %s; when that one is lost for good: broker workers bind %s %s", info.Binding.Worker, r.Name, w.Name)
+		return refuse("the route is bound to another inbox, that of worker %s; when that one is lost for good: broker workers bind %s %s", info.Binding.Worker, w.Name, r.Name)
 	}
 	return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt}
 }

@@ -91,7 +91,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 			}
 		case !force:
 			return ferry.Errorf(ferry.CodeConflict, "route %s is bound to the inbox of worker %s", route, old.Worker).
-				WithHint("when that inbox is lost for good: broker workers bind %s %s", route, b.Worker)
+				WithHint("when that inbox is lost for good: broker workers bind %s %s", b.Worker, route)
 		default:
 			if err := l.takeOver(tx, row, now.Add(max(old.Bound, b.Bound))); err != nil {
 				return err

@@ -124,11 +124,16 @@ func Open(path string, opts Options) (*DB, error) {
 
 func openBolt(path string, maxSize int) (*bbolt.DB, error) {
 	var b *bbolt.DB
+	var file *os.File
 	err := guard(func() (err error) {
 		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      time.Second,
 			FreelistType: bbolt.FreelistMapType,
 			MaxSize:      maxSize,
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = os.OpenFile(name, flag, mode)
+				return file, err
+			},
 		})
 		return err
 	})
@@ -136,6 +141,7 @@ func openBolt(path string, maxSize int) (*bbolt.DB, error) {
 	case err == nil:
 		return b, nil
 	case errors.Is(err, errDamage):
+		_ = file.Close() // and its lock: bbolt did not come to it
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
@@ -239,23 +245,37 @@ func (db *DB) commitLoop() {
 				return
 			}
 		}
-		size := group[0].size
-	gather:
-		for len(group) < maxOps && size < maxBytes {
-			select {
-			case o := <-db.queue:
-				group = append(group, o)
-				size += o.size
-			default:
-				break gather
-			}
-		}
+		group = db.gather(group)
 		db.commit(group)
 		for _, o := range group {
 			close(o.done)
 		}
 		clear(group)
 	}
+}
+
+// gather adds what waits to the group. Everybody who can run is let run first,
+// as long as that brings more: under load the group grows by what would have
+// been the next ones, and an idle machine loses nothing, as no timer is
+// involved.
+func (db *DB) gather(group []*op) []*op {
+	size := group[0].size
+	for grown := true; grown; {
+		grown = false
+		runtime.Gosched()
+		for len(group) < maxOps && size < maxBytes {
+			select {
+			case o := <-db.queue:
+				group = append(group, o)
+				size += o.size
+				grown = true
+				continue
+			default:
+			}
+			break
+		}
+	}
+	return group
 }
 
 // commit runs one group and leaves every op's error in it.

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ferry"
+)
+
+func BenchmarkAccept(b *testing.B) {
+	body := strings.Repeat("x", 1024)
+	for _, writers := range []int{1, 16, 64, 256} {
+		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
+			l := newLedger(b)
+			inParallel(b, writers, func(int) error {
+				id := ferry.NewID(time.Now()).String()
+				_, err := l.Accept(context.Background(), message(body, withKey(id)))
+				return err
+			})
+		})
+	}
+}
+
+func BenchmarkComplete(b *testing.B) {
+	l := newLedger(b)
+	body := strings.Repeat("x", 1024)
+	inParallel(b, 64, func(int) error {
+		answer, err := l.Accept(context.Background(), message(body))
+		if err != nil {
+			return err
+		}
+		rc := ferry.Receipt{ID: answer.ID, Turn: 1, Verdict: ferry.Delivered, Reference: "INV-1", Attempts: []ferry.Attempt{{Turn: 1}}}
+		_, err = l.ApplyReceipts(context.Background(), []ferry.Receipt{rc}, park)
+		return err
+	})
+}
+
+// inParallel runs b.N calls from a number of writers.
+func inParallel(b *testing.B, writers int, call func(i int) error) {
+	b.Helper()
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range writers {
+		wg.Go(func() {
+			for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+				if err := call(int(i)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
+
+// TestIdempotencyEntrySize holds the bound in bytes against what entries cost.
+func TestIdempotencyEntrySize(t *testing.T) {
+	var before, after runtime.MemStats
+	x := newIdemIndex(ferry.IdempotencyWindow, 64<<20)
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	start := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	for i := range 2 * x.most { // full, and in the middle of forgetting
+		x.add(idemKeyOf(1, string(u32(uint32(i)))), ferry.NewID(start.Add(time.Duration(i)*time.Second/4)))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	used := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("%d entries, %d bytes each", len(x.ids), used/int64(len(x.ids)))
+	if used > 64<<20 {
+		t.Errorf("the full index takes %d MiB", used>>20)
+	}
+	runtime.KeepAlive(x)
+}
