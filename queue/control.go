@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"time"
+
+	"ferry"
+)
+
+// Hello is what a worker tells the broker when it connects, every ten seconds
+// (the heartbeat), after a Signal that asks for it, and when a condition of a
+// route changes.
+type Hello struct {
+	Worker  string       `json:"worker"` // checked against what the driver authenticated
+	Inbox   string       `json:"inbox"`  // identity of the worker's inbox
+	Version string       `json:"version"`
+	Routes  []RouteHello `json:"routes"`
+}
+
+// RouteHello is one route of a worker.
+type RouteHello struct {
+	Name string `json:"name"`
+	// Bound is how long after the start of a call the destination may still
+	// write: time-out plus settle time.
+	Bound      time.Duration     `json:"bound"`
+	CanLookup  bool              `json:"canLookup"`
+	HonoursKey bool              `json:"honoursKey"`
+	InFlight   int               `json:"inFlight"`
+	Conditions []ferry.Condition `json:"conditions,omitempty"`
+	NextProbe  *time.Time        `json:"nextProbe,omitempty"`
+}
+
+// Welcome is the broker's answer to a Hello.
+type Welcome struct {
+	// Start identifies this run of the broker: when it changes, the worker sends
+	// its unconfirmed results again.
+	Start  string                  `json:"start"`
+	Now    time.Time               `json:"now"`
+	Routes map[string]RouteWelcome `json:"routes"`
+	Error  string                  `json:"error,omitempty"` // the hello was refused whole: a sentence
+}
+
+// RouteWelcome says whether the worker's inbox may deliver a route.
+type RouteWelcome struct {
+	Granted bool   `json:"granted"`
+	Why     string `json:"why,omitempty"` // of a refusal: a sentence with what to do
+	Paused  bool   `json:"paused,omitempty"`
+	// ResumedAt is when somebody last resumed the route: it lifts a stop for
+	// refused credentials that is older.
+	ResumedAt time.Time `json:"resumedAt,omitzero"`
+}
+
+// Signal is what the broker tells a worker that listens; it may be lost, so
+// that nothing but speed depends on it.
+type Signal struct {
+	// Confirmed receipts: their commit is on disk.
+	Confirmed []Confirmed `json:"confirmed,omitempty"`
+	// HelloAgain asks for a Hello at once: a route was paused, resumed or bound.
+	HelloAgain bool `json:"helloAgain,omitempty"`
+}
+
+// Confirmed names a receipt whose commit is on disk.
+type Confirmed struct {
+	ID   ferry.ID `json:"id"`
+	Turn uint64   `json:"turn"`
+}
+
+// BodyRequest asks for a part of a body that was too large to travel inline.
+type BodyRequest struct {
+	ID       ferry.ID `json:"id"`
+	Route    string   `json:"route"`
+	Revision int      `json:"revision"`
+	Offset   int64    `json:"offset"`
+	Length   int      `json:"length"` // at most BodyChunk
+}
+
+// BodyChunk is the largest part of a body that one request brings, bytes.
+const BodyChunk = 512 << 10

@@ -1,0 +1,186 @@
+package natsqueue
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ferry/queue"
+)
+
+// How often what is completed is removed from the streams, and from how much of
+// it on removing pays. Under load it is often: the server keeps what was written
+// in the last ten seconds in memory, in blocks of 8 MB, unless it is removed.
+const (
+	tidyEvery   = time.Second
+	tidyQuiet   = 15 * time.Second // when little was published meanwhile
+	tidyTimeout = 10 * time.Second
+	tidyFrom    = 1000   // packets before the first that is still open
+	tidyRoute   = 50_000 // of one route, behind another that stands still
+)
+
+// housekeeper removes completed packets from the streams.
+//
+// Removing the front of a stream is cheap, so that is what it does as a rule: up
+// to the first packet that any route has open. Where one route stands still, the
+// completed packets of the others are removed route by route.
+type housekeeper struct {
+	manager *manager
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	known map[queue.Address]*tidied
+
+	lastSeen map[string]uint64 // by stream, a round ago
+	lastTime map[string]time.Time
+	cancel   context.CancelFunc
+	stopped  chan struct{}
+}
+
+// tidied is what is known of one address.
+type tidied struct {
+	upTo uint64 // removed by itself, up to here
+	idle uint64 // nothing of it was open up to here when it was last seen idle
+}
+
+func startHousekeeper(m *manager, log *slog.Logger) *housekeeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &housekeeper{
+		manager: m, log: log, known: make(map[queue.Address]*tidied),
+		lastSeen: make(map[string]uint64), lastTime: make(map[string]time.Time), cancel: cancel, stopped: make(chan struct{}),
+	}
+	go func() {
+		defer close(k.stopped)
+		ticker := time.NewTicker(tidyEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				k.tidy(ctx)
+			}
+		}
+	}()
+	return k
+}
+
+func (k *housekeeper) close() {
+	k.cancel()
+	<-k.stopped
+}
+
+func (k *housekeeper) add(address queue.Address) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known[address] == nil {
+		k.known[address] = &tidied{}
+	}
+}
+
+func (k *housekeeper) seenIdle(address queue.Address, upTo uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.known[address].idle = upTo
+}
+
+// idleUpTo forgets what was seen of another stream, whose numbers were higher.
+func (k *housekeeper) idleUpTo(address queue.Address, last uint64) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.known[address]
+	if a.idle > last || a.upTo > last {
+		*a = tidied{}
+	}
+	return a.idle
+}
+
+func (k *housekeeper) addresses(stream string) []queue.Address {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var list []queue.Address
+	for address := range k.known {
+		if namesOf(address, brokerName).stream == stream {
+			list = append(list, address)
+		}
+	}
+	return list
+}
+
+func (k *housekeeper) tidy(ctx context.Context) {
+	for _, name := range []string{messageStream, receiptStream} {
+		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
+		err := k.tidyStream(bounded, name)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			k.log.Warn("queue.tidy", "stream", name, "error", err.Error())
+		}
+	}
+}
+
+func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
+	addresses := k.addresses(name)
+	if len(addresses) == 0 {
+		return nil
+	}
+	stream, err := k.manager.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	before := k.lastSeen[name]
+	if state.LastSeq >= before && state.LastSeq-before < tidyFrom && time.Since(k.lastTime[name]) < tidyQuiet {
+		return nil
+	}
+	k.lastSeen[name], k.lastTime[name] = state.LastSeq, time.Now()
+	if state.LastSeq < before {
+		before = 0 // another stream than a round ago
+	}
+	front := state.LastSeq
+	settled := make(map[queue.Address]uint64, len(addresses))
+	for _, address := range addresses {
+		consumer, err := stream.Consumer(ctx, namesOf(address, brokerName).consumer)
+		if err != nil {
+			return err
+		}
+		info := consumer.CachedInfo()
+		upTo := settledOf(info)
+		if info.NumPending == 0 && info.NumAckPending == 0 {
+			// Nothing of an idle route is open. Its consumer may learn of a packet a
+			// moment after the stream took it, so only what is a round old counts.
+			k.seenIdle(address, before)
+		}
+		upTo = max(upTo, k.idleUpTo(address, state.LastSeq))
+		settled[address] = upTo
+		front = min(front, upTo)
+	}
+	if front >= state.FirstSeq && front-state.FirstSeq >= tidyFrom {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(front+1)); err != nil {
+			return err
+		}
+	}
+	return k.tidyRoutes(ctx, stream, front, settled)
+}
+
+// tidyRoutes removes what lies completed behind a route that stands still.
+func (k *housekeeper) tidyRoutes(ctx context.Context, stream jetstream.Stream, front uint64, settled map[queue.Address]uint64) error {
+	for address, upTo := range settled {
+		k.mu.Lock()
+		done := max(k.known[address].upTo, front)
+		k.mu.Unlock()
+		if upTo < done+tidyRoute {
+			continue
+		}
+		subject := namesOf(address, brokerName).filter()
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1)); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		k.known[address].upTo = upTo
+		k.mu.Unlock()
+	}
+	return nil
+}

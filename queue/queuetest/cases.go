@@ -1,0 +1,37 @@
+package queuetest
+
+func cases() []test {
+	return []test{
+		{"SendReceiveComplete", false, sendReceiveComplete},
+		{"OldestFirst", false, oldestFirst},
+		{"ManyAtOnce", false, manyAtOnce},
+		{"RoutesAreApart", false, routesAreApart},
+		{"EnvelopeRoundTrip", false, envelopeRoundTrip},
+		{"TooLarge", false, tooLarge},
+		{"DuplicateIdDropped", false, duplicateIDDropped},
+		{"OtherSuffixNeverDropped", false, otherSuffixNeverDropped},
+		{"ReleaseComesAgain", false, releaseComesAgain},
+		{"SettleTwice", false, settleTwice},
+		{"LockExpires", false, lockExpires},
+		{"RenewalKeepsLock", false, renewalKeepsLock},
+		{"ConcurrentReceiversNoDoubleLock", false, concurrentReceiversNoDoubleLock},
+		{"ReceiveHonoursContext", false, receiveHonoursContext},
+		{"CloseWhileReceiving", false, closeWhileReceiving},
+		{"NotFound", false, notFound},
+		{"EnsureMakesOnce", false, ensureMakesOnce},
+		{"ProgressTellsSettled", false, progressTellsSettled},
+		{"LossIsANewIncarnation", false, lossIsANewIncarnation},
+		{"ReceiptRoundTrip", false, receiptRoundTrip},
+		{"ReceiptSentAgain", false, receiptSentAgain},
+		{"HelloAndWelcome", false, helloAndWelcome},
+		{"BodyInParts", false, bodyInParts},
+		{"NobodyAnswers", false, nobodyAnswers},
+		{"AnswersAtTheSameTime", false, answersAtTheSameTime},
+		{"Signals", false, signals},
+		{"WorkerIsConfined", false, workerIsConfined},
+		{"RevokeWhileReceiving", false, revokeWhileReceiving},
+		{"RevokedKeepsOutOthersStay", false, revokedKeepsOutOthersStay},
+		{"SurvivesReopen", true, survivesReopen},
+		{"SurvivesKill", true, survivesKill},
+	}
+}
