@@ -1,0 +1,185 @@
+// Package adapters is the contract between the worker and the ways of speaking
+// to a kind of destination, and the explicit registry of those.
+//
+// A delivery's outcome is never a Go error: it is a [ferry.Verdict], with the
+// effect that the call may have had. What cannot be judged is maybe written.
+package adapters
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"ferry"
+	"ferry/httpauth"
+)
+
+// Adapter delivers the messages of one route to its destination.
+//
+// Deliver makes at most one call that can write, ends it by ctx's deadline, and
+// never re-sends by itself. It gives one of the first eight kinds of verdicts,
+// or [ferry.NotTried] when ctx was cancelled (not: ran out) before the first
+// byte of the request left. All methods may be called concurrently.
+type Adapter interface {
+	Deliver(ctx context.Context, call Call) ferry.Verdict
+	// Lookup asks the destination for the document of call's external key. It
+	// writes nothing.
+	Lookup(ctx context.Context, call Call) LookupResult
+	// CanLookup says whether Lookup can be asked at all.
+	CanLookup() bool
+	// Preview is the request that Deliver would make, secrets masked.
+	Preview(ctx context.Context, call Call) (Preview, error)
+}
+
+// Call is what an adapter needs of a message for one call.
+type Call struct {
+	ferry.HandOut
+	Number int // of the attempt, from 1 over all generations
+}
+
+// LookupState is what a lookup came to.
+type LookupState int
+
+// The outcomes of a lookup. Unanswered proves nothing.
+const (
+	Unanswered LookupState = iota
+	Found
+	Absent
+)
+
+// LookupResult is the destination's answer to a lookup.
+type LookupResult struct {
+	State     LookupState
+	Reference string
+	Result    json.RawMessage
+	// Different: a document bears the key, but route.lookup.same says that it is
+	// not of this body.
+	Different bool
+	// Verdict of an unanswered lookup: why (unavailable, unauthorized, throttled, …).
+	// Its effect is none: lookups write nothing.
+	Verdict ferry.Verdict
+}
+
+// Preview is a request as it would be made, without credentials.
+type Preview struct {
+	Method string            `json:"method"`
+	URL    string            `json:"url"`
+	Header map[string]string `json:"header"`
+	Body   string            `json:"body"`
+}
+
+// Codes of verdicts that adapters give by themselves, in the place of the
+// destination's own code.
+const (
+	// CodeMaybeDuplicate comes with Unknown: the destination refuses the message
+	// as a duplicate without naming the document. The answer is definite, so a
+	// lookup may be asked at once; absent then means refused for another reason.
+	CodeMaybeDuplicate = "duplicate?"
+	// CodeMappingFailed comes with Rejected (with Failed when the map was stopped
+	// for its time): the route's map, or the body that it
+	// was given, makes no request.
+	CodeMappingFailed = "mappingFailed"
+)
+
+// Fingerprinter is what a Destination implements whose credentials can be
+// watched: the fingerprint changes when a secret does, and never reveals it. A
+// worker that stopped a route because credentials were refused compares it.
+type Fingerprinter interface {
+	Fingerprint() string
+}
+
+// Destination is one configured downstream, shared by the routes that lead to
+// it: connections, credentials, pace.
+type Destination interface {
+	// Route makes the adapter of one route. A bad setting is an error that names it.
+	Route(cfg RouteConfig) (Adapter, error)
+	// Probe makes the configured health request; ErrNoProbe when there is none.
+	// Nil: the destination is up. It writes nothing.
+	Probe(ctx context.Context) error
+	// Check proves that the destination can be reached and takes the credentials,
+	// as far as that can be told without writing.
+	Check(ctx context.Context) error
+	Close() error
+}
+
+// ErrNoProbe says that no health request is configured.
+var ErrNoProbe = fmt.Errorf("no health request is configured")
+
+// DestinationConfig is a destination of worker.yaml as adapters see it.
+type DestinationConfig struct {
+	Name    string            `yaml:"-"`
+	Adapter string            `yaml:"adapter"`
+	Dialect string            `yaml:"dialect"`
+	URL     string            `yaml:"url"`
+	Auth    httpauth.Config   `yaml:"auth"`
+	Timeout time.Duration     `yaml:"timeout"` // of one call; default 30 s
+	Headers map[string]string `yaml:"headers"`
+	Health  *HealthConfig     `yaml:"health"`
+	// Verdicts are asked before the dialect's own table; the first match wins.
+	Verdicts []VerdictRule `yaml:"verdicts"`
+}
+
+// VerdictRule judges the answers that it matches. At least one of Status, Code
+// and When must be given; all that are given must match.
+type VerdictRule struct {
+	Status  string `yaml:"status"`  // "409", "5xx", "500-504", or several: "502,504"
+	Code    string `yaml:"code"`    // regular expression over the answer's error code
+	When    string `yaml:"when"`    // jq over the answer's JSON; matches unless it gives false or null
+	Verdict string `yaml:"verdict"` // delivered, duplicate, rejected, failed, throttled, unavailable, unauthorized, unknown
+	Effect  string `yaml:"effect"`  // none, done, maybe; default: what is usual for the verdict
+}
+
+// HealthConfig is the cheap request that tells whether a destination is up.
+type HealthConfig struct {
+	URL string `yaml:"url"` // joined to the destination's
+}
+
+// RouteConfig is the adapter's part of a route of worker.yaml.
+type RouteConfig struct {
+	Route       string            `yaml:"-"`
+	URL         string            `yaml:"url"`    // joined to the destination's
+	Method      string            `yaml:"method"` // default POST
+	Map         string            `yaml:"map"`    // jq over the payload; empty: the payload as it is
+	Query       map[string]string `yaml:"query"`
+	Headers     map[string]string `yaml:"headers"`
+	ContentType string            `yaml:"contentType"` // of what is sent; default JSON after map, else the sender's
+	Reference   string            `yaml:"reference"`   // jq over the answer: the document number
+	Result      string            `yaml:"result"`      // jq over the answer: what the sender gets
+	// KeyHeader carries the external key; default Idempotency-Key; "-" for none.
+	KeyHeader string `yaml:"keyHeader"`
+	// HonoursKey: the destination refuses or repeats its answer for a known key.
+	HonoursKey bool          `yaml:"-"`
+	Lookup     *LookupConfig `yaml:"lookup"`
+}
+
+// LookupConfig is how the destination is asked for a document by external key.
+type LookupConfig struct {
+	URL       string `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
+	Reference string `yaml:"reference"` // jq over the answer; null or empty means absent
+	Result    string `yaml:"result"`
+	Same      string `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
+}
+
+// Opener makes a destination of one kind.
+type Opener func(cfg DestinationConfig) (Destination, error)
+
+// Registry is the explicit list of kinds of destinations: name -> opener.
+type Registry map[string]Opener
+
+// Open makes the destination that cfg names.
+func (r Registry) Open(cfg DestinationConfig) (Destination, error) {
+	open, ok := r[cfg.Adapter]
+	if !ok {
+		names := make([]string, 0, len(r))
+		for name := range r {
+			names = append(names, name)
+		}
+		sort.Strings(names)
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "destination %s: there is no adapter %q", cfg.Name, cfg.Adapter).
+			WithHint("known adapters: %s", strings.Join(names, ", "))
+	}
+	return open(cfg)
+}

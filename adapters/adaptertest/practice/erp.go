@@ -1,0 +1,239 @@
+package practice
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Limits of a practice ERP.
+const (
+	MaxBody      = 4 << 20 // of an invoice, bytes
+	MaxDocuments = 200_000 // then it answers 507
+	MaxFaults    = 1000    // waiting to be met
+)
+
+// OnDuplicate says what a second create under a known key does.
+type OnDuplicate string
+
+// The ways to treat a second create.
+const (
+	WriteAgain OnDuplicate = ""         // it writes another document: nothing is unique
+	Conflict   OnDuplicate = "conflict" // 409 that names the document
+	BareError  OnDuplicate = "error"    // 500 that says nothing
+	Repeat     OnDuplicate = "repeat"   // 200 with the first document: the key is honoured
+)
+
+// Settings are how an ERP behaves besides its faults.
+type Settings struct {
+	OnDuplicate OnDuplicate `json:"onDuplicate"`
+	Required    []string    `json:"required"` // members that a JSON invoice must have
+}
+
+// Document is what the ERP wrote.
+type Document struct {
+	ID          string          `json:"id"` // its number
+	ExternalID  string          `json:"externalId"`
+	MessageID   string          `json:"messageId,omitempty"`
+	ContentType string          `json:"contentType,omitempty"`
+	CreatedAt   time.Time       `json:"createdAt"`
+	Body        json.RawMessage `json:"body,omitempty"` // JSON as it came
+	Text        string          `json:"text,omitempty"` // anything else as it came
+}
+
+// State is what an ERP has seen.
+type State struct {
+	Calls         map[string]int `json:"calls"` // by Op
+	Documents     int            `json:"documents"`
+	MaxConcurrent int            `json:"maxConcurrent"` // creates at a time
+	WrittenTwice  []string       `json:"writtenTwice"`  // keys with more than one document, at most 100
+}
+
+// Op is a kind of call.
+type Op string
+
+// The kinds of calls.
+const (
+	OpCreate Op = "create"
+	OpLookup Op = "lookup"
+	OpPing   Op = "ping"
+)
+
+// ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
+// writes that have not happened yet.
+type ERP struct {
+	mux    *http.ServeMux
+	apiKey string
+
+	mu        sync.Mutex
+	settings  Settings
+	documents []Document
+	byKey     map[string][]int // indexes into documents
+	faults    []Fault
+	calls     map[string]int
+	running   int
+	highest   int
+	timers    map[*time.Timer]struct{}
+	closed    bool
+}
+
+// New makes an ERP without documents. A key that is not empty must then come
+// with every call but the ping, in X-Api-Key or as the password of basic
+// authentication.
+func New(apiKey string, settings Settings) *ERP {
+	e := &ERP{
+		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
+		byKey: map[string][]int{}, calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
+	}
+	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
+	e.mux.HandleFunc("GET /invoices", e.guard(e.find))
+	e.mux.HandleFunc("GET /invoices/{number}", e.guard(e.get))
+	e.mux.HandleFunc("GET /ping", e.ping)
+	e.mux.HandleFunc("GET /documents", e.guard(e.list))
+	e.mux.HandleFunc("GET /_state", e.guard(e.state))
+	e.mux.HandleFunc("POST /_faults", e.guard(e.addFaults))
+	e.mux.HandleFunc("DELETE /_faults", e.guard(func(w http.ResponseWriter, _ *http.Request) {
+		e.ClearFaults()
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	e.mux.HandleFunc("PUT /_settings", e.guard(e.putSettings))
+	return e
+}
+
+// ServeHTTP answers a call.
+func (e *ERP) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.mux.ServeHTTP(w, r) }
+
+// Documents gives what was written under a key, or everything for "".
+func (e *ERP) Documents(key string) []Document {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if key == "" {
+		return append([]Document{}, e.documents...)
+	}
+	out := []Document{}
+	for _, i := range e.byKey[key] {
+		out = append(out, e.documents[i])
+	}
+	return out
+}
+
+// Calls is how often a kind of call came in, answered or not.
+func (e *ERP) Calls(op Op) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.calls[string(op)]
+}
+
+// State tells what the ERP has seen.
+func (e *ERP) State() State {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := State{Calls: map[string]int{}, Documents: len(e.documents), MaxConcurrent: e.highest, WrittenTwice: []string{}}
+	for op, n := range e.calls {
+		s.Calls[op] = n
+	}
+	for key, at := range e.byKey {
+		if len(at) > 1 && len(s.WrittenTwice) < 100 {
+			s.WrittenTwice = append(s.WrittenTwice, key)
+		}
+	}
+	return s
+}
+
+// Set changes the settings.
+func (e *ERP) Set(s Settings) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.settings = s
+}
+
+// Close stops late writes. Calls that hang end with their callers.
+func (e *ERP) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	for t := range e.timers {
+		t.Stop()
+	}
+	clear(e.timers)
+}
+
+// guard asks for the API key.
+func (e *ERP) guard(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		key := r.Header.Get("X-Api-Key")
+		if _, password, ok := r.BasicAuth(); ok {
+			key = password
+		}
+		if e.apiKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(e.apiKey)) != 1 {
+			problem(w, http.StatusUnauthorized, "unauthorized", "the API key is missing or wrong", nil)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// write makes a document. It gives its number, or what keeps it from that.
+func (e *ERP) write(d Document) (Document, int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known := e.byKey[d.ExternalID]; len(known) > 0 && d.ExternalID != "" {
+		first := e.documents[known[0]]
+		switch e.settings.OnDuplicate {
+		case Conflict:
+			return first, http.StatusConflict
+		case BareError:
+			return first, http.StatusInternalServerError
+		case Repeat:
+			return first, http.StatusOK
+		}
+	}
+	if len(e.documents) >= MaxDocuments {
+		return Document{}, http.StatusInsufficientStorage
+	}
+	d.ID = fmt.Sprintf("INV-%06d", len(e.documents)+1)
+	d.CreatedAt = time.Now().UTC()
+	e.byKey[d.ExternalID] = append(e.byKey[d.ExternalID], len(e.documents))
+	e.documents = append(e.documents, d)
+	return d, http.StatusCreated
+}
+
+// writeLater writes after a while, whatever has become of the call.
+func (e *ERP) writeLater(d Document, after time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(after, func() {
+		e.mu.Lock()
+		closed := e.closed
+		delete(e.timers, t)
+		e.mu.Unlock()
+		if !closed {
+			e.write(d)
+		}
+	})
+	e.timers[t] = struct{}{}
+}
+
+// count notes a call; for creates also how many run at a time. The result ends it.
+func (e *ERP) count(op Op) func() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls[string(op)]++
+	if op != OpCreate {
+		return func() {}
+	}
+	e.running++
+	e.highest = max(e.highest, e.running)
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.running--
+	}
+}

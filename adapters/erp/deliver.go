@@ -1,0 +1,250 @@
+package erp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/adapters/httpcall"
+	"ferry/mapping"
+)
+
+// Deliver sends the message: one request, one verdict.
+func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
+	if call.Body == nil && call.Size > 0 {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body was not fetched"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
+	defer cancel()
+	req, _, err := r.request(ctx, call)
+	if ctx.Err() != nil {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}
+	}
+	if err != nil {
+		return noRequest(err)
+	}
+	line := requestLine(req.Method, req.URL)
+	if err := r.dest.auth.Apply(req); err != nil {
+		return unreadable(err, line)
+	}
+	v := r.judge(ctx, httpcall.Do(r.dest.transport, req))
+	v.Request = line
+	r.redact(&v)
+	return v
+}
+
+// noRequest judges a message that no request can be made of. A map that was
+// stopped for its time may have met a busy machine, so it is tried again.
+func noRequest(err error) ferry.Verdict {
+	v := ferry.Verdict{
+		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: adapters.CodeMappingFailed,
+		Text: cut(err.Error(), ferry.MaxAttemptText),
+	}
+	if errors.Is(err, mapping.ErrTooSlow) {
+		v.Kind = ferry.Failed
+	}
+	return v
+}
+
+// judge turns what came of a call into a verdict.
+func (r *route) judge(ctx context.Context, a *httpcall.Answer) ferry.Verdict {
+	if a.Err != nil {
+		return withoutAnswer(a)
+	}
+	// The time for the call may be over; reading its answer is bounded by itself.
+	ctx = context.WithoutCancel(ctx)
+	tables := []httpcall.Table{r.dest.rules, r.dest.dialect.verdicts}
+	var problem httpcall.Problem
+	inside := tables[0].LooksInside(a.Status) || tables[1].LooksInside(a.Status)
+	success := a.Status >= 200 && a.Status <= 299
+	if !success || inside {
+		problem = httpcall.DecodeProblem(a.Body)
+	}
+	if success && inside && !a.Whole() {
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Status: a.Status,
+			Text: "the answer ended early or is too long, and its status alone does not tell", RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		}
+	}
+	rule, ok := httpcall.Judge(ctx, a, problem, tables...)
+	if !ok {
+		rule = httpcall.Rule{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the status means nothing to the dialect"}
+	}
+	v := ferry.Verdict{
+		Kind: rule.Kind, Effect: rule.Effect, Status: a.Status, Code: problem.Code, Fields: problem.Fields,
+		Text: cut(sentences(rule.Text, problem.Text), ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+	}
+	switch v.Kind {
+	case conflict:
+		r.settleConflict(ctx, &v, a, problem.Quoted)
+	case ferry.Delivered, ferry.Duplicate:
+		if success {
+			v.Code, v.Text, v.Fields = "", "", nil
+		}
+		r.takeReference(ctx, &v, a)
+	case ferry.Throttled, ferry.Unavailable:
+		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
+	}
+	return v
+}
+
+// settleConflict decides what a conflict is. A body that is no error and names
+// a document by the route's own reference is the document. An error may bear an
+// id of its own, so a lookup is asked where there is one; without it, an error
+// that names a document by the reference is believed.
+func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, isDocument bool) {
+	reference, _ := r.referenceIn(ctx, a)
+	switch {
+	case reference != "" && (isDocument || !r.CanLookup()):
+		v.Kind, v.Effect = ferry.Duplicate, ferry.EffectDone
+		if isDocument {
+			v.Text = ""
+		}
+		r.takeReference(ctx, v, a)
+	case r.CanLookup():
+		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
+		v.Text = cut(sentences(v.Code, v.Text), ferry.MaxAttemptText)
+		v.Code = adapters.CodeMaybeDuplicate
+	default:
+		v.Kind, v.Effect = ferry.Rejected, ferry.EffectNone
+	}
+}
+
+// takeReference reads reference and result of an answer that says the message
+// is there. Whatever is wrong with the body, it is there: the text says what.
+func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+	reference, err := r.referenceIn(ctx, a)
+	note := ""
+	if err != nil {
+		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
+	}
+	if reference == "" {
+		reference = lastSegment(a.Header.Get("Location"))
+	}
+	v.Reference = cut(reference, ferry.MaxReferenceLength)
+	if r.result != nil {
+		result, err := resultOf(ctx, r.result, a)
+		if err != nil {
+			note = sentences(note, fmt.Sprintf("the answer's result cannot be read: %v", err))
+		}
+		v.Result = result
+	}
+	v.Text = cut(sentences(v.Text, note), ferry.MaxAttemptText)
+}
+
+// referenceIn reads the reference by the route's jq; "" without one.
+func (r *route) referenceIn(ctx context.Context, a *httpcall.Answer) (string, error) {
+	if r.reference == nil {
+		return "", nil
+	}
+	value, err := answerValue(a)
+	if err != nil {
+		return "", err
+	}
+	text, err := r.reference.StringOf(ctx, value)
+	if err == nil && strings.TrimSpace(text) == "" {
+		err = errors.New("it is empty")
+	}
+	return strings.TrimSpace(text), err
+}
+
+func resultOf(ctx context.Context, program *mapping.Program, a *httpcall.Answer) ([]byte, error) {
+	value, err := answerValue(a)
+	if err != nil {
+		return nil, err
+	}
+	result, err := program.RunValue(ctx, value)
+	if err == nil && len(result) > ferry.MaxResult {
+		return nil, fmt.Errorf("it has %d bytes, at most %d are kept", len(result), ferry.MaxResult)
+	}
+	return result, err
+}
+
+func answerValue(a *httpcall.Answer) (any, error) {
+	switch {
+	case a.Truncated:
+		return nil, fmt.Errorf("the body is longer than %d bytes", httpcall.MaxAnswer)
+	case a.BodyErr != nil:
+		return nil, errors.New("the body ended early")
+	}
+	return mapping.Decode(a.Body)
+}
+
+// withoutAnswer judges a call that no answer came of.
+func withoutAnswer(a *httpcall.Answer) ferry.Verdict {
+	v := ferry.Verdict{Effect: a.Effect, Text: a.Err.Error(), Code: string(a.Failure)}
+	switch {
+	case a.Effect == ferry.EffectMaybe:
+		v.Kind = ferry.Unknown
+	case a.Failure == httpcall.FailureCancelled:
+		v.Kind = ferry.NotTried
+	case a.Failure == httpcall.FailureTLS:
+		v.Kind = ferry.Unauthorized
+	default:
+		v.Kind = ferry.Unavailable
+	}
+	return v
+}
+
+func unreadable(err error, line string) ferry.Verdict {
+	return ferry.Verdict{
+		Kind: ferry.Unauthorized, Effect: ferry.EffectNone, Code: "secretUnreadable",
+		Text: cut(err.Error(), ferry.MaxAttemptText), Request: line,
+	}
+}
+
+// redact takes our secrets out of what the destination said: some quote them.
+func (r *route) redact(v *ferry.Verdict) {
+	if v.Text == "" && v.Code == "" && len(v.Fields) == 0 && v.RemoteCorrelationID == "" {
+		return
+	}
+	auth := r.dest.auth
+	v.Text, v.Code = auth.Redact(v.Text), auth.Redact(v.Code)
+	v.RemoteCorrelationID = auth.Redact(v.RemoteCorrelationID)
+	for i := range v.Fields {
+		v.Fields[i].Text = auth.Redact(v.Fields[i].Text)
+	}
+}
+
+// lastSegment is the last part of an address's path: the document's number, by
+// convention.
+func lastSegment(location string) string {
+	if location == "" {
+		return ""
+	}
+	u, err := url.Parse(location)
+	if err != nil {
+		return ""
+	}
+	path := strings.TrimRight(u.EscapedPath(), "/")
+	segment, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	return segment
+}
+
+// sentences joins what was said.
+func sentences(parts ...string) string {
+	var said []string
+	for _, p := range parts {
+		if p != "" {
+			said = append(said, p)
+		}
+	}
+	return strings.Join(said, ": ")
+}
+
+// cut shortens text to at most n bytes.
+func cut(s string, n int) string {
+	const more = "…"
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len(more)], "") + more
+}

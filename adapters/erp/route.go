@@ -1,0 +1,152 @@
+package erp
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"ferry/adapters"
+	"ferry/httpauth"
+	"ferry/mapping"
+)
+
+// route is the adapter of one route.
+type route struct {
+	dest        *destination
+	cfg         adapters.RouteConfig
+	method      string
+	keyHeader   string // "" for none
+	url         *template
+	query       *template
+	mapping     *mapping.Program // nil: the payload as it is
+	reference   *mapping.Program
+	result      *mapping.Program
+	lookup      *lookup // nil: the destination cannot be asked
+	contentType string
+}
+
+// lookup is how the destination is asked for a document.
+type lookup struct {
+	url       *template
+	reference *mapping.Program
+	result    *mapping.Program
+	same      *mapping.Program
+}
+
+// Route makes the adapter of one route.
+func (d *destination) Route(cfg adapters.RouteConfig) (adapters.Adapter, error) {
+	r := &route{dest: d, cfg: cfg}
+	if err := r.compile(); err != nil {
+		return nil, withContext("route "+cfg.Route, err)
+	}
+	return r, nil
+}
+
+func (r *route) compile() error {
+	cfg := r.cfg
+	switch r.method = strings.ToUpper(cfg.Method); r.method {
+	case "":
+		r.method = http.MethodPost
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+	default:
+		return bad("method: %q does not deliver", cfg.Method).WithHint("POST, PUT or PATCH")
+	}
+	switch r.keyHeader = cfg.KeyHeader; {
+	case cfg.KeyHeader == "":
+		r.keyHeader = "Idempotency-Key"
+	case cfg.KeyHeader == "-":
+		r.keyHeader = ""
+	case !httpauth.IsHeaderName(cfg.KeyHeader) || httpauth.IsConnectionHeader(cfg.KeyHeader) || carriesSecret(cfg.KeyHeader):
+		return bad("keyHeader: %q cannot carry the external key", cfg.KeyHeader)
+	}
+	if err := checkHeaders(cfg.Headers); err != nil {
+		return err
+	}
+	if !validValue(cfg.ContentType) {
+		return bad("contentType has characters that a header cannot carry")
+	}
+	var err error
+	if r.url, err = parseTemplate("url", cfg.URL); err != nil {
+		return err
+	}
+	if r.query, err = parseTemplate("query", queryOf(cfg.Query)); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		setting, src string
+		program      **mapping.Program
+	}{{"map", cfg.Map, &r.mapping}, {"reference", cfg.Reference, &r.reference}, {"result", cfg.Result, &r.result}} {
+		if *p.program, err = compile(p.setting, p.src); err != nil {
+			return err
+		}
+	}
+	r.contentType = cfg.ContentType
+	if r.contentType == "" && r.mapping != nil {
+		r.contentType = "application/json"
+	}
+	return r.compileLookup()
+}
+
+func (r *route) compileLookup() error {
+	cfg := r.cfg.Lookup
+	if cfg == nil {
+		return nil
+	}
+	var err error
+	l := &lookup{}
+	if l.url, err = parseTemplate("lookup.url", cfg.URL); err != nil {
+		return err
+	}
+	names := l.url.names()
+	if !slices.Contains(names, "externalKey") && !slices.Contains(names, "messageId") {
+		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
+			WithHint("such as /invoices?externalId={externalKey}")
+	}
+	if cfg.Reference == "" {
+		return bad("lookup.reference is missing").WithHint("jq over the answer, such as .items[0].id; null means absent")
+	}
+	for _, p := range []struct {
+		setting, src string
+		program      **mapping.Program
+	}{{"lookup.reference", cfg.Reference, &l.reference}, {"lookup.result", cfg.Result, &l.result}, {"lookup.same", cfg.Same, &l.same}} {
+		if *p.program, err = compile(p.setting, p.src); err != nil {
+			return err
+		}
+	}
+	r.lookup = l
+	return nil
+}
+
+func compile(setting, src string) (*mapping.Program, error) {
+	if src == "" {
+		return nil, nil
+	}
+	program, err := mapping.Compile(src)
+	if err != nil {
+		return nil, withContext(setting, err)
+	}
+	return program, nil
+}
+
+// queryOf writes the query settings as a template, names in order. Values may
+// have placeholders, which stay as they are.
+func queryOf(query map[string]string) string {
+	if len(query) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(query))
+	for name := range query {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	pairs := make([]string, len(names))
+	for i, name := range names {
+		value := escapeQuery(query[name])
+		value = strings.NewReplacer("%7B", "{", "%7D", "}").Replace(value)
+		pairs[i] = escapeQuery(name) + "=" + value
+	}
+	return "?" + strings.Join(pairs, "&")
+}
+
+// CanLookup says whether the route has a lookup.
+func (r *route) CanLookup() bool { return r.lookup != nil }

@@ -1,0 +1,74 @@
+package httpcall
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"ferry"
+)
+
+// RetryAfter is the pause that an answer asks for, at most an hour; 0 when it
+// asks for none that can be read.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	// Azure services ask in milliseconds besides.
+	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
+		if d, ok := seconds(h.Get(name), time.Millisecond); ok {
+			return d
+		}
+	}
+	// A date is meant by the destination's clock, which the Date header tells.
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	d, _ := ParseRetryAfter(h.Get("Retry-After"), now)
+	return d
+}
+
+// ParseRetryAfter reads the value of a Retry-After header: seconds, which may
+// have decimals, or an HTTP date (RFC 9110, section 10.2.3). The result is
+// between 0 and ferry.MaxRetryAfter; a date that has passed gives 0.
+func ParseRetryAfter(value string, now time.Time) (time.Duration, bool) {
+	value = strings.TrimSpace(value)
+	if d, ok := seconds(value, time.Second); ok {
+		return d, true
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	return min(max(at.Sub(now), 0), ferry.MaxRetryAfter), true
+}
+
+func seconds(value string, unit time.Duration) (time.Duration, bool) {
+	value = strings.TrimSpace(value)
+	if value == "" || len(value) > 32 || strings.Trim(value, "0123456789.") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		return 0, false
+	}
+	if n >= float64(ferry.MaxRetryAfter/unit) {
+		return ferry.MaxRetryAfter, true
+	}
+	return time.Duration(n * float64(unit)), true
+}
+
+// maxCorrelation bounds a correlation id, in bytes.
+const maxCorrelation = 128
+
+// CorrelationID is the destination's own name of the call, by which its people
+// find it.
+func CorrelationID(h http.Header) string {
+	for _, name := range []string{
+		"X-Correlation-Id", "X-Correlationid", "Correlation-Id", "X-Request-Id", "Request-Id", "X-Ms-Request-Id",
+		"X-Ms-Correlation-Request-Id", "Sap-Message-Id", "X-Trace-Id",
+	} {
+		if v := h.Get(name); v != "" {
+			return cutText(MaskText(v), maxCorrelation)
+		}
+	}
+	return ""
+}

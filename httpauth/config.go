@@ -1,0 +1,145 @@
+package httpauth
+
+import (
+	"net/textproto"
+	"strings"
+
+	"ferry"
+	"ferry/secret"
+)
+
+// The types of Config.
+const (
+	TypeNone   = "none"
+	TypeAPIKey = "apiKey"
+	TypeBasic  = "basic"
+)
+
+// Config says how to log on.
+type Config struct {
+	Type     string     `yaml:"type"`     // none (default), apiKey, basic
+	Header   string     `yaml:"header"`   // apiKey: the header that carries the key
+	Prefix   string     `yaml:"prefix"`   // apiKey in a header: what stands before the key, such as "Bearer "
+	Query    string     `yaml:"query"`    // apiKey: or the query parameter that carries it
+	Key      secret.Ref `yaml:"key"`      // apiKey
+	Username string     `yaml:"username"` // basic
+	Password secret.Ref `yaml:"password"` // basic
+}
+
+// Validate checks everything but the secrets, which it does not read. The
+// error is a *ferry.Error that names the setting.
+func (c Config) Validate() error {
+	switch c.Type {
+	case "", TypeNone:
+		return c.unused("none", c.Header, c.Prefix, c.Query, string(c.Key), c.Username, string(c.Password))
+	case TypeAPIKey:
+		return c.validateAPIKey()
+	case TypeBasic:
+		return c.validateBasic()
+	default:
+		return bad("type: there is no kind of authentication %q", c.Type).
+			WithHint("known kinds: %s, %s, %s", TypeNone, TypeAPIKey, TypeBasic)
+	}
+}
+
+func (c Config) validateAPIKey() error {
+	if err := c.unused(TypeAPIKey, c.Username, string(c.Password)); err != nil {
+		return err
+	}
+	switch {
+	case c.Header == "" && c.Query == "":
+		return bad("neither header nor query says where the key goes").WithHint("such as header: x-api-key")
+	case c.Header != "" && c.Query != "":
+		return bad("header and query exclude each other").WithHint("a header is safer: addresses are logged on the way")
+	case c.Header != "" && !IsHeaderName(c.Header):
+		return bad("header: %q cannot be the name of a header", c.Header)
+	case c.Header != "" && IsConnectionHeader(c.Header):
+		return bad("header: %q belongs to the connection and cannot carry a key", c.Header)
+	case c.Prefix != "" && c.Header == "":
+		return bad("prefix goes with header only")
+	case !isHeaderValue(c.Prefix):
+		return bad("prefix has characters that a header cannot carry")
+	case c.Key.IsZero():
+		return bad("key is missing").WithHint("key: env:NAME or file:PATH")
+	}
+	_, err := secret.ParseRef(string(c.Key))
+	return wrap("key", err)
+}
+
+func (c Config) validateBasic() error {
+	if err := c.unused(TypeBasic, c.Header, c.Prefix, c.Query, string(c.Key)); err != nil {
+		return err
+	}
+	switch {
+	case c.Username == "":
+		return bad("username is missing")
+	case strings.Contains(c.Username, ":"):
+		return bad("username has a colon, which basic authentication cannot carry")
+	case c.Password.IsZero():
+		return bad("password is missing").WithHint("password: env:NAME or file:PATH")
+	}
+	_, err := secret.ParseRef(string(c.Password))
+	return wrap("password", err)
+}
+
+// unused refuses settings of another type: left in place they look as if they worked.
+func (c Config) unused(kind string, settings ...string) error {
+	for _, s := range settings {
+		if s != "" {
+			return bad("a setting stands there that type %s does not use", kind).
+				WithHint("%s takes header or query, prefix and key; %s takes username and password", TypeAPIKey, TypeBasic)
+		}
+	}
+	return nil
+}
+
+// IsHeaderName says whether name can name an HTTP header (a token of RFC 9110).
+func IsHeaderName(name string) bool {
+	if name == "" {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// IsConnectionHeader says whether the header frames or routes the request and
+// is not for configurations to set.
+func IsConnectionHeader(name string) bool {
+	switch textproto.CanonicalMIMEHeaderKey(name) {
+	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade",
+		"Expect", "Proxy-Connection":
+		return true
+	}
+	return false
+}
+
+// isHeaderValue says whether a header can carry s: no control characters but tab.
+func isHeaderValue(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func bad(format string, args ...any) *ferry.Error {
+	return ferry.Errorf(ferry.CodeBadConfig, "auth: "+format, args...)
+}
+
+func wrap(setting string, err error) error {
+	if err == nil {
+		return nil
+	}
+	out := bad("%s: %w", setting, err)
+	if e, ok := err.(*ferry.Error); ok { //nolint:errorlint // ParseRef gives it unwrapped
+		out.Hint = e.Hint
+	}
+	return out
+}

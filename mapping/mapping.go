@@ -1,0 +1,194 @@
+// Package mapping reshapes payloads and reads answers with jq, keeping decimals
+// exact.
+//
+// A number that a program only moves comes out as the very text that came in:
+// 1234567890123456.10, 12345678901234567890 and 100.00 stay what they are. jq
+// arithmetic is exact on whole numbers of any size, and NOT exact where a
+// decimal takes part: +, -, *, /, add, floor, and number literals with a
+// fraction work in 64-bit floating point (100.00 written in a program, or made
+// by tonumber, becomes 100; 0.1+0.2 is not 0.3). Amounts are therefore reckoned
+// with the functions that this package adds; they take numbers or strings that
+// look like numbers, and give numbers:
+//
+//	decsum          the exact sum of the input array: [.lines[].amount] | decsum
+//	decadd(a; b)    a + b, exact, with the larger number of decimals
+//	decsub(a; b)    a - b, exact, with the larger number of decimals
+//	decmul(a; b)    a * b, exact, with the decimals of both together
+//	decround(n)     the input with n decimals, halves away from zero: 2.345 -> 2.35
+//	decimal         the input as a number, its text untouched: "100.00" -> 100.00
+//
+// The keys of objects come out sorted: jq does not keep their order. Duplicate
+// keys of an object: the last one counts. Output is not escaped for HTML.
+//
+// Limits: input 8 MiB, program text 64 KiB, running time 200 ms (without reading
+// the input and writing the output), output 64 MiB. Memory in between is bounded
+// by the running time only: a program comes from the configuration and is
+// trusted, the payload is not. A program has no access to the environment, to
+// files or to other inputs.
+package mapping
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/itchyny/gojq"
+
+	"ferry"
+)
+
+// Limits of programs; see the package's comment.
+const (
+	MaxInput  = 8 << 20
+	MaxOutput = 64 << 20
+	MaxSource = 64 << 10
+	MaxTime   = 200 * time.Millisecond
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrNoOutput: the program gave nothing, as `empty` does.
+	ErrNoOutput = errors.New("the program gives no output")
+	// ErrTooSlow: it was stopped after MaxTime. That may be the machine's doing.
+	ErrTooSlow = fmt.Errorf("the program ran longer than %s", MaxTime)
+)
+
+// Program is a compiled jq program. It may be run concurrently.
+type Program struct {
+	code *gojq.Code
+}
+
+// Compile compiles src. An error is a *ferry.Error that names line and column,
+// both from 1, the column in characters.
+func Compile(src string) (*Program, error) {
+	if len(src) > MaxSource {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "the jq program has %d bytes", len(src)).
+			WithHint("at most %d", MaxSource)
+	}
+	query, err := gojq.Parse(src)
+	if err != nil {
+		return nil, sourceError(src, err)
+	}
+	code, err := gojq.Compile(query, decimalFunctions()...)
+	if err != nil {
+		return nil, sourceError(src, err)
+	}
+	return &Program{code: code}, nil
+}
+
+// Run gives the program's first output over the JSON input, as JSON.
+// [ErrNoOutput] when there is none.
+func (p *Program) Run(ctx context.Context, input []byte) ([]byte, error) {
+	value, err := Decode(input)
+	if err != nil {
+		return nil, err
+	}
+	return p.RunValue(ctx, value)
+}
+
+// RunValue is Run over a value that [Decode] made.
+func (p *Program) RunValue(ctx context.Context, input any) ([]byte, error) {
+	out, err := p.Eval(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	return encode(out, MaxOutput)
+}
+
+// RunString gives the program's first output as text: a string without quotes,
+// a number or a boolean as it is written, nothing for null and for no output.
+// An array or an object is an error.
+func (p *Program) RunString(ctx context.Context, input []byte) (string, error) {
+	value, err := Decode(input)
+	if err != nil {
+		return "", err
+	}
+	return p.StringOf(ctx, value)
+}
+
+// StringOf is RunString over a value that [Decode] made.
+func (p *Program) StringOf(ctx context.Context, input any) (string, error) {
+	out, err := p.Eval(ctx, input)
+	switch {
+	case errors.Is(err, ErrNoOutput):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	switch v := out.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	case []any, map[string]any:
+		return "", fmt.Errorf("the program gives %s where text or a number is wanted", kindOf(v))
+	default:
+		text, err := encode(v, MaxOutput)
+		return string(text), err
+	}
+}
+
+// Eval gives the program's first output as a value: nil, bool, string, []any,
+// map[string]any, or one of the number types int, float64, *big.Int and
+// json.Number. The value may share parts with the input; neither may be altered.
+func (p *Program) Eval(ctx context.Context, input any) (out any, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, MaxTime, ErrTooSlow)
+	defer cancel()
+	// The library panics on values of other types than it knows. Decode makes
+	// none, but a message must never end the worker.
+	defer func() {
+		if r := recover(); r != nil {
+			out, err = nil, fmt.Errorf("the program failed: %v", r)
+		}
+	}()
+	out, ok := p.code.RunWithContext(ctx, input).Next()
+	if !ok {
+		return nil, ErrNoOutput
+	}
+	if failure, is := out.(error); is {
+		return nil, runError(ctx, failure)
+	}
+	return out, nil
+}
+
+// runError says in our words what ended a program.
+func runError(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		return context.Cause(ctx)
+	}
+	var halt *gojq.HaltError
+	if errors.As(err, &halt) && halt.Value() == nil {
+		return ErrNoOutput
+	}
+	return clipError(err)
+}
+
+// clipError bounds the text of an error: the library quotes values.
+func clipError(err error) error {
+	const most = 1 << 10
+	if text := err.Error(); len(text) > most {
+		return errors.New(text[:most] + "…")
+	}
+	return err
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case string:
+		return "a string"
+	case []any:
+		return "an array"
+	case map[string]any:
+		return "an object"
+	case json.Number:
+		return "a number"
+	default:
+		return "a number"
+	}
+}
