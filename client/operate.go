@@ -1,0 +1,107 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"ferry"
+)
+
+// Me is whom the broker takes the client's key for.
+type Me struct {
+	ferry.Identity
+	Environment string `json:"environment,omitempty"`
+	Version     string `json:"version"`
+}
+
+// Me reads who the client is and which broker it speaks to.
+func (c *Client) Me(ctx context.Context) (Me, error) {
+	var m Me
+	err := c.get(ctx, "/v1/me", nil, &m)
+	return m, err
+}
+
+// Status reads how the broker stands.
+func (c *Client) Status(ctx context.Context) (ferry.StatusReport, error) {
+	var s ferry.StatusReport
+	err := c.get(ctx, "/v1/status", nil, &s)
+	return s, err
+}
+
+// Routes lists the routes that the key may see.
+func (c *Client) Routes(ctx context.Context) ([]ferry.RouteInfo, error) {
+	return list[ferry.RouteInfo](ctx, c, "/v1/routes", nil)
+}
+
+// Pause stops the deliveries of a route; accepting goes on. A zero until means
+// until it is resumed.
+func (c *Client) Pause(ctx context.Context, route, note string, until time.Time) (ferry.RouteInfo, error) {
+	in := struct {
+		Note  string `json:"note,omitempty"`
+		Until string `json:"until,omitempty"`
+	}{note, formatTime(until)}
+	return c.routeAct(ctx, route, "pause", in)
+}
+
+// Resume lets a paused route deliver again.
+func (c *Client) Resume(ctx context.Context, route, note string) (ferry.RouteInfo, error) {
+	return c.routeAct(ctx, route, "resume", noteOnly{note})
+}
+
+// BindRoute lets another worker's inbox deliver the route.
+func (c *Client) BindRoute(ctx context.Context, route, worker, note string) (ferry.RouteInfo, error) {
+	in := struct {
+		Worker string `json:"worker"`
+		Note   string `json:"note,omitempty"`
+	}{worker, note}
+	return c.routeAct(ctx, route, "bind", in)
+}
+
+func (c *Client) routeAct(ctx context.Context, route, act string, in any) (ferry.RouteInfo, error) {
+	var r ferry.RouteInfo
+	err := c.post(ctx, "/v1/routes/"+seg(route)+"/"+act, in, &r)
+	return r, err
+}
+
+// Reconcile reads the proof that nothing was lost: accepted = pending +
+// completed + dead-lettered + discarded, per route and day.
+func (c *Client) Reconcile(ctx context.Context) ([]ferry.Reconciliation, error) {
+	return list[ferry.Reconciliation](ctx, c, "/v1/reconciliation", nil)
+}
+
+// Audit lists what was done after the entry numbered after (0: from the start),
+// oldest first, at most limit entries (0: the broker's default).
+func (c *Client) Audit(ctx context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+	q := url.Values{}
+	if after != 0 {
+		q.Set("after", strconv.FormatUint(after, 10))
+	}
+	if limit != 0 {
+		q.Set("limit", itoa(limit))
+	}
+	return list[ferry.AuditEntry](ctx, c, "/v1/audit", q)
+}
+
+// Healthy asks whether the broker's process answers.
+func (c *Client) Healthy(ctx context.Context) error {
+	return c.get(ctx, "/healthz", nil, nil)
+}
+
+// Ready asks whether the broker can accept messages; the error says why not.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.get(ctx, "/readyz", nil, nil)
+}
+
+// Metrics reads the broker's metrics as Prometheus text.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/metrics", nil, maxAnswer)
+	return data, err
+}
+
+// OpenAPI reads the description of the broker's HTTP interface, OpenAPI 3.0.3.
+func (c *Client) OpenAPI(ctx context.Context) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/openapi.json", nil, maxAnswer)
+	return data, err
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"strings"
+
+	"ferry/config"
+)
+
+type checkCmd struct {
+	Config string `default:"broker.yaml" placeholder:"FILE" help:"The file (${default})."`
+}
+
+// Run reads the file as `broker serve` would, and starts nothing.
+func (c checkCmd) Run(a *app) error {
+	cfg, err := config.LoadBroker(c.Config)
+	if err != nil {
+		return err
+	}
+	routes := make([]string, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		routes[i] = r.Name
+	}
+	if a.json() {
+		return a.writeJSON(checked{
+			File: c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
+			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes,
+		})
+	}
+	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
+	a.writePairs([]pair{
+		{"listen", cfg.Listen},
+		{"public URL", cfg.PublicURL},
+		{"data", cfg.DataDir},
+		{"environment", cfg.Environment},
+		{"queue", cfg.Queue.Driver},
+		{"routes", strings.Join(routes, "\n")},
+	})
+	return nil
+}
+
+// checked is what a good file says, for scripts; it holds no secret.
+type checked struct {
+	File        string   `json:"file"`
+	Listen      string   `json:"listen"`
+	PublicURL   string   `json:"publicUrl"`
+	DataDir     string   `json:"dataDir"`
+	Environment string   `json:"environment,omitempty"`
+	Queue       string   `json:"queue"`
+	Routes      []string `json:"routes"`
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"ferry"
+	"ferry/client"
+)
+
+// bulkFlags are what acts on many dead letters take, so that nobody touches
+// more than they mean to.
+type bulkFlags struct {
+	All    bool `help:"All dead letters, without a filter."`
+	DryRun bool `help:"Only show how many, per route and reason."`
+	Yes    bool `help:"Do not ask; a filter, or --all, also wants --expect."`
+	Expect *int `placeholder:"N" help:"Do nothing unless the filter selects exactly so many."`
+}
+
+// bulk is one act on one, several or many dead letters.
+type bulk struct {
+	act            string // replay or discard
+	ids            []string
+	flags          bulkFlags
+	includeUnknown bool
+	note           string
+}
+
+// run acts on the single id directly with one, else starts an operation.
+func (b bulk) run(a *app, flags dlqFilter, one func(*client.Client, ferry.Envelope) (ferry.Envelope, error)) error {
+	filter, err := flags.filter(a)
+	if err != nil {
+		return err
+	}
+	if err := b.check(a, flags); err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	if len(b.ids) == 1 && !b.flags.DryRun {
+		e, err := a.find(c, b.ids[0])
+		if err != nil {
+			return err
+		}
+		e, err = one(c, e)
+		return a.writeActed(b.past(), e, err)
+	}
+	request := ferry.BulkRequest{
+		Filter: filter, All: b.flags.All, IncludeUnknown: b.includeUnknown, Expect: b.flags.Expect, Note: b.note,
+	}
+	if request.IDs, err = b.resolve(a, c); err != nil {
+		return err
+	}
+	return b.many(a, c, request)
+}
+
+// check refuses what leaves open which dead letters are meant, before anything
+// is asked of the broker.
+func (b bulk) check(a *app, flags dlqFilter) error {
+	byID, byFilter := len(b.ids) > 0, flags.selects()
+	switch {
+	case !byID && !byFilter && !b.flags.All:
+		return usagef("which dead letters?").
+			withHint("name ids or a filter such as --route or --reason; --all means every one")
+	case byID && (byFilter || b.flags.All || flags.Limit > 0):
+		return usagef("ids and filters do not go together")
+	case byFilter && b.flags.All:
+		return usagef("--all and filters do not go together")
+	case b.flags.Expect != nil && *b.flags.Expect < 0:
+		return usagef("--expect %d is no count", *b.flags.Expect)
+	case byID || b.flags.DryRun:
+		return nil
+	case b.flags.Yes != (b.flags.Expect != nil):
+		return usagef("--yes and --expect N go together").withHint("--dry-run shows how many there are")
+	case !b.flags.Yes && !a.asks:
+		return usagef("nobody can be asked here").withHint("--dry-run shows how many there are; --yes --expect N %ss them", b.act)
+	}
+	return nil
+}
+
+func (b bulk) resolve(a *app, c *client.Client) ([]ferry.ID, error) {
+	var ids []ferry.ID
+	for _, given := range b.ids {
+		e, err := a.find(c, given)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", given, err)
+		}
+		if !slices.Contains(ids, e.ID) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids, nil
+}
+
+func (b bulk) many(a *app, c *client.Client, request ferry.BulkRequest) error {
+	if b.flags.DryRun {
+		request.DryRun = true
+		plan, err := c.Bulk(a.ctx, b.act, request)
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.writeJSON(plan)
+		}
+		return b.show(a, a, plan)
+	}
+	asked := request.IDs == nil && !b.flags.Yes
+	if asked {
+		count, err := b.ask(a, c, request)
+		if err != nil || count == 0 {
+			return err
+		}
+		request.Expect = &count
+	}
+	answer, err := c.Bulk(a.ctx, b.act, request)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(answer)
+	}
+	if answer.LeftOut > 0 && !asked {
+		a.remark("%s", b.leftOut(answer.LeftOut))
+	}
+	if answer.OperationID == "" {
+		a.printf("no dead letters to %s\n", b.act)
+		return nil
+	}
+	a.printf("operation %s %ss %s\n", answer.OperationID, b.act, count(answer.Count, "dead letter"))
+	a.remark("next: broker operations watch %s", answer.OperationID)
+	return nil
+}
+
+// ask shows what would be touched and has the number typed back.
+func (b bulk) ask(a *app, c *client.Client, request ferry.BulkRequest) (int, error) {
+	me, err := c.Me(a.ctx)
+	if err != nil {
+		return 0, err
+	}
+	request.DryRun = true
+	plan, err := c.Bulk(a.ctx, b.act, request)
+	if err != nil {
+		return 0, err
+	}
+	beside := *a // the plan goes to stderr: stdout is for what was done
+	beside.stdout = &output{to: a.stderr}
+	if err := b.show(a, &beside, plan); err != nil || plan.Count == 0 {
+		return 0, err
+	}
+	answer, err := a.ask("%s %s%s: type the number to go on:", b.act, count(plan.Count, "dead letter"), inEnvironment(me.Environment))
+	if err != nil {
+		return 0, err
+	}
+	if answer != strconv.Itoa(plan.Count) {
+		return 0, errNotConfirmed
+	}
+	return plan.Count, nil
+}
+
+// show prints how many per route and reason, and the risk.
+func (b bulk) show(a, to *app, plan ferry.BulkAnswer) error {
+	p := a.paint()
+	if plan.Count > 0 {
+		t := newTable(left("ROUTE"), left("REASON"), right("COUNT"))
+		for _, route := range sortedKeys(plan.ByRoute) {
+			reasons := plan.ByRoute[route]
+			for _, reason := range ferry.Reasons() {
+				if n := reasons[reason]; n > 0 {
+					t.add(route, cell{string(reason), func(string) string { return p.reason(reason) }}, strconv.Itoa(n))
+				}
+			}
+		}
+		if err := t.write(to.stdout, to.screen, p); err != nil {
+			return err
+		}
+	} else {
+		to.printf("no dead letters to %s\n", b.act)
+	}
+	if plan.MayExist > 0 && b.act == "replay" {
+		to.printf("%s\n", p.yellow(fmt.Sprintf("%d may already exist at the destination", plan.MayExist)))
+	}
+	if plan.LeftOut > 0 {
+		to.printf("%s\n", b.leftOut(plan.LeftOut))
+	}
+	return nil
+}
+
+func (b bulk) leftOut(n int) string {
+	return fmt.Sprintf("%d left out: the outcome is unknown; --include-unknown takes them in", n)
+}
+
+func (b bulk) past() string {
+	if b.act == "replay" {
+		return "sent again"
+	}
+	return "discarded"
+}

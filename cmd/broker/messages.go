@@ -1,0 +1,224 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ferry"
+	"ferry/client"
+)
+
+type messagesCmd struct {
+	List messagesListCmd `cmd:"" help:"Messages, newest first."`
+	Show messagesShowCmd `cmd:"" help:"One message: where it stands, and every attempt."`
+	Body messagesBodyCmd `cmd:"" help:"A message's body, to the byte."`
+}
+
+type messagesListCmd struct {
+	Route  string `help:"Only this route."`
+	State  string `placeholder:"STATE" help:"Only this state: accepted, queued, retrying, completed, deadLettered or discarded."`
+	Sender string `placeholder:"NAME" help:"Only this sender."`
+	Q      string `name:"q" placeholder:"TEXT" help:"Id, key, correlation id, ordering key, reference, sender or flow run: whole, or its beginning."`
+	Since  string `placeholder:"TIME" help:"Accepted at or after: a time, a day, or how long ago such as 2h."`
+	Until  string `placeholder:"TIME" help:"Accepted before."`
+	Limit  int    `default:"50" help:"At most so many."`
+	Cursor string `help:"Go on where the list before ended: its nextCursor."`
+}
+
+// Run lists messages.
+func (m messagesListCmd) Run(a *app) error {
+	f := ferry.MessageFilter{Route: m.Route, State: ferry.State(m.State), Sender: m.Sender, Q: m.Q}
+	if f.State != "" && !f.State.Valid() {
+		return usagef("--state %q is no state", m.State).withHint("one of: %s", joined(ferry.States()))
+	}
+	var err error
+	if f.Since, err = a.past("--since", m.Since); err != nil {
+		return err
+	}
+	if f.Until, err = a.past("--until", m.Until); err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	page, err := collect(m.Limit, m.Cursor, func(limit int, cursor string) (ferry.Page, error) {
+		f.Limit, f.Cursor = limit, cursor
+		return c.Messages(a.ctx, f)
+	})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(list[ferry.Envelope](page))
+	}
+	p, now := a.paint(), a.now()
+	err = writeList(a, page.Items, "no messages"+ifFiltered(m != messagesListCmd{Limit: m.Limit}),
+		[]column{left("ID"), left("ROUTE"), left("STATE"), long("KEY"), long("REFERENCE"), right("ATTEMPTS"), right("AGE")},
+		func(e ferry.Envelope) []any {
+			return []any{
+				a.id(e.ID), e.Route, cell{string(e.State), func(string) string { return p.state(e.State) }},
+				orDash(e.IdempotencyKey), orDash(e.Reference), fmt.Sprint(e.AttemptsTotal), age(now, e.CreatedAt),
+			}
+		})
+	a.remarkMore(page)
+	return err
+}
+
+func ifFiltered(filtered bool) string {
+	if filtered {
+		return " that match"
+	}
+	return " yet"
+}
+
+func joined[S ~string](values []S) string {
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = string(v)
+	}
+	return strings.Join(names, ", ")
+}
+
+// collect reads pages until it has limit items or there are no more.
+func collect(limit int, cursor string, read func(limit int, cursor string) (ferry.Page, error)) (ferry.Page, error) {
+	if limit < 1 {
+		return ferry.Page{}, usagef("--limit %d is out of range", limit).withHint("1 or more")
+	}
+	all := ferry.Page{Items: []ferry.Envelope{}, NextCursor: cursor}
+	for {
+		page, err := read(min(limit-len(all.Items), ferry.MaxListLimit), all.NextCursor)
+		if err != nil {
+			return ferry.Page{}, err
+		}
+		all.Items = append(all.Items, page.Items...)
+		all.NextCursor = page.NextCursor
+		if page.NextCursor == "" || len(all.Items) >= limit {
+			return all, nil
+		}
+	}
+}
+
+// remarkMore says that a list goes on.
+func (a *app) remarkMore(page ferry.Page) {
+	if page.NextCursor != "" {
+		a.remark("there are more: raise --limit, or narrow the list with --route, --since or --q")
+	}
+}
+
+type messagesShowCmd struct {
+	ID string `arg:"" help:"The message: its id, or the last 6 or more characters of it."`
+}
+
+// Run shows one message.
+func (m messagesShowCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	e, err := a.find(c, m.ID)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(e)
+	}
+	a.writeStory(e)
+	return nil
+}
+
+// find reads the message that id, or its end, names.
+func (a *app) find(c *client.Client, id string) (ferry.Envelope, error) {
+	if !ferry.IsIDSuffix(id) {
+		return ferry.Envelope{}, usagef("%q is not a message id", cut(oneLine(id), 64)).
+			withHint("an id, or its last 6 or more characters, as `broker dlq list` and `broker messages list` show them")
+	}
+	return c.Message(a.ctx, strings.ToLower(id))
+}
+
+type messagesBodyCmd struct {
+	ID       string `arg:"" help:"The message."`
+	Revision int    `placeholder:"N" help:"An earlier body, from 1; else the current one."`
+	Out      string `placeholder:"FILE" help:"Write it here, readable by you only; the file must not exist."`
+}
+
+// Run writes the body. On a terminal, what could steer it is made harmless; in
+// a pipe or a file the body is as it was sent, to the byte.
+func (m messagesBodyCmd) Run(a *app) error {
+	if m.Revision < 0 {
+		return usagef("--revision %d is out of range", m.Revision).withHint("1 or more")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	e, err := a.find(c, m.ID)
+	if err != nil {
+		return err
+	}
+	body, media, err := c.Body(a.ctx, e.ID.String(), m.Revision)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Out != "":
+		return writeNew(m.Out, body)
+	case !a.screen.terminal:
+		_, err = a.stdout.Write(body)
+		return err
+	case !utf8.Valid(body):
+		return fmt.Errorf("the body is binary (%s, %s), and this is a terminal", orDash(media), bytesOf(int64(len(body))))
+	default:
+		a.printf("%s\n", strings.TrimSuffix(printable(string(body)), "\n"))
+		return nil
+	}
+}
+
+func writeNew(file string, data []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("%s exists", file).withHint("name another file with --out")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// waitingFor is why a pending message is not being delivered yet, as the end of
+// a sentence.
+func waitingFor(now time.Time, w *ferry.WaitingFor) string {
+	if w == nil {
+		return ""
+	}
+	text := ""
+	switch w.Reason {
+	case "turn":
+		text = ", waits for its turn"
+	case "dueTime":
+		text = ", waits for its due time"
+	case "paused":
+		text = ", its route is paused"
+	case "noWorker":
+		text = ", no worker is connected for its route"
+	case "orderingKey":
+		text = ", waits behind another message of its ordering key"
+	case "delivery":
+		text = ", a worker has it"
+	default:
+		text = ", waits: " + oneLine(w.Reason)
+	}
+	if w.Behind != nil {
+		text += " (" + w.Behind.String() + ")"
+	}
+	if w.Until != nil {
+		text += ", " + age(now, *w.Until)
+	}
+	return text
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ferry"
+)
+
+type routesCmd struct {
+	List   routesListCmd   `cmd:"" help:"Every route: its state, what waits, who delivers."`
+	Pause  routesPauseCmd  `cmd:"" help:"Stop delivering; messages are still accepted."`
+	Resume routesResumeCmd `cmd:"" help:"Deliver again; also lifts a stop for refused credentials."`
+}
+
+type routesListCmd struct{}
+
+// Run lists the routes.
+func (routesListCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	routes, err := c.Routes(a.ctx)
+	if err != nil {
+		return err
+	}
+	if a.json() || len(routes) == 0 {
+		return writeList(a, routes, "no routes are configured", nil, nil)
+	}
+	return a.writeRoutes(routes)
+}
+
+// writeRoutes prints a row per route, and below the table, where there is room
+// for whole sentences, what holds on those that do not simply run.
+func (a *app) writeRoutes(routes []ferry.RouteInfo) error {
+	p, now := a.paint(), a.now()
+	t := newTable(left("ROUTE"), left("STATE"), right("WAITING"), right("OLDEST"), right("PARKED"),
+		right("COMPLETED"), right("DEAD LETTERS"), left("WORKER"))
+	var reasons []pair
+	for _, r := range routes {
+		t.add(
+			r.Name,
+			cell{string(r.State), func(text string) string { return p.route(r.State, text) }},
+			strconv.FormatInt(r.Pending, 10),
+			ageOf(now, r.OldestPending),
+			strconv.FormatInt(r.Parked, 10),
+			strconv.FormatInt(r.Completed, 10),
+			strconv.FormatInt(r.DeadLetters, 10),
+			orDash(r.Worker),
+		)
+		reasons = append(reasons, pair{r.Name, a.why(r)})
+	}
+	if err := t.write(a.stdout, a.screen, p); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(reasons, func(r pair) bool { return r.text != "" }) {
+		a.printf("\n")
+		a.writePairs(reasons)
+	}
+	return nil
+}
+
+// why says in words what holds on a route, a line per condition: since when,
+// until when, the reason.
+func (a *app) why(r ferry.RouteInfo) string {
+	var parts []string
+	for _, c := range r.Conditions {
+		if c.Type == ferry.RouteRunning {
+			continue
+		}
+		part := string(c.Type)
+		if !c.Since.IsZero() {
+			part += " for " + age(a.now(), c.Since)
+		}
+		if c.Until != nil {
+			part += ", until " + moment(*c.Until)
+		}
+		if c.Reason != "" {
+			part += ": " + oneLine(c.Reason)
+		}
+		parts = append(parts, part)
+	}
+	if r.NextProbe != nil {
+		parts = append(parts, "next probe "+age(a.now(), *r.NextProbe))
+	}
+	return strings.Join(parts, "\n")
+}
+
+type routesPauseCmd struct {
+	Route string `arg:"" help:"The route."`
+	Note  string `required:"" help:"Why, for the colleagues who wonder."`
+	Until string `placeholder:"TIME" help:"When to resume by itself: a time, or a duration from now such as 2h."`
+}
+
+// Run pauses the route.
+func (r routesPauseCmd) Run(a *app) error {
+	until, err := a.future("--until", r.Until)
+	if err != nil {
+		return err
+	}
+	if !until.IsZero() && !until.After(a.now()) {
+		return usagef("--until %s has passed", moment(until))
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	info, err := c.Pause(a.ctx, r.Route, r.Note, until)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(info)
+	}
+	a.printf("%s is paused%s; messages are still accepted\n", r.Route, untilWhen(until))
+	if until.IsZero() && a.screen.terminal {
+		a.remark("next: broker routes resume %s", r.Route)
+	}
+	return nil
+}
+
+func untilWhen(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + moment(t)
+}
+
+type routesResumeCmd struct {
+	Route string `arg:"" help:"The route."`
+	Note  string `help:"Why."`
+}
+
+// Run resumes the route.
+func (r routesResumeCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	info, err := c.Resume(a.ctx, r.Route, r.Note)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(info)
+	}
+	a.printf("%s is resumed: %s, %s waiting\n", r.Route, a.paint().route(info.State, string(info.State)), count(int(info.Pending), "message"))
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"ferry"
+	"ferry/api"
+	"ferry/broker"
+	"ferry/config"
+	"ferry/queue/drivers"
+)
+
+type serveCmd struct {
+	Config    string `placeholder:"FILE" help:"The configuration (else broker.yaml where there is one, else the defaults)."`
+	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+}
+
+// Run is the server: it serves until it is told to stop.
+func (c serveCmd) Run(a *app) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	log := newLog(a.stderr, c.LogFormat, c.LogLevel)
+	listener, err := listen(cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
+	s, err := startServer(a.ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	path, err := s.broker.EnsureAdminKey(a.ctx)
+	if err != nil {
+		return errors.Join(err, s.stop())
+	}
+	if path != "" {
+		a.printf("the first admin key is in %s, readable for you only\n", path)
+	}
+	a.printf("broker %s listens on http://%s, workers connect to %s, data in %s\n", version(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
+	if len(cfg.Routes) == 0 {
+		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
+	}
+	return s.serve(a.ctx, listener)
+}
+
+func orNone(url string) string {
+	if url == "" {
+		return "no listener (queue.nats.listen: off)"
+	}
+	return url
+}
+
+// defaultConfig is read when it is there and no other was named.
+const defaultConfig = "broker.yaml"
+
+func (c serveCmd) load() (*config.Broker, error) {
+	if c.Config != "" {
+		return config.LoadBroker(c.Config)
+	}
+	if _, err := os.Stat(defaultConfig); !errors.Is(err, fs.ErrNotExist) {
+		return config.LoadBroker(defaultConfig)
+	}
+	return config.Default(), nil
+}
+
+func newLog(w io.Writer, format, level string) *slog.Logger {
+	var at slog.Level
+	_ = at.UnmarshalText([]byte(level)) // one of the four that the flag takes
+	opts := &slog.HandlerOptions{Level: at}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// listen takes the port before anything is opened: a second broker started by
+// mistake must not touch the ledger.
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, ferry.Errorf(ferry.CodePortTaken, "cannot listen on %s: the port is taken", addr).
+			WithHint("is a broker running already? else set listen in broker.yaml to another port")
+	default:
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "cannot listen on %s: %w", addr, err).
+			WithHint("set listen in broker.yaml to an address of this machine")
+	}
+}
+
+// server is a broker with its queue and its HTTP surface.
+type server struct {
+	broker    *broker.Broker
+	transport *drivers.NATS
+	handler   http.Handler
+	log       *slog.Logger
+}
+
+// startServer opens ledger and queue and begins to deliver.
+func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
+	s := &server{log: log}
+	window := 0
+	for _, r := range cfg.Routes {
+		window = max(window, r.Window)
+	}
+	b, err := broker.New(ctx, broker.Options{
+		DataDir: cfg.DataDir, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
+		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
+		OpenTransport: func(_ context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
+			address := cfg.Queue.NATS.Listen
+			if address == config.ListenOff {
+				address = ""
+			}
+			transport, err := drivers.StartNATS(drivers.NATSOptions{
+				Dir: filepath.Join(cfg.DataDir, "queue"), Listen: address, Lock: cfg.Queue.NATS.Lock,
+				Window: window, Workers: workers, Log: log,
+			})
+			if err != nil {
+				return nil, err
+			}
+			s.transport = transport
+			return transport, nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.broker = b
+	s.handler = api.New(b, api.Options{
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(),
+	})
+	if err := b.Start(); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// drainTime bounds how long requests under way may take when the server stops.
+const drainTime = 20 * time.Second
+
+// serve answers until ctx ends, then lets requests finish and closes all.
+func (s *server) serve(ctx context.Context, l net.Listener) error {
+	web := api.Server(l.Addr().String(), s.handler)
+	web.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	failed := make(chan error, 1)
+	go func() { failed <- web.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping: requests under way finish first")
+	case err = <-failed:
+		err = fmt.Errorf("the HTTP server ended: %w", err)
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	return errors.Join(err, web.Shutdown(drain), s.stop())
+}
+
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	return s.broker.Stop(ctx)
+}

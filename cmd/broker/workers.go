@@ -1,0 +1,150 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"ferry"
+)
+
+type workersCmd struct {
+	Add    workersAddCmd    `cmd:"" help:"Let a worker in: makes its credential, which is written once."`
+	List   workersListCmd   `cmd:"" help:"Every worker: its routes, when it was last seen."`
+	Rotate workersRotateCmd `cmd:"" help:"Give a worker a new credential; the old one ends at once."`
+	Revoke workersRevokeCmd `cmd:"" help:"Shut a worker out at once."`
+	Bind   workersBindCmd   `cmd:"" help:"Bind a route to another worker's inbox."`
+}
+
+type workersAddCmd struct {
+	Name   string   `arg:"" help:"The worker, as worker.yaml calls it."`
+	Routes []string `required:"" placeholder:"A,B" help:"The routes that it may deliver."`
+	Out    string   `required:"" placeholder:"FILE" help:"Write the credential (an nkey seed) here, readable by you only; the file must not exist."`
+}
+
+// Run lets the worker in.
+func (w workersAddCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	return a.handOverSeed("added", w.Out, func() (ferry.NewWorker, error) { return c.AddWorker(a.ctx, w.Name, w.Routes) })
+}
+
+type workersListCmd struct{}
+
+// Run lists the workers.
+func (workersListCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	workers, err := c.Workers(a.ctx)
+	if err != nil {
+		return err
+	}
+	p, now := a.paint(), a.now()
+	return writeList(a, workers, "no workers yet: broker workers add NAME --routes A,B --out FILE lets one in",
+		[]column{left("NAME"), long("ROUTES"), long("BOUND"), left("STATE"), right("LAST SEEN"), left("VERSION"), right("AGE")},
+		func(w ferry.WorkerInfo) []any {
+			return []any{
+				w.Name, orDash(strings.Join(w.Routes, ",")), orDash(strings.Join(w.Bound, ",")), workerState(p, now, w),
+				ageOf(now, w.LastSeen), orDash(w.Version), age(now, w.CreatedAt),
+			}
+		})
+}
+
+// workerSilent is how long a worker may say nothing before it counts as away:
+// it says hello every ten seconds.
+const workerSilent = 35 * time.Second
+
+func workerState(p paint, now time.Time, w ferry.WorkerInfo) cell {
+	switch {
+	case w.RevokedAt != nil:
+		return cell{"revoked", p.red}
+	case w.LastSeen == nil:
+		return cell{"never seen", p.yellow}
+	case now.Sub(*w.LastSeen) > workerSilent:
+		return cell{"away", p.red}
+	default:
+		return cell{"connected", p.green}
+	}
+}
+
+type workersRotateCmd struct {
+	Name string `arg:"" help:"The worker."`
+	Out  string `required:"" placeholder:"FILE" help:"Write the credential here, readable by you only; the file must not exist."`
+}
+
+// Run gives the worker a new credential.
+func (w workersRotateCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	return a.handOverSeed("rotated", w.Out, func() (ferry.NewWorker, error) { return c.RotateWorker(a.ctx, w.Name) })
+}
+
+type workersRevokeCmd struct {
+	Name string `arg:"" help:"The worker."`
+}
+
+// Run shuts the worker out.
+func (w workersRevokeCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	worker, err := c.RevokeWorker(a.ctx, w.Name)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(worker)
+	}
+	a.printf("worker %s is revoked and cut off\n", worker.Name)
+	return nil
+}
+
+type workersBindCmd struct {
+	Name  string `arg:"" help:"The worker whose inbox shall deliver the route."`
+	Route string `arg:"" help:"The route."`
+	Note  string `help:"Why."`
+}
+
+// Run binds the route.
+func (w workersBindCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	info, err := c.BindRoute(a.ctx, w.Route, w.Name, w.Note)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(info)
+	}
+	a.printf("route %s is bound to worker %s\n", info.Name, info.Worker)
+	a.remark("what another worker may have begun waits until its call has surely ended, and is looked up first")
+	return nil
+}
+
+func (a *app) handOverSeed(verb, file string, make func() (ferry.NewWorker, error)) error {
+	var worker ferry.NewWorker
+	err := a.handOver(file, func() (secret string, err error) {
+		worker, err = make()
+		return worker.Seed, err
+	})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(worker.WorkerInfo)
+	}
+	a.printf("worker %s is %s for %s\n", worker.Name, verb, strings.Join(worker.Routes, ", "))
+	a.printf("its credential lies in %s; nobody can show it again\n", file)
+	if a.screen.terminal {
+		a.remark("next: name the file as queue.nats.nkey in worker.yaml, then worker run --config worker.yaml")
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"ferry"
+	"ferry/mapping"
+)
+
+// The queue drivers.
+const (
+	DriverNATS       = "nats"
+	DriverServiceBus = "servicebus"
+)
+
+// Broker is broker.yaml.
+type Broker struct {
+	// Listen is the address of the HTTP API; default 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// PublicURL is what Location headers are made of; required unless Listen is a
+	// loopback address, then made of it.
+	PublicURL string `yaml:"publicUrl"`
+	// DataDir holds ledger, queue and admin key; default ./data.
+	DataDir string `yaml:"dataDir"`
+	// Environment is a word that people see, such as prod; default none.
+	Environment string `yaml:"environment"`
+
+	Queue  BrokerQueue   `yaml:"queue"`
+	Routes []BrokerRoute `yaml:"routes"` // at most ferry.MaxRoutes
+
+	// Retention is how long an ended message is kept; default 30 days, from 1 hour
+	// to 10 years.
+	Retention time.Duration `yaml:"retention"`
+	// IdempotencyWindow is how long a repeat is recognised by its key; default 7
+	// days, from 1 minute to 90 days.
+	IdempotencyWindow time.Duration `yaml:"idempotencyWindow"`
+
+	AdminListen any `yaml:"adminListen" later:"true"`
+	TLS         any `yaml:"tls" later:"true"`
+	Callbacks   any `yaml:"callbacks" later:"true"`
+	Issuers     any `yaml:"issuers" later:"true"`
+}
+
+// BrokerQueue is the queue of a broker.
+type BrokerQueue struct {
+	Driver string     `yaml:"driver"` // nats, the default
+	NATS   BrokerNATS `yaml:"nats"`
+
+	ServiceBus any `yaml:"servicebus" later:"true"`
+}
+
+// BrokerNATS is the embedded NATS server.
+type BrokerNATS struct {
+	// Listen is the address for workers; default 127.0.0.1:4222. "off" keeps the
+	// server inside the process.
+	Listen string `yaml:"listen"`
+	// Lock is how long a delivery is locked at a time; default 30 s, from 5 s to 15 min.
+	Lock time.Duration `yaml:"lock"`
+
+	URL any `yaml:"url" later:"true"`
+}
+
+// ListenOff is the word for no listener.
+const ListenOff = "off"
+
+// BrokerRoute is a route of broker.yaml.
+type BrokerRoute struct {
+	Name string `yaml:"name"`
+	// TimeToLive is how long a message waits for its delivery at most; default 30
+	// days, from 1 second to 1 year.
+	TimeToLive time.Duration `yaml:"timeToLive"`
+	// MaxBytes is the largest body; default 1 MiB, at most 100 MiB.
+	MaxBytes Size `yaml:"maxBytes"`
+	// Window is how many messages may be in the queue at a time; default 2,000,
+	// at most ferry.MaxWindow.
+	Window     int    `yaml:"window"`
+	AllowEmpty bool   `yaml:"allowEmpty"` // take messages without a body; default false
+	OrderBy    string `yaml:"orderBy"`    // jq over the payload; default the sender's ordering key
+	// OnDeadLetter says what the messages behind a dead letter of their ordering
+	// key do: park (the default) or continue.
+	OnDeadLetter string       `yaml:"onDeadLetter"`
+	SearchKeys   []string     `yaml:"searchKeys"` // jq over the payload, at most 10
+	Owner        *ferry.Owner `yaml:"owner"`
+	// Workers is one, the default: a worker is its inbox. "several" is not
+	// supported by this version.
+	Workers string `yaml:"workers"`
+
+	Schema     any `yaml:"schema" later:"true"`
+	Windows    any `yaml:"windows" later:"true"`
+	Intake     any `yaml:"intake" later:"true"`
+	Duplicates any `yaml:"duplicates" later:"true"`
+}
+
+const (
+	maxSearchKeys = 10
+	defaultLock   = 30 * time.Second
+)
+
+// Default is the configuration of a broker without a file: everything on
+// loopback, no routes.
+func Default() *Broker {
+	b := defaults()
+	b.complete()
+	return b
+}
+
+func defaults() *Broker {
+	return &Broker{
+		Listen:            "127.0.0.1:8080",
+		DataDir:           "./data",
+		Retention:         ferry.DefaultRetention,
+		IdempotencyWindow: ferry.IdempotencyWindow,
+		Queue: BrokerQueue{
+			Driver: DriverNATS,
+			NATS:   BrokerNATS{Listen: "127.0.0.1:4222", Lock: defaultLock},
+		},
+	}
+}
+
+// FerryRoutes are the routes in the words of the broker.
+func (b *Broker) FerryRoutes() []ferry.Route {
+	routes := make([]ferry.Route, len(b.Routes))
+	for i, r := range b.Routes {
+		routes[i] = ferry.Route{
+			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
+			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
+			SearchKeys: r.SearchKeys, Owner: r.Owner,
+		}
+	}
+	return routes
+}
+
+// complete fills in the defaults that depend on other keys.
+func (b *Broker) complete() {
+	if b.PublicURL == "" && isLoopback(b.Listen) {
+		b.PublicURL = "http://" + b.Listen
+	}
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		setDefault(&r.TimeToLive, ferry.DefaultTimeToLive)
+		setDefault(&r.MaxBytes, ferry.DefaultMaxBody)
+		setDefault(&r.Window, ferry.DefaultWindow)
+		setDefault(&r.OnDeadLetter, "park")
+		setDefault(&r.Workers, "one")
+	}
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+func (b *Broker) check(d *decoder) {
+	if b.Listen == "" {
+		d.at("listen", "write HOST:PORT, such as 127.0.0.1:8080", "listen is empty")
+	}
+	d.checkListen("listen", b.Listen)
+	switch {
+	case b.PublicURL != "":
+		d.checkURL("publicUrl", b.PublicURL, "https://broker.example", "https", "http")
+	case !isLoopback(b.Listen):
+		d.at("listen", "add publicUrl: the address under which senders reach this broker",
+			"publicUrl is required when listen is not a loopback address")
+	}
+	if b.DataDir == "" {
+		d.at("dataDir", "", "dataDir is empty")
+	}
+	if len(b.Environment) > 50 {
+		d.at("environment", "", "environment has more than 50 characters")
+	}
+	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
+	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
+	b.Queue.check(d)
+	if len(b.Routes) > ferry.MaxRoutes {
+		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
+	}
+	first := map[string]int{}
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		path := fmt.Sprintf("routes[%d]", i)
+		r.check(d, path)
+		if line, twice := first[r.Name]; twice && r.Name != "" {
+			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)
+		} else {
+			first[r.Name] = d.line(path + ".name")
+		}
+	}
+}
+
+func (q *BrokerQueue) check(d *decoder) {
+	if q.Driver == DriverServiceBus {
+		d.at("queue.driver", "use nats", "the queue driver servicebus is not supported by this version")
+	} else {
+		d.checkOneOf("queue.driver", q.Driver, DriverNATS)
+	}
+	if q.NATS.Listen != ListenOff {
+		d.checkListen("queue.nats.listen", q.NATS.Listen)
+	}
+	d.checkSpan("queue.nats.lock", int64(q.NATS.Lock), int64(5*time.Second), int64(15*time.Minute), showDuration)
+}
+
+func (r *BrokerRoute) check(d *decoder, path string) {
+	if r.Name == "" {
+		d.at(path, "add name:", "%s has no name", path)
+	} else {
+		d.checkName(path+".name", "route", r.Name)
+	}
+	d.checkSpan(path+".timeToLive", int64(r.TimeToLive), int64(time.Second), int64(365*day), showDuration)
+	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, func(n int64) string { return fmt.Sprintf("%d bytes", n) })
+	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
+	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
+	if r.Workers == "several" {
+		d.at(path+".workers", "take the key out", "several workers on a route are not supported by this version")
+	} else {
+		d.checkOneOf(path+".workers", r.Workers, "one")
+	}
+	if len(r.SearchKeys) > maxSearchKeys {
+		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
+	}
+	d.checkJQ(path+".orderBy", r.OrderBy)
+	for i, key := range r.SearchKeys {
+		d.checkJQ(fmt.Sprintf("%s.searchKeys[%d]", path, i), key)
+	}
+}
+
+// checkJQ compiles a jq program, so that a typing error is told before the start.
+func (d *decoder) checkJQ(path, program string) {
+	if program == "" {
+		return
+	}
+	if _, err := mapping.Compile(program); err != nil {
+		message, hint := sentence(err)
+		d.at(path, hint, "%s: %s", path, message)
+	}
+}
+
+const day = 24 * time.Hour
+
+func showDuration(n int64) string {
+	d := time.Duration(n)
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}

@@ -1,0 +1,351 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/httpauth"
+	"ferry/retry"
+	"ferry/secret"
+)
+
+// Worker is worker.yaml.
+type Worker struct {
+	Name    string `yaml:"name"`    // as the broker knows the worker
+	DataDir string `yaml:"dataDir"` // holds the inbox; default ./worker-data
+	// Listen is the address of the worker's own /metrics; default none, "off" too.
+	Listen string      `yaml:"listen"`
+	Queue  WorkerQueue `yaml:"queue"`
+	// Destinations by name; routes refer to them or bring their own inline.
+	Destinations map[string]*Destination `yaml:"destinations"`
+	Routes       []WorkerRoute           `yaml:"routes"` // at least one
+}
+
+// WorkerQueue is the worker's way to the broker.
+type WorkerQueue struct {
+	Driver string     `yaml:"driver"` // nats, the default
+	NATS   WorkerNATS `yaml:"nats"`
+
+	ServiceBus any `yaml:"servicebus" later:"true"`
+}
+
+// WorkerNATS is how a worker reaches the broker's NATS server.
+type WorkerNATS struct {
+	URL string `yaml:"url"` // such as nats://broker.example:4222
+	// NKey is where the seed lies that `broker workers add` made: a path, file:PATH
+	// or env:NAME. A seed itself is refused.
+	NKey string `yaml:"nkey"`
+	// Lock is how long a delivery is locked at a time: the broker's queue.nats.lock;
+	// default 30 s.
+	Lock time.Duration `yaml:"lock"`
+
+	Proxy any `yaml:"proxy" later:"true"`
+	CA    any `yaml:"ca" later:"true"`
+}
+
+// Seed is NKey as a reference.
+func (n WorkerNATS) Seed() secret.Ref {
+	if ref, err := secret.ParseRef(n.NKey); err == nil {
+		return ref
+	}
+	return secret.Ref("file:" + n.NKey)
+}
+
+// Destination is one downstream, shared by the routes that lead to it.
+type Destination struct {
+	adapters.DestinationConfig `yaml:",inline"`
+	// Concurrency is how many calls may run at a time; default 4, at most 256.
+	Concurrency int `yaml:"concurrency"`
+	// Rate bounds how many calls start in a time; default no bound.
+	Rate Rate `yaml:"rate"`
+}
+
+// What a route does with an unknown outcome.
+const (
+	OnUnknownLookup = "lookup" // ask the destination before anything else is sent
+	OnUnknownRepost = "repost" // the destination honours the key: send again
+	OnUnknownHold   = "hold"   // set it aside for a person
+)
+
+// WorkerRoute is a route of worker.yaml.
+type WorkerRoute struct {
+	Name string `yaml:"name"`
+	// Destination names one of Destinations, or holds its keys. The keys may also
+	// stand beside it, in the route itself; the route's url is then the whole URL.
+	Destination DestinationRef `yaml:"destination"`
+	Retry       retry.Policy   `yaml:"retry"`
+	// OnUnknown is lookup, repost or hold; default lookup where a lookup is
+	// configured, else hold.
+	OnUnknown string `yaml:"onUnknown"`
+	// SettleTime is how long the destination may still write after a call ended;
+	// default twice the destination's timeout, at most 1 day.
+	SettleTime time.Duration `yaml:"settleTime"`
+
+	adapters.RouteConfig `yaml:",inline"`
+	inline               `yaml:",inline"`
+}
+
+// DestinationRef is the name of a destination, or a destination of the route's own.
+type DestinationRef struct {
+	Name string
+	Own  *Destination
+}
+
+func (r *DestinationRef) decodeNode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.MappingNode {
+		r.Own = &Destination{}
+		d.value(n, reflect.ValueOf(r.Own).Elem(), path)
+		return
+	}
+	d.value(n, reflect.ValueOf(&r.Name).Elem(), path)
+}
+
+// inline holds the keys of a destination that may stand in a route itself. Url
+// and headers are the route's.
+type inline struct {
+	Adapter     string                 `yaml:"adapter"`
+	Dialect     string                 `yaml:"dialect"`
+	Auth        httpauth.Config        `yaml:"auth"`
+	Timeout     time.Duration          `yaml:"timeout"`
+	Health      *adapters.HealthConfig `yaml:"health"`
+	Concurrency int                    `yaml:"concurrency"`
+	Rate        Rate                   `yaml:"rate"`
+}
+
+// inlineKeys are the keys of inline.
+func inlineKeys() []string {
+	return []string{"adapter", "dialect", "auth", "timeout", "health", "concurrency", "rate"}
+}
+
+// Defaults of destinations.
+const (
+	DefaultTimeout     = 30 * time.Second
+	DefaultConcurrency = 4
+	MaxConcurrency     = 256
+	maxTimeout         = 30 * time.Minute
+)
+
+// complete gives every route's own destination a name, and fills in the
+// defaults that depend on other keys.
+func (w *Worker) complete(d *decoder) {
+	setDefault(&w.Queue.NATS.Lock, defaultLock)
+	if w.Destinations == nil {
+		w.Destinations = map[string]*Destination{}
+	}
+	for i := range w.Routes {
+		r := &w.Routes[i]
+		path := fmt.Sprintf("routes[%d]", i)
+		r.RouteConfig.Route = r.Name
+		own := r.Destination.Own
+		if first := r.firstInline(d, path); first != "" {
+			if d.has(path + ".destination") {
+				d.at(path+"."+first, "move it to the destination", "%s.%s belongs to a destination, and the route names one already", path, first)
+				continue
+			}
+			own = r.takeInline()
+			d.lines["destinations."+r.Name+".url"] = d.line(path + ".url")
+			for _, key := range inlineKeys() {
+				d.lines["destinations."+r.Name+"."+key] = d.line(path + "." + key)
+			}
+		}
+		if own == nil {
+			continue
+		}
+		if _, taken := w.Destinations[r.Name]; taken {
+			d.at(path, "rename one of the two", "%s has a destination of its own, and destinations.%s exists", path, clip(r.Name))
+			continue
+		}
+		w.Destinations[r.Name] = own
+		r.Destination = DestinationRef{Name: r.Name}
+		if _, ok := d.lines["destinations."+r.Name]; !ok {
+			d.lines["destinations."+r.Name] = d.line(path)
+		}
+	}
+	for name, dest := range w.Destinations {
+		if dest == nil {
+			dest = &Destination{}
+			w.Destinations[name] = dest
+		}
+		dest.Name = name
+		setDefault(&dest.Timeout, DefaultTimeout)
+		setDefault(&dest.Concurrency, DefaultConcurrency)
+	}
+	for i := range w.Routes {
+		r := &w.Routes[i]
+		if r.OnUnknown == "" {
+			r.OnUnknown = OnUnknownHold
+			if r.Lookup != nil {
+				r.OnUnknown = OnUnknownLookup
+			}
+		}
+		r.HonoursKey = r.OnUnknown == OnUnknownRepost
+		if dest := w.Destinations[r.Destination.Name]; dest != nil {
+			setDefault(&r.SettleTime, 2*dest.Timeout)
+		}
+	}
+}
+
+func (r *WorkerRoute) firstInline(d *decoder, path string) string {
+	for _, key := range inlineKeys() {
+		if d.has(path + "." + key) {
+			return key
+		}
+	}
+	return ""
+}
+
+// takeInline makes a destination of the keys in the route, whose url is whole.
+func (r *WorkerRoute) takeInline() *Destination {
+	dest := &Destination{Concurrency: r.inline.Concurrency, Rate: r.inline.Rate}
+	dest.DestinationConfig = adapters.DestinationConfig{
+		Adapter: r.inline.Adapter, Dialect: r.inline.Dialect, URL: r.RouteConfig.URL,
+		Auth: r.inline.Auth, Timeout: r.inline.Timeout, Health: r.inline.Health,
+	}
+	r.inline, r.RouteConfig.URL = inline{}, ""
+	return dest
+}
+
+func (w *Worker) check(d *decoder) {
+	if w.Name == "" {
+		d.at("name", "add name: as given to `broker workers add`", "the worker has no name")
+	} else {
+		d.checkName("name", "worker", w.Name)
+	}
+	if w.DataDir == "" {
+		d.at("dataDir", "", "dataDir is empty")
+	}
+	if w.Listen != ListenOff {
+		d.checkListen("listen", w.Listen)
+	}
+	w.Queue.check(d)
+	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
+		w.Destinations[name].check(d, "destinations."+name)
+	}
+	if len(w.Routes) == 0 {
+		d.at("routes", "add at least one entry under routes:", "the worker has no routes")
+	}
+	if len(w.Routes) > ferry.MaxRoutes {
+		d.at("routes", "", "there are %d routes, %d at most", len(w.Routes), ferry.MaxRoutes)
+	}
+	first := map[string]int{}
+	for i := range w.Routes {
+		r := &w.Routes[i]
+		path := fmt.Sprintf("routes[%d]", i)
+		r.check(d, path, w.Destinations)
+		if line, twice := first[r.Name]; twice && r.Name != "" {
+			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)
+		} else {
+			first[r.Name] = d.line(path + ".name")
+		}
+	}
+}
+
+func (q *WorkerQueue) check(d *decoder) {
+	if q.Driver == DriverServiceBus {
+		d.at("queue.driver", "use nats", "the queue driver servicebus is not supported by this version")
+		return
+	}
+	if !d.checkOneOf("queue.driver", q.Driver, DriverNATS) {
+		return
+	}
+	const url = "queue.nats.url"
+	switch scheme, _, _ := strings.Cut(q.NATS.URL, "://"); {
+	case q.NATS.URL == "":
+		d.at(url, "add queue: {nats: {url: nats://HOST:4222}}", "queue.nats.url is missing")
+	case scheme == "wss" || scheme == "ws" || scheme == "tls":
+		d.at(url, "use nats://HOST:4222", "queue.nats.url: %s is not supported by this version", scheme)
+	default:
+		d.checkURL(url, q.NATS.URL, "nats://broker.example:4222", "nats")
+	}
+	d.checkSpan("queue.nats.lock", int64(q.NATS.Lock), int64(5*time.Second), int64(15*time.Minute), showDuration)
+	q.NATS.checkSeed(d)
+}
+
+// seedPrefix begins the text of a user's nkey seed.
+const seedPrefix = "SU"
+
+func (n WorkerNATS) checkSeed(d *decoder) {
+	const path = "queue.nats.nkey"
+	switch {
+	case n.NKey == "":
+		d.at(path, "name the file that `broker workers add NAME --out FILE` wrote", "queue.nats.nkey is missing")
+	case strings.HasPrefix(n.NKey, seedPrefix) && len(n.NKey) > 50:
+		d.at(path, "write the path of a file that holds it, or env:NAME", "a secret stands in queue.nats.nkey literally")
+	case strings.HasPrefix(n.NKey, "env:"), strings.HasPrefix(n.NKey, "@"):
+		if _, err := secret.ParseRef(n.NKey); err != nil {
+			message, hint := sentence(err)
+			d.at(path, hint, "%s: %s", path, message)
+		}
+	default:
+		file := strings.TrimPrefix(n.NKey, "file:")
+		if info, err := os.Stat(file); err != nil || info.IsDir() {
+			d.at(path, "write it by `broker workers add NAME --out FILE`", "queue.nats.nkey: there is no file %s", clip(file))
+		}
+	}
+}
+
+func (dest *Destination) check(d *decoder, path string) {
+	d.checkName(path, "destination", dest.Name)
+	if dest.Adapter == "" {
+		d.at(path, "add adapter:, such as erp", "%s has no adapter", path)
+	}
+	switch {
+	case dest.URL == "":
+		d.at(path, "add url:", "%s has no url", path)
+	default:
+		d.checkURL(path+".url", dest.URL, "https://erp.example/api", "http", "https")
+	}
+	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
+	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
+	if err := dest.Auth.Validate(); err != nil {
+		message, hint := sentence(err)
+		d.at(path+".auth", hint, "%s.auth: %s", path, message)
+	}
+}
+
+func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*Destination) {
+	if r.Name == "" {
+		d.at(path, "add name:", "%s has no name", path)
+	} else {
+		d.checkName(path+".name", "route", r.Name)
+	}
+	if name := r.Destination.Name; name == "" {
+		d.at(path, "add destination: with one of the names under destinations:", "%s has no destination", path)
+	} else if destinations[name] == nil {
+		known := slices.Sorted(maps.Keys(destinations))
+		hint := "known destinations: " + strings.Join(known, ", ")
+		if near := nearest(name, known); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+		d.at(path+".destination", hint, "%s: there is no destination %q", path, clip(name))
+	}
+	if d.checkOneOf(path+".onUnknown", r.OnUnknown, OnUnknownLookup, OnUnknownRepost, OnUnknownHold) &&
+		r.OnUnknown == OnUnknownLookup && r.Lookup == nil {
+		d.at(path+".onUnknown", "add lookup: {url: …, reference: …}", "%s.onUnknown is lookup, and no lookup is configured", path)
+	}
+	if r.Lookup != nil {
+		if r.Lookup.URL == "" {
+			d.at(path+".lookup", "add url:, such as /invoices?externalId={externalKey}", "%s.lookup has no url", path)
+		}
+		d.checkJQ(path+".lookup.reference", r.Lookup.Reference)
+		d.checkJQ(path+".lookup.result", r.Lookup.Result)
+		d.checkJQ(path+".lookup.same", r.Lookup.Same)
+	}
+	d.checkJQ(path+".map", r.Map)
+	d.checkJQ(path+".reference", r.Reference)
+	d.checkJQ(path+".result", r.Result)
+	d.checkSpan(path+".settleTime", int64(r.SettleTime), 0, int64(day), showDuration)
+	if err := r.Retry.Validate(); err != nil {
+		message, hint := sentence(err)
+		d.at(path+".retry", hint, "%s: %s", path, message)
+	}
+}
