@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// loadResult is what one load said of itself, as JSON on standard output.
+type loadResult struct {
+	Sent     int64
+	Seconds  float64
+	P50, P99 float64 // ms
+}
+
+// load posts 1 KiB messages over conns kept-alive connections, each waiting for
+// its answer, and counts the 201s. It writes its requests by hand: a full HTTP
+// client would take as much of the two cores as the server under test.
+func load(target string, conns, messages int, spell time.Duration) error {
+	url, key, _ := strings.Cut(target, " ")
+	addr := strings.TrimPrefix(url, "http://")
+	var sent atomic.Int64
+	var next atomic.Int64
+	var mu sync.Mutex
+	var times []time.Duration
+	var failure error
+	var running sync.WaitGroup
+	start := time.Now()
+	run := strconv.FormatInt(start.UnixNano(), 36)
+	for range conns {
+		running.Go(func() {
+			mine, err := sender(addr, key, run, func() (int64, bool) {
+				n := next.Add(1)
+				if messages > 0 {
+					return n, n <= int64(messages)
+				}
+				return n, time.Since(start) < spell
+			})
+			sent.Add(int64(len(mine)))
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, mine...)
+			if err != nil {
+				failure = err
+			}
+		})
+	}
+	running.Wait()
+	took := time.Since(start)
+	if failure != nil {
+		return failure
+	}
+	slices.Sort(times)
+	quantile := func(q float64) float64 {
+		if len(times) == 0 {
+			return 0
+		}
+		return float64(times[int(q*float64(len(times)-1))].Microseconds()) / 1000
+	}
+	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99)})
+}
+
+func sender(addr, key, run string, next func() (int64, bool)) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	body := `{"invoice":{"number":"INV-2026-0042","text":"` + strings.Repeat("x", 1024-47) + `"}}`
+	head := "POST /v1/routes/" + benchRoute + "/messages HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + key +
+		"\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nIdempotency-Key: "
+	in := bufio.NewReaderSize(conn, 4096)
+	var out bytes.Buffer
+	var times []time.Duration
+	for {
+		n, more := next()
+		if !more {
+			return times, nil
+		}
+		out.Reset()
+		out.WriteString(head)
+		out.WriteString(run)
+		out.WriteByte('-')
+		out.WriteString(strconv.FormatInt(n, 10))
+		out.WriteString("\r\n\r\n")
+		out.WriteString(body)
+		began := time.Now()
+		if _, err := conn.Write(out.Bytes()); err != nil {
+			return times, err
+		}
+		if err := readCreated(in); err != nil {
+			return times, err
+		}
+		times = append(times, time.Since(began))
+	}
+}
+
+// readCreated reads one answer and wants it to be 201.
+func readCreated(in *bufio.Reader) error {
+	status, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	created := bytes.HasPrefix(status, []byte("HTTP/1.1 201 "))
+	text := string(status)
+	length := 0
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+	if created {
+		_, err := in.Discard(length)
+		return err
+	}
+	answer := make([]byte, length)
+	_, _ = io.ReadFull(in, answer)
+	return fmt.Errorf("%s: %s", strings.TrimSpace(text), answer)
+}

@@ -1,0 +1,56 @@
+// Command bench shows what the ledger costs, as ratios from one run.
+//
+// Each contender is a server process of its own behind the same HTTP surface;
+// load and ERP run in another process. Contenders take turns, round after
+// round, so that a machine whose speed drifts is unfair to nobody; what is
+// printed are medians over the rounds and the medians of the ratios within each
+// round.
+//
+//	go run ./internal/bench            accepts and whole path
+//	go run ./internal/bench -short     one round each, to see that it works
+//	go run ./internal/bench -profile F a CPU profile of the whole path
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: error:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	role := flag.String("role", "", "internal: serve or load")
+	kind := flag.String("kind", "", "internal: what to serve")
+	dir := flag.String("dir", "", "folder for the data; default a temporary one (put it on the disk that counts)")
+	erp := flag.String("erp", "", "internal: where the ERP is")
+	target := flag.String("target", "", "internal: where to send")
+	conns := flag.Int("conns", 64, "internal: connections")
+	messages := flag.Int("messages", 0, "internal: how many to send; 0: as many as fit into the time")
+	spell := flag.Duration("time", 3*time.Second, "how long each contender accepts per round")
+	rounds := flag.Int("rounds", 3, "rounds; medians are over these")
+	path := flag.Int("path", 20_000, "messages of each whole-path run")
+	short := flag.Bool("short", false, "one short round: shows that it works, not how fast")
+	profile := flag.String("profile", "", "write a CPU profile of the whole path to this file")
+	only := flag.String("only", "", "accept or path")
+	flag.Parse()
+	if *short {
+		*rounds, *spell, *path = 1, 500*time.Millisecond, 2000
+	}
+	switch *role {
+	case "serve":
+		return serve(*kind, *dir, *erp, *profile)
+	case "load":
+		return load(*target, *conns, *messages, *spell)
+	case "erp":
+		return serveERP()
+	}
+	b := &bench{rounds: *rounds, spell: *spell, path: *path, dir: *dir, profile: *profile}
+	return b.run(*only)
+}
