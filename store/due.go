@@ -47,12 +47,17 @@ func (l *Ledger) makeReady(tx *bbolt.Tx, r *record, at time.Time) error {
 func (l *Ledger) makeDue(tx *bbolt.Tx, r *record, at time.Time) error {
 	row := l.row(r.Route)
 	now := time.Now().UnixNano()
-	due := max(now, nsOf(at))
-	if handedOut := row.handedOut(); due <= handedOut {
-		// What becomes ready lies behind the horizon, also when the clock went back:
-		// otherwise it would look as if it had been handed out. What was to wait
-		// still does.
-		due = handedOut + 1 + (due - now)
+	due := nsOf(at)
+	// What becomes ready lies behind the horizon, also when the clock went back:
+	// otherwise it would look as if it had been handed out.
+	first := row.handedOut() + 1
+	if due <= now {
+		// Each that is ready at once comes behind the one before, on a coarse clock
+		// too: they are handed out in the order of their acceptance.
+		due = max(now, first, row.LastDue+1)
+		row.LastDue = due
+	} else if due < first {
+		due = first + (due - now) // it still waits as long as it was to
 	}
 	l.park(r, false)
 	r.Due = due
@@ -145,7 +150,7 @@ func (l *Ledger) Look(route string, after []byte, now time.Time, most int, skip 
 	}
 	// The clock may have been set back: what was handed out was due, and so is what
 	// became ready at once since then.
-	limit, n := max(now.UnixNano(), row.handedOut()+1), 0
+	limit, n := max(now.UnixNano(), row.handedOut()+1, row.LastDue), 0
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bDue).Cursor()
 		for k := seekBehind(c, row.No, after); k != nil; k = nextOf(c, row.No) {

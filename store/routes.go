@@ -20,6 +20,7 @@ type routeRow struct {
 	Name     string `json:"name"`
 	Seq      uint64 `json:"seq"`      // of the last accept
 	OrderSeq uint64 `json:"orderSeq"` // of the last entry in the order index
+	LastDue  int64  `json:"lastDue"`  // of the last that was ready at once, Unix ns
 
 	Pending   int64                  `json:"pending"`
 	Parked    int64                  `json:"parked"`

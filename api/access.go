@@ -1,0 +1,129 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+
+	"ferry"
+)
+
+// KeyRequest makes an API key.
+type KeyRequest struct {
+	Name      string     `json:"name"`
+	Role      ferry.Role `json:"role"`
+	Routes    []string   `json:"routes,omitempty" doc:"sender and receiver: which; none means all"`
+	ExpiresAt string     `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; absent: never"`
+}
+
+func (c *call) createKey() error {
+	var in KeyRequest
+	if err := c.decode(&in, maxCommand, false); err != nil {
+		return err
+	}
+	if fault := ferry.ValidName("key", in.Name); fault != nil {
+		return fault
+	}
+	if !slices.Contains(ferry.Roles(), in.Role) {
+		return invalid("/role", "%q is no role", clip(string(in.Role))).WithHint("one of %v", ferry.Roles())
+	}
+	if len(in.Routes) > 0 && in.Role != ferry.RoleSender && in.Role != ferry.RoleReceiver {
+		return invalid("/routes", "a key of the role %s is not bound to routes", in.Role)
+	}
+	if err := c.checkRoutes(in.Routes); err != nil {
+		return err
+	}
+	expires, err := c.future("expiresAt", in.ExpiresAt)
+	if err != nil {
+		return err
+	}
+	key, err := c.api.svc.CreateKey(c.ctx(), in.Name, in.Role, in.Routes, expires, c.who.Name)
+	return answer(c, http.StatusCreated, key, err)
+}
+
+// checkRoutes wants every named route to exist, once.
+func (c *call) checkRoutes(routes []string) error {
+	var details []ferry.ErrorDetail
+	seen := map[string]bool{}
+	for i, name := range routes {
+		pointer := "/routes/" + strconv.Itoa(i)
+		if _, ok := c.api.svc.Route(name); !ok {
+			details = append(details, ferry.ErrorDetail{Detail: "there is no route " + clip(name), Pointer: pointer})
+		} else if seen[name] {
+			details = append(details, ferry.ErrorDetail{Detail: "the route " + name + " is named twice", Pointer: pointer})
+		}
+		seen[name] = true
+	}
+	if details == nil {
+		return nil
+	}
+	e := ferry.Errorf(ferry.CodeInvalid, "the routes cannot be used: %s", details[0].Detail)
+	e.Details = details[:min(len(details), 100)]
+	return e.WithHint("GET /v1/routes lists the routes")
+}
+
+func (c *call) listKeys() error {
+	list, err := c.api.svc.Keys(c.ctx())
+	return items(c, list, err)
+}
+
+func (c *call) rotateKey() error {
+	if err := c.noBody(); err != nil {
+		return err
+	}
+	key, err := c.api.svc.RotateKey(c.ctx(), c.r.PathValue("id"), c.who.Name)
+	return answer(c, http.StatusOK, key, err)
+}
+
+func (c *call) revokeKey() error {
+	if err := c.noBody(); err != nil {
+		return err
+	}
+	key, err := c.api.svc.RevokeKey(c.ctx(), c.r.PathValue("id"), c.who.Name)
+	return answer(c, http.StatusOK, key, err)
+}
+
+// WorkerRequest makes a worker for routes.
+type WorkerRequest struct {
+	Name   string   `json:"name"`
+	Routes []string `json:"routes"`
+}
+
+func (c *call) addWorker() error {
+	var in WorkerRequest
+	if err := c.decode(&in, maxCommand, false); err != nil {
+		return err
+	}
+	if fault := ferry.ValidName("worker", in.Name); fault != nil {
+		return fault
+	}
+	if len(in.Routes) == 0 {
+		return invalid("/routes", "a worker needs at least one route")
+	}
+	if err := c.checkRoutes(in.Routes); err != nil {
+		return err
+	}
+	w, err := c.api.svc.AddWorker(c.ctx(), in.Name, in.Routes, c.who.Name)
+	return answer(c, http.StatusCreated, w, err)
+}
+
+func (c *call) listWorkers() error {
+	list, err := c.api.svc.Workers(c.ctx())
+	return items(c, list, err)
+}
+
+func (c *call) rotateWorker() error {
+	if err := c.noBody(); err != nil {
+		return err
+	}
+	w, err := c.api.svc.RotateWorker(c.ctx(), c.r.PathValue("name"), c.who.Name)
+	return answer(c, http.StatusOK, w, err)
+}
+
+func (c *call) revokeWorker() error {
+	if err := c.noBody(); err != nil {
+		return err
+	}
+	w, err := c.api.svc.RevokeWorker(c.ctx(), c.r.PathValue("name"), c.who.Name)
+	return answer(c, http.StatusOK, w, err)
+}

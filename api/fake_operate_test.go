@@ -1,0 +1,115 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ferry"
+)
+
+var fakeOperation = ferry.Operation{ID: "op1", Act: "replay", State: "running", By: "olga", Total: 3, CreatedAt: now}
+
+func (f *fake) Operations(context.Context) ([]ferry.Operation, error) {
+	return []ferry.Operation{fakeOperation}, f.err
+}
+
+func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) {
+	if id != "op1" {
+		return ferry.Operation{}, ferry.Errorf(ferry.CodeNotFound, "there is no operation %s", id)
+	}
+	return fakeOperation, f.err
+}
+
+func (f *fake) CancelOperation(ctx context.Context, id, _ string) (ferry.Operation, error) {
+	o, err := f.Operation(ctx, id)
+	o.State = "cancelled"
+	return o, err
+}
+
+func routeInfo(name string) ferry.RouteInfo {
+	return ferry.RouteInfo{Name: name, State: ferry.RouteRunning}
+}
+
+func (f *fake) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
+	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders")}, f.err
+}
+
+func (f *fake) note(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.acts = append(f.acts, fmt.Sprintf(format, args...))
+}
+
+func (f *fake) Pause(_ context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error) {
+	f.note("pause %s %q %s by=%s", route, note, until.Format(time.RFC3339), by)
+	r := routeInfo(route)
+	r.State = ferry.RoutePaused
+	r.Conditions = []ferry.Condition{{Type: ferry.RoutePaused, Since: now}}
+	return r, f.err
+}
+
+func (f *fake) Resume(_ context.Context, route, note, by string) (ferry.RouteInfo, error) {
+	f.note("resume %s %q by=%s", route, note, by)
+	return routeInfo(route), f.err
+}
+
+func (f *fake) BindRoute(_ context.Context, route, worker, note, by string) (ferry.RouteInfo, error) {
+	f.note("bind %s %s %q by=%s", route, worker, note, by)
+	r := routeInfo(route)
+	r.Worker = worker
+	return r, f.err
+}
+
+func (f *fake) Status(context.Context) (ferry.StatusReport, error) {
+	return ferry.StatusReport{Version: "1", Ready: true, StartedAt: now}, f.err
+}
+
+func (f *fake) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
+	return []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, f.err
+}
+
+func (f *fake) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+	f.note("audit %d %d", after, limit)
+	return []ferry.AuditEntry{{Seq: after + 1, At: now, By: "olga", Act: "replay", Target: "x"}}, f.err
+}
+
+func (f *fake) Ready(context.Context) error { return f.err }
+
+func (f *fake) CreateKey(_ context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
+	k := ferry.Key{ID: "k9", Name: name, Role: role, Routes: routes, CreatedAt: now, CreatedBy: by}
+	if !expires.IsZero() {
+		k.ExpiresAt = &expires
+	}
+	return ferry.NewKey{Key: k, Secret: "fry_k9_secret_check"}, f.err
+}
+
+func (f *fake) Keys(context.Context) ([]ferry.Key, error) { return nil, f.err }
+
+func (f *fake) RotateKey(_ context.Context, id, _ string) (ferry.NewKey, error) {
+	return ferry.NewKey{Key: ferry.Key{ID: id, Name: "n1", Role: ferry.RoleSender, CreatedAt: now}, Secret: "fry_"}, f.err
+}
+
+func (f *fake) RevokeKey(_ context.Context, id, _ string) (ferry.Key, error) {
+	return ferry.Key{ID: id, Name: "n1", Role: ferry.RoleSender, CreatedAt: now, RevokedAt: &now}, f.err
+}
+
+func worker(name string, routes ...string) ferry.WorkerInfo {
+	return ferry.WorkerInfo{Name: name, PublicKey: "UABC", Routes: routes, CreatedAt: now}
+}
+
+func (f *fake) AddWorker(_ context.Context, name string, routes []string, _ string) (ferry.NewWorker, error) {
+	return ferry.NewWorker{WorkerInfo: worker(name, routes...), Seed: "SUABC"}, f.err
+}
+
+func (f *fake) Workers(context.Context) ([]ferry.WorkerInfo, error) {
+	return []ferry.WorkerInfo{worker("erp-worker", "invoices")}, f.err
+}
+
+func (f *fake) RotateWorker(_ context.Context, name, _ string) (ferry.NewWorker, error) {
+	return ferry.NewWorker{WorkerInfo: worker(name), Seed: "SUABC"}, f.err
+}
+
+func (f *fake) RevokeWorker(_ context.Context, name, _ string) (ferry.WorkerInfo, error) {
+	return worker(name), f.err
+}

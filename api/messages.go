@@ -1,0 +1,131 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"ferry"
+)
+
+func (c *call) getMessage() error {
+	e, err := c.envelope()
+	return c.show(e, err)
+}
+
+// getResult is for who waits: 202 with a Location while the message is pending,
+// so that a flow polls by itself, and 200 at the end, whatever the end.
+func (c *call) getResult() error {
+	e, err := c.envelope()
+	if err != nil {
+		return err
+	}
+	c.complete(&e)
+	if e.State.Terminal() {
+		return c.json(http.StatusOK, e)
+	}
+	h := c.w.Header()
+	h.Set("Location", e.StatusURL+"/result")
+	h.Set("Retry-After", strconv.Itoa(pollAfter(c.start.Sub(e.CreatedAt))))
+	return c.json(http.StatusAccepted, e)
+}
+
+// pollAfter doubles the pause from 5 to 60 s as the message grows older.
+func pollAfter(age time.Duration) int {
+	pause := 5
+	for pause < 60 && age > time.Duration(pause)*time.Second {
+		pause *= 2
+	}
+	return min(pause, 60)
+}
+
+// getBody answers the payload to the byte. It is a stranger's data on the
+// broker's own address: no browser may show it as a page.
+func (c *call) getBody() error {
+	revision, err := c.number("revision", 1, 1<<30, 0)
+	if err != nil {
+		return err
+	}
+	e, err := c.envelope()
+	if err != nil {
+		return err
+	}
+	body, contentType, err := c.api.svc.Body(c.ctx(), e.ID, revision)
+	if err != nil {
+		return err
+	}
+	h := c.w.Header()
+	h["Content-Type"] = []string{firstOf(contentType, "application/octet-stream")}
+	h["Content-Disposition"] = []string{`attachment; filename="` + e.ID.String() + `"`}
+	h["Content-Security-Policy"] = []string{"sandbox; default-src 'none'"}
+	if len(body) > firstRead {
+		rc := http.NewResponseController(c.w)
+		_ = rc.SetWriteDeadline(time.Now().Add(bodyPace * time.Duration(1+len(body)/bodyStep)))
+	}
+	c.write(http.StatusOK, body)
+	return nil
+}
+
+func (c *call) listMessages() error {
+	f := ferry.MessageFilter{
+		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Q: c.q("q"), Cursor: c.q("cursor"),
+	}
+	if f.State != "" && !f.State.Valid() {
+		return badValue("state", string(f.State), ferry.States())
+	}
+	if err := c.checkRouteFilter(f.Route); err != nil {
+		return err
+	}
+	if c.who.Role == ferry.RoleSender && len(c.who.Routes) > 0 {
+		f.Routes = c.who.Routes
+	}
+	var err error
+	if f.Since, err = c.moment("since"); err != nil {
+		return err
+	}
+	if f.Until, err = c.moment("until"); err != nil {
+		return err
+	}
+	if f.Limit, err = c.limit(); err != nil {
+		return err
+	}
+	page, err := c.api.svc.Messages(c.ctx(), f)
+	return c.page(page, err)
+}
+
+func (c *call) page(p ferry.Page, err error) error {
+	if err != nil {
+		return err
+	}
+	for i := range p.Items {
+		c.complete(&p.Items[i])
+	}
+	return c.json(http.StatusOK, p)
+}
+
+// checkRouteFilter refuses a route that the key may not see or that does not
+// exist: an empty list would read as "no messages".
+func (c *call) checkRouteFilter(name string) error {
+	if name == "" {
+		return nil
+	}
+	if !c.who.MaySee(name) {
+		return ferry.Errorf(ferry.CodeForbidden, "this key may not use the route %q", clip(name))
+	}
+	if _, ok := c.api.svc.Route(name); !ok {
+		return noRoute(name)
+	}
+	c.route = name
+	return nil
+}
+
+func badValue[T ~string](name, value string, known []T) error {
+	list := ""
+	for i, k := range known {
+		if i > 0 {
+			list += ", "
+		}
+		list += string(k)
+	}
+	return ferry.Errorf(ferry.CodeBadFilter, "%s=%q means nothing", name, clip(value)).WithHint("one of %s", list)
+}

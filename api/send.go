@@ -1,0 +1,135 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"ferry"
+)
+
+// send takes one message: the body is the payload. This is the hot path: no
+// reflection, and the answer is put together by hand.
+func (c *call) send() error {
+	route, err := c.knownRoute()
+	if err != nil {
+		return err
+	}
+	if err := c.checkTransfer(); err != nil {
+		return err
+	}
+	m := ferry.Message{
+		Route:       route.Name,
+		CreatedAt:   c.start.UTC(),
+		Traceparent: traceparent(c.r.Header),
+		Sender:      ferry.Sender{Name: c.who.Name, Flow: flowOf(c.r.Header)},
+	}
+	if m.ContentType, err = contentType(c.r.Header); err != nil {
+		return err
+	}
+	if m.Properties, err = c.properties(); err != nil {
+		return err
+	}
+	options, err := c.options()
+	if err != nil {
+		return err
+	}
+	if options.correlationID == "" {
+		options.correlationID = trackedAs(c.r.Header, m.Sender.Flow)
+	}
+	if fault, _ := options.apply(&m, &route); fault != nil {
+		return fault
+	}
+	if m.Body, err = c.readBody(maxBytes(&route), "the route's limit is maxBytes in the broker's configuration"); err != nil {
+		return err
+	}
+	if len(m.Body) == 0 && !route.AllowEmpty {
+		return emptyBody()
+	}
+	accepted, err := c.api.svc.Accept(c.ctx(), m)
+	if err != nil {
+		return err
+	}
+	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.answerAccepted(&accepted)
+	return nil
+}
+
+// answerAccepted is 201 for a new message and 200 for one that was known. Never
+// 202: a flow that gets 202 with a Location waits.
+func (c *call) answerAccepted(a *ferry.Accepted) {
+	a.StatusURL = c.statusURL(a.ID)
+	h := c.w.Header()
+	h["Content-Type"] = jsonType
+	status := http.StatusOK
+	if !a.Duplicate && a.Revision == 0 {
+		status = http.StatusCreated
+		h["Location"] = []string{a.StatusURL}
+	}
+	c.write(status, appendAccepted(make([]byte, 0, 256), a))
+}
+
+// appendAccepted writes the answer to one message.
+func appendAccepted(b []byte, a *ferry.Accepted) []byte {
+	b = append(b, '{')
+	b = appendAcceptedMembers(b, a)
+	return append(b, '}')
+}
+
+func appendAcceptedMembers(b []byte, a *ferry.Accepted) []byte {
+	b = append(b, `"id":"`...)
+	b = append(b, a.ID.String()...)
+	b = append(b, `","route":`...)
+	b = appendString(b, a.Route)
+	b = append(b, `,"state":`...)
+	b = appendString(b, string(a.State))
+	b = append(b, `,"duplicate":`...)
+	b = strconv.AppendBool(b, a.Duplicate)
+	if a.Revision != 0 {
+		b = append(b, `,"revision":`...)
+		b = strconv.AppendInt(b, int64(a.Revision), 10)
+	}
+	b = append(b, `,"statusUrl":`...)
+	return appendString(b, a.StatusURL)
+}
+
+// checkTransfer refuses bodies that do not come whole and as they are.
+func (c *call) checkTransfer() error {
+	for _, v := range c.r.Header["X-Ms-Transfer-Mode"] {
+		if strings.EqualFold(v, "chunked") {
+			return ferry.Errorf(ferry.CodeChunkingNotSupported, "the message comes in chunks of the Logic Apps protocol").
+				WithHint("turn off \"Allow chunking\" in the settings of the HTTP action")
+		}
+	}
+	return c.checkEncoding()
+}
+
+// contentType is the payload's, as sent.
+func contentType(h http.Header) (string, error) {
+	values := h["Content-Type"]
+	if len(values) == 0 {
+		return "", nil
+	}
+	if len(values) > 1 || len(values[0]) > maxContentType || !plain(values[0]) {
+		return "", badContentType()
+	}
+	return values[0], nil
+}
+
+func badContentType() *ferry.Error {
+	return ferry.Errorf(ferry.CodeUnsupportedMedia, "the content type cannot be read").
+		WithHint("one type such as application/json, at most %d bytes", maxContentType)
+}
+
+func maxBytes(route *ferry.Route) int64 {
+	if route.MaxBytes <= 0 {
+		return ferry.DefaultMaxBody
+	}
+	return min(route.MaxBytes, ferry.MaxBody)
+}
+
+func emptyBody() *ferry.Error {
+	return ferry.Errorf(ferry.CodeEmptyBody, "the body is empty").
+		WithHint("the body of the request is the message; the route takes none that is empty")
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"ferry"
+)
+
+// Service is what the HTTP surface needs of the broker. Its errors are
+// *ferry.Error where the caller can do something about them; any other is
+// answered as internal and logged.
+type Service interface {
+	Intake
+	Reader
+	DeadLetterActs
+	Operations
+	RouteActs
+	Observer
+	Access
+	Workers
+}
+
+// Intake takes messages in.
+type Intake interface {
+	// Accept returns when the message is on disk. Its ID is zero: the service
+	// names it. A keyReused error has its Existing set.
+	Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error)
+	// AcceptBatch accepts all or none, unless partial: then each message stands
+	// for itself. The second result has one error per message, nil for the good;
+	// the last is of the batch as a whole.
+	AcceptBatch(ctx context.Context, ms []ferry.Message, partial bool) ([]ferry.Accepted, []error, error)
+	Route(name string) (ferry.Route, bool)
+	// RequestRefused and ObserveAccept count; route is "" when no such route exists.
+	RequestRefused(route string, code ferry.Code)
+	ObserveAccept(d time.Duration)
+}
+
+// Reader finds and shows messages.
+type Reader interface {
+	Message(ctx context.Context, id ferry.ID) (ferry.Envelope, error)
+	// ResolveID finds the one message whose id ends in suffix; else
+	// messageNotFound or ambiguousId.
+	ResolveID(ctx context.Context, suffix string) (ferry.ID, error)
+	// Body is the payload of a revision; 0 means the current one.
+	Body(ctx context.Context, id ferry.ID, revision int) (body []byte, contentType string, err error)
+	Messages(ctx context.Context, f ferry.MessageFilter) (ferry.Page, error)
+	DeadLetters(ctx context.Context, f ferry.DeadLetterFilter) (ferry.Page, error)
+	Groups(ctx context.Context, f ferry.DeadLetterFilter) ([]ferry.Group, error)
+}
+
+// DeadLetterActs is what operators do to dead letters; by is who.
+type DeadLetterActs interface {
+	// Replay sends a dead letter again; body nil means as it is.
+	Replay(ctx context.Context, id ferry.ID, body []byte, contentType, note, by string) (ferry.Envelope, error)
+	AcceptDeadLetter(ctx context.Context, id ferry.ID, reference, note, by string) (ferry.Envelope, error)
+	// Discard also ends pending messages that no worker can hold; else inDelivery.
+	Discard(ctx context.Context, id ferry.ID, note, by string) (ferry.Envelope, error)
+	Restore(ctx context.Context, id ferry.ID, note, by string) (ferry.Envelope, error)
+	// Bulk starts act (replay, discard or restore) on what req selects, or only
+	// counts it for a dry run.
+	Bulk(ctx context.Context, act string, req ferry.BulkRequest, by string) (ferry.BulkAnswer, error)
+}
+
+// Operations are bulk acts under way and past.
+type Operations interface {
+	Operations(ctx context.Context) ([]ferry.Operation, error)
+	Operation(ctx context.Context, id string) (ferry.Operation, error)
+	CancelOperation(ctx context.Context, id, by string) (ferry.Operation, error)
+}
+
+// RouteActs shows and steers routes.
+type RouteActs interface {
+	RouteInfos(ctx context.Context) ([]ferry.RouteInfo, error)
+	// Pause with a zero until holds until somebody resumes.
+	Pause(ctx context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error)
+	Resume(ctx context.Context, route, note, by string) (ferry.RouteInfo, error)
+	BindRoute(ctx context.Context, route, worker, note, by string) (ferry.RouteInfo, error)
+}
+
+// Observer tells how the broker stands.
+type Observer interface {
+	Status(ctx context.Context) (ferry.StatusReport, error)
+	Reconcile(ctx context.Context) ([]ferry.Reconciliation, error)
+	// Audit lists entries with a number above after, oldest first.
+	Audit(ctx context.Context, after uint64, limit int) ([]ferry.AuditEntry, error)
+	// Ready says why messages cannot be accepted, nil when they can.
+	Ready(ctx context.Context) error
+}
+
+// Access is authentication and the API keys.
+type Access interface {
+	// Authenticate says whose key it is; else unauthenticated.
+	Authenticate(ctx context.Context, key string) (ferry.Identity, error)
+	// CreateKey makes a key; a zero expires means never.
+	CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error)
+	Keys(ctx context.Context) ([]ferry.Key, error)
+	RotateKey(ctx context.Context, id, by string) (ferry.NewKey, error)
+	RevokeKey(ctx context.Context, id, by string) (ferry.Key, error)
+}
+
+// Workers keeps the workers' identities.
+type Workers interface {
+	AddWorker(ctx context.Context, name string, routes []string, by string) (ferry.NewWorker, error)
+	Workers(ctx context.Context) ([]ferry.WorkerInfo, error)
+	RotateWorker(ctx context.Context, name, by string) (ferry.NewWorker, error)
+	RevokeWorker(ctx context.Context, name, by string) (ferry.WorkerInfo, error)
+}
