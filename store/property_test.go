@@ -184,7 +184,7 @@ func (m *machine) handOut(rt *rapid.T) {
 		rt.Fatalf("route: %v", err)
 	}
 	// What was handed out was due, also if the clock stands still or went back.
-	limit := max(now.UnixNano(), row.handedOut()+1)
+	limit := max(now.UnixNano(), row.handedOut()+1, row.LastDue)
 	upTo, _, err := m.l.Look(route, nil, now, most, skipNone)
 	if err != nil {
 		rt.Fatalf("Look: %v", err)
