@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"ferry"
+	"ferry/config"
+	"ferry/worker"
+)
+
+// drainFor bounds how long running calls may go on after a stop was asked for.
+const drainFor = 25 * time.Second
+
+type runCmd struct {
+	configFlag
+}
+
+// Run delivers until the process is asked to stop, then drains.
+func (c runCmd) Run(a *app) (err error) {
+	cfg, setup, err := c.load(a)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, setup.Close()) }()
+	registry := prometheus.NewRegistry()
+	metrics, err := worker.NewMetrics(registry)
+	if err != nil {
+		return err
+	}
+	stopMetrics, err := a.serveMetrics(cfg.Listen, registry)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	q, err := a.connectPatiently(cfg)
+	if errors.Is(err, context.Canceled) {
+		return nil // stopped before the broker was there
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), time.Second)
+		defer cancel()
+		err = errors.Join(err, q.Close(ctx))
+	}()
+	w, err := worker.New(worker.Options{
+		Name: cfg.Name, Version: version(), Queue: q, InboxDir: cfg.DataDir,
+		Routes: setup.Routes, Log: a.log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	a.log.Info("worker.started", "worker", cfg.Name, "inbox", w.Inbox(), "routes", len(setup.Routes),
+		"queue", cfg.Queue.NATS.URL, "version", version())
+	if err := w.Run(a.ctx, drainFor); err != nil {
+		return err
+	}
+	a.log.Info("worker.stopped", "worker", cfg.Name)
+	return nil
+}
+
+// serveMetrics serves /metrics on a listener of its own, unless it is off.
+func (a *app) serveMetrics(listen string, registry *prometheus.Registry) (stop func(), err error) {
+	if listen == "" || listen == config.ListenOff {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, ferry.Errorf(ferry.CodePortTaken, "the metrics cannot be served on %s: %w", listen, err).
+			WithHint("choose another address for listen:, or off")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("metrics.serve", "error", err.Error())
+		}
+	}()
+	a.log.Info("metrics.listening", "address", listener.Addr().String())
+	return func() {
+		_ = server.Close()
+		<-ended
+	}, nil
+}

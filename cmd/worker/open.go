@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ferry/adapters"
+	"ferry/adapters/erp"
+	"ferry/config"
+	"ferry/queue"
+	"ferry/queue/natsqueue"
+	"ferry/secret"
+	"ferry/worker"
+)
+
+// configFlag names the configuration file of a command.
+type configFlag struct {
+	Config string `default:"worker.yaml" short:"c" placeholder:"FILE" help:"The configuration (${default})."`
+}
+
+// load reads the file and opens what it names; nothing is called.
+func (c configFlag) load(a *app) (*config.Worker, *worker.Setup, error) {
+	cfg, err := config.Loader{LookupEnv: a.env}.Worker(c.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	setup, err := worker.NewSetup(cfg, a.registry())
+	return cfg, setup, err
+}
+
+func (a *app) resolver() secret.Resolver { return secret.Resolver{LookupEnv: a.env} }
+
+// registry lists the kinds of destinations. A new one is one line here.
+func (a *app) registry() adapters.Registry {
+	return adapters.Registry{
+		"erp": erp.New(a.resolver(), nil),
+	}
+}
+
+// connect makes the connection to the broker's queue.
+func (a *app) connect(ctx context.Context, cfg *config.Worker) (*queue.Queue, error) {
+	seed, err := a.resolver().Resolve(cfg.Queue.NATS.Seed())
+	if err != nil {
+		return nil, err
+	}
+	driver, err := natsqueue.Connect(ctx, natsqueue.ConnectOptions{
+		Worker: cfg.Name, URL: cfg.Queue.NATS.URL, Seed: []byte(seed.Reveal()), Lock: cfg.Queue.NATS.Lock, Log: a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("queue %s: %w", cfg.Queue.NATS.URL, err)
+	}
+	return queue.New(driver, queue.Options{Log: a.log}), nil
+}
+
+// How long connectPatiently waits between two tries.
+const (
+	connectFirst = time.Second
+	connectMost  = 10 * time.Second
+)
+
+// connectPatiently waits for a broker that is not there yet: the two may be
+// started in any order. A refused key is an error at once.
+func (a *app) connectPatiently(cfg *config.Worker) (*queue.Queue, error) {
+	pause, told := connectFirst, false
+	for {
+		q, err := a.connect(a.ctx, cfg)
+		if err == nil || !errors.Is(err, queue.ErrUnavailable) || a.ctx.Err() != nil {
+			return q, err
+		}
+		if !told {
+			told = true
+			a.log.Warn("broker.unavailable", "error", err.Error(), "next", "tried again until it is there")
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-a.ctx.Done():
+			timer.Stop()
+			return nil, a.ctx.Err()
+		case <-timer.C:
+		}
+		pause = min(2*pause, connectMost)
+	}
+}

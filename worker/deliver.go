@@ -1,0 +1,295 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/queue"
+)
+
+// Crashes that a message may survive: beyond it, it is what ends the workers.
+const maxCrashes = 5
+
+// Pauses of a route after a delivery was given back, so that it does not come
+// straight back.
+const (
+	pauseRefused = 5 * time.Second // meant for another inbox
+	pauseFault   = time.Second     // inbox, broker or body out of reach
+)
+
+// turn is one delivery being worked on.
+type turn struct {
+	w    *Worker
+	r    *route
+	d    *queue.Delivery
+	h    *ferry.HandOut
+	rec  *record // what the inbox had; nil: nothing
+	plan plan
+
+	resolved int // attempts spent by an open outcome that proved absent
+	attempt  *ferry.Attempt
+	begunAt  time.Time
+	deadline time.Time // set when begun
+}
+
+// deliver takes one delivery to its end: it is settled or given back on return.
+func (w *Worker) deliver(r *route, d *queue.Delivery) {
+	h := &d.HandOut
+	done, err := w.alone.enter(w.receiveCtx, h.ID)
+	if err != nil {
+		w.giveBack(d)
+		return
+	}
+	defer done()
+	t := &turn{w: w, r: r, d: d, h: h}
+	rec, err := w.inbox.find(h.ID)
+	if err != nil {
+		t.fault("inbox.read", err)
+		return
+	}
+	t.rec = rec
+	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
+	switch t.plan.action {
+	case actRefuse:
+		if r.grantedAfter(h.PublishedAt) {
+			w.complete(d)
+			return
+		}
+		w.helloNow()
+		w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
+			"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		w.giveBack(d)
+		r.hold(pauseRefused)
+	case actComplete:
+		w.complete(d)
+	case actRetell:
+		t.retell()
+	case actCrashed:
+		t.crashed()
+	case actExpire:
+		t.finish(ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}, situation{})
+	case actHold:
+		t.finish(ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe,
+			Text: "an earlier call may have been written, and the destination cannot be asked",
+		}, situation{reason: ferry.ReasonOutcomeUnknown})
+	case actWait:
+		t.finish(ferry.Verdict{
+			Kind: ferry.NotTried, Effect: ferry.EffectNone,
+			Text: "an earlier call may still be written: waiting before the lookup",
+		}, situation{wait: t.plan.wait})
+	default:
+		t.call()
+	}
+}
+
+// retell reports a result that is on record once more.
+func (t *turn) retell() {
+	receipt, err := queue.DecodeReceipt(t.rec.receipt)
+	if err == nil {
+		err = t.w.teller.tell(receipt)
+	}
+	if err != nil {
+		t.fault("receipt.retell", err)
+		return
+	}
+	t.w.complete(t.d)
+}
+
+// crashed reports a turn that was begun and whose end nobody recorded.
+func (t *turn) crashed() {
+	rec := t.rec
+	crashes := rec.crashes + 1
+	text := "the worker ended while the call was running"
+	t.begunAt, t.deadline = rec.begunAt, rec.deadline
+	t.attempt = &ferry.Attempt{
+		Number: t.h.Attempt, Turn: t.h.Turn, Revision: t.h.Revision, Generation: t.h.Generation,
+		StartedAt: rec.begunAt, Verdict: ferry.Unknown, Effect: ferry.EffectMaybe, Text: text, Worker: t.w.opts.Name,
+	}
+	t.finishCrashed(ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: text}, situation{
+		last:       crashes >= maxCrashes && t.r.OnUnknown == OnUnknownRepost,
+		settleTime: time.Until(rec.deadline.Add(t.r.SettleTime)),
+	}, crashes)
+}
+
+// call goes to the destination: lookup, post, or both.
+func (t *turn) call() {
+	dest := t.r.Destination
+	if err := dest.enter(t.w.receiveCtx); err != nil {
+		t.w.giveBack(t.d) // not begun: harmless
+		return
+	}
+	said := t.callInSlot()
+	dest.leave(said.learned)
+	if said.verdict == nil {
+		return // given back
+	}
+	t.finish(*said.verdict, said.situation)
+}
+
+// outcome is what happened in a slot. A nil verdict: the delivery was given back.
+type outcome struct {
+	verdict   *ferry.Verdict
+	situation situation
+	learned   *ferry.Verdict // about the destination; nil: nothing
+}
+
+func ended(v ferry.Verdict, s situation) outcome { return outcome{verdict: &v, situation: s} }
+
+func (t *turn) callInSlot() outcome {
+	if t.w.draining() || t.d.Context().Err() != nil {
+		t.w.giveBack(t.d)
+		return outcome{}
+	}
+	missing, err := t.body()
+	if err != nil {
+		t.fault("body.fetch", err)
+		return outcome{}
+	}
+	if missing && t.plan.action == actPost {
+		return ended(bodyMissing(), situation{reason: ferry.ReasonBodyMissing})
+	}
+	var learned *ferry.Verdict
+	if t.plan.action == actLookup {
+		out, resolved := t.lookup(missing)
+		if !resolved {
+			return out
+		}
+		learned = out.learned
+	}
+	if t.expired() && !t.plan.open {
+		v := ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}
+		return outcome{verdict: &v, learned: learned}
+	}
+	out := t.post()
+	if out.learned == nil {
+		out.learned = learned
+	}
+	return out
+}
+
+// body fetches a body that was too large to travel with its message.
+func (t *turn) body() (missing bool, err error) {
+	if t.h.Body != nil || t.h.Size == 0 {
+		return false, nil
+	}
+	body, err := t.w.queue.FetchBody(t.w.receiveCtx, *t.h)
+	switch {
+	case errors.Is(err, queue.ErrBodyMissing):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	t.h.Body = body
+	return false, nil
+}
+
+func bodyMissing() ferry.Verdict {
+	return ferry.Verdict{
+		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "bodyMissing",
+		Text: "the body of the message is gone or was altered",
+	}
+}
+
+// lookup asks for the document of an open outcome. resolved: it is absent, and
+// the message may be posted in this turn.
+func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
+	answer := t.ask()
+	switch answer.State {
+	case adapters.Found:
+		out = ended(t.found(answer, t.plan.other), situation{open: t.plan.open})
+		out.learned = answeredVerdict()
+		return out, false
+	case adapters.Absent:
+	default:
+		return unanswered(answer.Verdict), false
+	}
+	// The outcome is known now: nothing was written.
+	t.plan.open, t.plan.other = false, false
+	if t.plan.spend {
+		t.resolved = 1
+	}
+	absent := ferry.Verdict{Kind: ferry.Failed, Effect: ferry.EffectNone, Text: "the destination does not have it: the earlier call was not written"}
+	var reason ferry.Reason
+	switch {
+	case missing:
+		absent, reason = bodyMissing(), ferry.ReasonBodyMissing
+	case t.expired():
+		absent.Kind, reason = ferry.Expired, ferry.ReasonExpired
+	case t.rec != nil && t.rec.generation == t.h.Generation && t.rec.crashes >= maxCrashes:
+		reason = ferry.ReasonUndeliverable
+	case t.r.Retry.Exhausted(t.h.Spent + t.resolved):
+		reason = ferry.ReasonAttemptsExhausted
+	default:
+		return outcome{learned: answeredVerdict()}, true
+	}
+	out = ended(absent, situation{reason: reason})
+	out.learned = answeredVerdict()
+	return out, false
+}
+
+// answeredVerdict tells the destination's breaker that it answers.
+func answeredVerdict() *ferry.Verdict { return &ferry.Verdict{Kind: ferry.Duplicate} }
+
+func (t *turn) ask() adapters.LookupResult {
+	ctx, cancel := context.WithTimeout(t.w.callCtx, t.r.Timeout)
+	defer cancel()
+	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
+		return t.r.Adapter.Lookup(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
+	})
+}
+
+// found is the verdict on a document that a lookup found. It proves that one
+// exists, not of which revision.
+func (t *turn) found(answer adapters.LookupResult, other bool) ferry.Verdict {
+	v := ferry.Verdict{Kind: ferry.Duplicate, Effect: ferry.EffectDone, Reference: answer.Reference, Result: answer.Result}
+	switch {
+	case answer.Different:
+		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key that is not of this body"
+	case other:
+		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key, and it may be that of an earlier revision"
+	}
+	return v
+}
+
+// unanswered keeps the outcome open; the message comes again as what kept the
+// destination from answering asks for.
+func unanswered(v ferry.Verdict) outcome {
+	learned := v
+	switch v.Kind {
+	case ferry.Unavailable, ferry.Throttled, ferry.Unauthorized:
+		v.Effect = ferry.EffectNone // of the lookup: it writes nothing
+		learned = v
+	default:
+		v.Kind, v.Effect = ferry.Unavailable, ferry.EffectNone
+		v.Text = "the lookup was not answered: " + v.Text
+		v.RetryAfter = max(v.RetryAfter, lookupAgain)
+		learned = ferry.Verdict{Kind: ferry.Unknown, Status: learned.Status}
+	}
+	return outcome{verdict: &v, situation: situation{open: true}, learned: &learned}
+}
+
+// lookupAgain is when a lookup that was answered with nonsense is asked again.
+const lookupAgain = 30 * time.Second
+
+func (t *turn) expired() bool {
+	return !t.h.ExpiresAt.IsZero() && !time.Now().Before(t.h.ExpiresAt)
+}
+
+// fault gives the delivery back after a fault that is not the message's.
+func (t *turn) fault(what string, err error) {
+	t.w.log.Error(what, "route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error())
+	t.w.giveBack(t.d)
+	t.r.hold(pauseFault)
+}
+
+// soon is a pause of 1 to 5 seconds, so that messages that were stopped together
+// do not come back together.
+func soon() time.Duration { return time.Second + rand.N(4*time.Second) }
+
+func panicError(p any) error { return fmt.Errorf("the adapter failed: %v", p) }

@@ -1,0 +1,99 @@
+package worker
+
+import (
+	"time"
+
+	"ferry"
+)
+
+// action is what a delivery asks for, before anything is called.
+type action int
+
+const (
+	actRefuse   action = iota + 1 // meant for another inbox: give it back
+	actComplete                   // old news: settle it without a word
+	actRetell                     // the turn's result is on record: report it again, then settle
+	actCrashed                    // begun, and nobody recorded the end
+	actExpire                     // its time to live is over, and nothing is open
+	actHold                       // an outcome is open and nobody can be asked: a person decides
+	actWait                       // an outcome is open, and the destination may still be writing
+	actLookup                     // an outcome is open: ask the destination first
+	actPost                       // call it
+)
+
+func (a action) String() string {
+	return [...]string{"", "refuse", "complete", "retell", "crashed", "expire", "hold", "wait", "lookup", "post"}[a]
+}
+
+// plan is an action with what led to it.
+type plan struct {
+	action action
+	open   bool          // an outcome is open
+	other  bool          // and it may be that of another revision
+	wait   time.Duration // actWait: how long
+	spend  bool          // the open outcome costs an attempt when it proves absent
+}
+
+// examine looks at a hand-out and at what the inbox has on record of the
+// message (nil: nothing) and says what to do. The order of its cases is the
+// protocol's: facts first, then what is old, then what is open.
+func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Time) plan {
+	switch {
+	case h.Inbox != inbox:
+		return plan{action: actRefuse}
+	case now.Sub(h.PublishedAt) > staleAfter:
+		return plan{action: actComplete}
+	case rec != nil && rec.hasIt:
+		return plan{action: actRetell}
+	case rec != nil && rec.turn > h.Turn:
+		return plan{action: actComplete}
+	case rec != nil && rec.turn == h.Turn && rec.state == result:
+		return plan{action: actRetell}
+	case rec != nil && rec.turn == h.Turn:
+		return plan{action: actCrashed, open: true}
+	}
+	expired := !h.ExpiresAt.IsZero() && !now.Before(h.ExpiresAt)
+	open, revision, ended := rec.openSince()
+	p := plan{
+		open:  h.Doubt || h.Elsewhere || open,
+		other: h.OpenRevision || open && revision != h.Revision,
+		// What was begun elsewhere may never have been called: it costs nothing.
+		spend: h.Doubt && !h.Elsewhere || rec.ownCall(),
+	}
+	if !p.open {
+		p.action = actPost
+		if expired {
+			p.action = actExpire
+		}
+		return p
+	}
+	p.action = r.examineOpen(h, expired)
+	if p.action == actLookup {
+		until := h.NotBefore
+		if open {
+			until = later(until, ended.Add(r.SettleTime))
+		}
+		if now.Before(until) {
+			p.action, p.wait = actWait, until.Sub(now)
+		}
+	}
+	return p
+}
+
+// examineOpen is examine for a message with an open outcome.
+func (r *Route) examineOpen(h *ferry.HandOut, expired bool) action {
+	last := expired || r.Retry.Exhausted(h.Spent) // it would end here
+	canAsk := r.Adapter.CanLookup()
+	switch {
+	case r.OnUnknown == OnUnknownLookup:
+		return actLookup
+	case r.OnUnknown == OnUnknownRepost && !last:
+		return actPost
+	case r.OnUnknown == OnUnknownRepost && canAsk:
+		return actLookup
+	case h.RiskAccepted && !expired:
+		return actPost
+	default:
+		return actHold
+	}
+}

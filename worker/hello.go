@@ -1,0 +1,200 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"ferry/queue"
+)
+
+// The pace of talking to the broker.
+const (
+	helloEvery   = 10 * time.Second
+	helloTimeout = 5 * time.Second
+	helloRetry   = time.Second
+	helloApart   = time.Second // at least, between two that a change asked for
+	resendEvery  = 5 * time.Second
+	confirmEvery = time.Second
+	pruneEvery   = time.Minute
+)
+
+// helloLoop keeps the broker told and takes its word on what may be received.
+func (w *Worker) helloLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		asked := time.Now()
+		next := helloEvery
+		if !w.hello(ctx) {
+			next = helloRetry
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-w.helloSoon:
+			wait(ctx, helloApart-time.Since(asked))
+		}
+		timer.Stop()
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// hello says whether the broker answered.
+func (w *Worker) hello(ctx context.Context) bool {
+	bounded, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	welcome, err := w.queue.Hello(bounded, w.greeting())
+	if ctx.Err() != nil {
+		return false
+	}
+	trouble := welcome.Error
+	if err != nil {
+		trouble = err.Error()
+	}
+	w.mu.Lock()
+	changed := w.helloWas != trouble
+	w.helloWas = trouble
+	fresh := err == nil && welcome.Error == "" && w.brokerStart != welcome.Start
+	if fresh {
+		w.brokerStart = welcome.Start
+		w.resendAll = time.Now()
+	}
+	w.mu.Unlock()
+	switch {
+	case trouble != "" && changed:
+		w.log.Warn("broker.hello", "error", trouble)
+	case changed:
+		w.log.Info("broker.hello", "start", welcome.Start)
+	}
+	if err != nil {
+		return false // what was granted stays: without the broker there is nothing to receive
+	}
+	w.greet(welcome)
+	if fresh {
+		poke(w.resendSoon)
+	}
+	return true
+}
+
+func (w *Worker) greeting() queue.Hello {
+	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
+	for _, r := range w.routes {
+		conditions, nextProbe := r.Destination.conditions()
+		for i := range conditions {
+			conditions[i].Worker = w.opts.Name
+		}
+		h.Routes = append(h.Routes, queue.RouteHello{
+			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
+			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
+			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
+		})
+	}
+	return h
+}
+
+func (w *Worker) greet(welcome queue.Welcome) {
+	for _, r := range w.routes {
+		word, named := welcome.Routes[r.Name]
+		if welcome.Error != "" {
+			word, named = queue.RouteWelcome{Why: welcome.Error}, false
+		}
+		if !r.greet(word, named, welcome.Now) {
+			continue
+		}
+		switch {
+		case !word.Granted:
+			w.log.Warn("route.refused", "route", r.Name, "error", word.Why)
+		case word.Paused:
+			w.log.Info("route.paused", "route", r.Name)
+		default:
+			w.log.Info("route.granted", "route", r.Name)
+		}
+	}
+}
+
+// hear takes a signal of the broker.
+func (w *Worker) hear(s queue.Signal) {
+	w.inbox.confirm(s.Confirmed)
+	if s.HelloAgain {
+		w.helloNow()
+	}
+}
+
+// helloNow has the broker told about a change.
+func (w *Worker) helloNow() { poke(w.helloSoon) }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// resendLoop sends results again that nobody confirmed.
+func (w *Worker) resendLoop(ctx context.Context) {
+	ticker := time.NewTicker(resendEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-w.resendSoon:
+		}
+		w.resend(ctx)
+	}
+}
+
+func (w *Worker) resend(ctx context.Context) {
+	w.mu.Lock()
+	greeted, all := w.brokerStart != "", w.resendAll
+	w.mu.Unlock()
+	for greeted && ctx.Err() == nil {
+		ids := w.inbox.due(time.Now(), all)
+		if len(ids) == 0 {
+			return
+		}
+		receipts, err := w.inbox.receipts(ids)
+		if err == nil {
+			err = w.teller.send(ctx, receipts)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("receipt.resend", "receipts", len(ids), "error", err.Error())
+			return
+		}
+		w.log.Debug("receipt.resend", "receipts", len(ids))
+	}
+}
+
+// keepLoop keeps the inbox: it writes down what was confirmed, and prunes.
+func (w *Worker) keepLoop(ctx context.Context) {
+	ticker := time.NewTicker(confirmEvery)
+	defer ticker.Stop()
+	pruned := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := w.inbox.writeConfirmed(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("inbox.confirm", "error", err.Error())
+		}
+		if now := time.Now(); now.Sub(pruned) >= pruneEvery {
+			pruned = now
+			if _, err := w.inbox.prune(ctx, now, keepMost); err != nil && ctx.Err() == nil {
+				w.log.Warn("inbox.prune", "error", err.Error())
+			}
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"ferry"
+	"ferry/queue"
+)
+
+func openTestInbox(t *testing.T, dir string) *inbox {
+	t.Helper()
+	b, err := openInbox(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestInboxKeepsItsIdentityAndRecords(t *testing.T) {
+	dir := t.TempDir()
+	b := openTestInbox(t, dir)
+	identity, id := b.identity, ferry.NewID(time.Now())
+	r := &record{state: begun, turn: 3, revision: 2, begunAt: time.UnixMilli(1_000).UTC()}
+	if err := b.put(t.Context(), id, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	b = openTestInbox(t, dir)
+	defer func() { _ = b.close() }()
+	if b.identity != identity || len(identity) < 20 {
+		t.Fatalf("identity %q, was %q", b.identity, identity)
+	}
+	found, err := b.find(id)
+	if err != nil || found == nil {
+		t.Fatalf("found %v, %v", found, err)
+	}
+	if diff := cmp.Diff(r, found, cmp.AllowUnexported(record{})); diff != "" {
+		t.Fatal(diff)
+	}
+	if other, err := b.find(ferry.NewID(time.Now())); other != nil || err != nil {
+		t.Fatalf("found %v, %v for an unknown message", other, err)
+	}
+	fresh := openTestInbox(t, t.TempDir())
+	defer func() { _ = fresh.close() }()
+	if fresh.identity == identity {
+		t.Fatal("two inboxes are one")
+	}
+}
+
+func TestInboxInTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	b := openTestInbox(t, dir)
+	defer func() { _ = b.close() }()
+	_, err := openInbox(dir, slog.New(slog.DiscardHandler))
+	var edge *ferry.Error
+	if !errors.As(err, &edge) || edge.Code != ferry.CodeLedgerLocked || edge.Hint == "" {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		moment := func(name string) time.Time {
+			ms := rapid.Int64Range(0, 1<<42).Draw(t, name)
+			if ms == 0 {
+				return time.Time{}
+			}
+			return time.UnixMilli(ms).UTC()
+		}
+		number := func(name string) int { return rapid.IntRange(0, 1<<30).Draw(t, name) }
+		r := record{
+			state: rapid.SampledFrom([]recordState{begun, result}).Draw(t, "state"), turn: rapid.Uint64().Draw(t, "turn"),
+			revision: number("revision"), generation: number("generation"), crashes: number("crashes"),
+			hasIt: rapid.Bool().Draw(t, "hasIt"), begunAt: moment("begunAt"), deadline: moment("deadline"),
+			doubt: rapid.Bool().Draw(t, "doubt"), own: rapid.Bool().Draw(t, "own"), doubtRevision: number("doubtRevision"),
+			callEnded: moment("callEnded"),
+		}
+		if b := rapid.SliceOf(rapid.Byte()).Draw(t, "receipt"); len(b) > 0 {
+			r.receipt = b
+		}
+		got, err := decodeRecord(r.encode())
+		if err != nil || !reflect.DeepEqual(got, r) {
+			t.Fatalf("%v\ngot  %+v\nwant %+v", err, got, r)
+		}
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add((&record{state: result, turn: 7, doubt: true, receipt: []byte("x")}).encode())
+	f.Add([]byte{recordVersion, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decodeRecord(data)
+		if err != nil {
+			return
+		}
+		again, err := decodeRecord(r.encode())
+		if err != nil || !bytes.Equal(again.encode(), r.encode()) {
+			t.Fatalf("%v: %+v became %+v", err, r, again)
+		}
+	})
+}
+
+func TestInboxIsPruned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openTestInbox(t, t.TempDir())
+		defer func() { _ = b.close() }()
+		end := func(confirm bool, r record) ferry.ID {
+			id := ferry.NewID(time.Now())
+			r.callEnded = time.Now()
+			if r.state == result {
+				b.expect(id, r.turn)
+			}
+			if err := b.put(t.Context(), id, &r); err != nil {
+				t.Fatal(err)
+			}
+			if confirm {
+				b.confirm([]queue.Confirmed{{ID: id, Turn: r.turn}})
+				if err := b.writeConfirmed(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Second)
+			return id
+		}
+		done := end(true, record{state: result, turn: 1, hasIt: true})
+		unconfirmed := end(false, record{state: result, turn: 1})
+		running := end(false, record{state: begun, turn: 1})
+		prune := func(most uint64) int {
+			n, err := b.prune(t.Context(), time.Now(), most)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		has := func(id ferry.ID) bool {
+			r, err := b.find(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r != nil
+		}
+		if n := prune(keepMost); n != 0 {
+			t.Fatalf("%d pruned too early", n)
+		}
+		time.Sleep(keepFor)
+		late := end(true, record{state: result, turn: 1})
+		if n := prune(keepMost); n != 1 || has(done) || !has(unconfirmed) || !has(running) || !has(late) {
+			t.Fatalf("%d pruned", n)
+		}
+		if b.count() != 3 {
+			t.Fatalf("counts %d records", b.count())
+		}
+		for range 1100 {
+			end(true, record{state: result, turn: 1})
+		}
+		if n := prune(3); n != 1100 || !has(unconfirmed) || !has(running) || has(late) {
+			t.Fatalf("%d pruned beyond the bound", n)
+		}
+		if b.count() != 3 {
+			t.Fatalf("counts %d records", b.count())
+		}
+	})
+}

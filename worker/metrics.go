@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ferry"
+)
+
+// Metrics are a worker's own.
+type Metrics struct {
+	attempts *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(into prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ferry_attempts_total",
+			Help: "Turns that ended, by what they came to.",
+		}, []string{"route", "verdict"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "ferry_delivery_duration_seconds",
+			Help:    "How long calls of the destination took.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"route"}),
+	}
+	for _, c := range []prometheus.Collector{m.attempts, m.duration} {
+		if err := into.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// routeMeter holds the metrics of one route, looked up once.
+type routeMeter struct {
+	duration prometheus.Observer
+	attempts func(verdict string) prometheus.Counter
+
+	mu       sync.Mutex
+	counters map[ferry.VerdictKind]prometheus.Counter
+}
+
+func (m *Metrics) of(route string) *routeMeter {
+	if m == nil {
+		return nil
+	}
+	return &routeMeter{
+		duration: m.duration.WithLabelValues(route),
+		attempts: func(verdict string) prometheus.Counter { return m.attempts.WithLabelValues(route, verdict) },
+		counters: map[ferry.VerdictKind]prometheus.Counter{},
+	}
+}
+
+func (m *routeMeter) took(d time.Duration) {
+	if m != nil {
+		m.duration.Observe(d.Seconds())
+	}
+}
+
+func (m *routeMeter) verdict(kind ferry.VerdictKind) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.counters[kind]
+	if !ok {
+		c = m.attempts(string(kind))
+		m.counters[kind] = c
+	}
+	c.Inc()
+}

@@ -1,0 +1,423 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/queue"
+	"ferry/queue/memqueue"
+	"ferry/retry"
+)
+
+const testRoute = "supplier-invoices"
+
+// script is an adapter and a destination that do as they are told.
+type script struct {
+	mu      sync.Mutex
+	post    func(ctx context.Context, call adapters.Call) ferry.Verdict
+	look    func(ctx context.Context, call adapters.Call) adapters.LookupResult
+	probeFn func() error
+	print   string // fingerprint
+
+	posts, looks, probes int
+	calls                []adapters.Call
+	out, most            int // calls out now, and at the most
+	blind                bool
+}
+
+func (s *script) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
+	s.mu.Lock()
+	s.posts++
+	s.calls = append(s.calls, call)
+	s.out++
+	s.most = max(s.most, s.out)
+	post := s.post
+	s.mu.Unlock()
+	defer func() { s.mu.Lock(); s.out--; s.mu.Unlock() }()
+	if post == nil {
+		return delivered("INV-1")
+	}
+	return post(ctx, call)
+}
+
+func (s *script) Lookup(ctx context.Context, call adapters.Call) adapters.LookupResult {
+	s.mu.Lock()
+	s.looks++
+	look := s.look
+	s.mu.Unlock()
+	if look == nil {
+		return adapters.LookupResult{State: adapters.Absent}
+	}
+	return look(ctx, call)
+}
+
+func (s *script) CanLookup() bool { return !s.blind }
+
+func (s *script) Preview(context.Context, adapters.Call) (adapters.Preview, error) {
+	return adapters.Preview{}, nil
+}
+
+func (s *script) Route(adapters.RouteConfig) (adapters.Adapter, error) { return s, nil }
+func (s *script) Check(context.Context) error                          { return nil }
+func (s *script) Close() error                                         { return nil }
+
+func (s *script) Probe(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probes++
+	if s.probeFn == nil {
+		return adapters.ErrNoProbe
+	}
+	return s.probeFn()
+}
+
+func (s *script) Fingerprint() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.print
+}
+
+func (s *script) set(change func(*script)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *script) counts() (posts, looks int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.posts, s.looks
+}
+
+func delivered(reference string) ferry.Verdict {
+	return ferry.Verdict{Kind: ferry.Delivered, Effect: ferry.EffectDone, Reference: reference, Status: 201}
+}
+
+func verdict(kind ferry.VerdictKind, effect ferry.Effect, status int) ferry.Verdict {
+	return ferry.Verdict{Kind: kind, Effect: effect, Status: status, Text: "scripted"}
+}
+
+func always(v ferry.Verdict) func(context.Context, adapters.Call) ferry.Verdict {
+	return func(context.Context, adapters.Call) ferry.Verdict { return v }
+}
+
+func looked(r adapters.LookupResult) func(context.Context, adapters.Call) adapters.LookupResult {
+	return func(context.Context, adapters.Call) adapters.LookupResult { return r }
+}
+
+// world is a broker's side, a destination, and the worker at hand.
+type world struct {
+	t      *testing.T
+	mq     *memqueue.Broker
+	broker *queue.Queue
+	erp    *script
+	dest   *Dest
+	dir    string
+	change func(*Route) // how the route differs from the usual one
+	log    *bytes.Buffer
+
+	worker *Worker
+	wq     *queue.Queue
+
+	mu       sync.Mutex
+	start    string
+	word     queue.RouteWelcome
+	refuse   string
+	bodies   map[ferry.ID][]byte
+	hellos   []queue.Hello
+	receipts []ferry.Receipt
+	mute     bool // receipts are taken and never confirmed
+	suffix   int
+	stop     []func()
+}
+
+func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		test(w)
+	})
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		t: t, mq: memqueue.New(memqueue.Options{Lock: 30 * time.Second}), erp: &script{}, dir: t.TempDir(),
+		start: "first", word: queue.RouteWelcome{Granted: true}, bodies: map[ferry.ID][]byte{}, log: &bytes.Buffer{},
+	}
+	w.broker = queue.New(w.mq.Broker(), queue.Options{})
+	if _, err := w.broker.Ensure(t.Context(), []string{testRoute}); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := w.broker.Serve(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var taking sync.WaitGroup
+	taking.Go(func() { w.take(ctx) })
+	w.stop = append(w.stop, stop, cancel, taking.Wait)
+	return w
+}
+
+func (w *world) end() {
+	if w.worker != nil {
+		w.stopWorker()
+	}
+	for _, stop := range w.stop {
+		stop()
+	}
+	_ = w.broker.Close(context.Background())
+}
+
+func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hellos = append(w.hellos, h)
+	return queue.Welcome{
+		Start: w.start, Now: time.Now(), Error: w.refuse,
+		Routes: map[string]queue.RouteWelcome{testRoute: w.word},
+	}
+}
+
+func (w *world) Body(_ context.Context, _ string, r queue.BodyRequest) ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	body, ok := w.bodies[r.ID]
+	if !ok {
+		return nil, queue.ErrBodyMissing
+	}
+	return body[r.Offset:min(r.Offset+int64(r.Length), int64(len(body)))], nil
+}
+
+// take receives receipts and confirms them, as the ledger does.
+func (w *world) take(ctx context.Context) {
+	for {
+		list, err := w.broker.ReceiveReceipts(ctx, 100)
+		if err != nil {
+			return
+		}
+		w.mu.Lock()
+		for _, d := range list {
+			w.receipts = append(w.receipts, d.Receipt)
+		}
+		mute := w.mute
+		w.mu.Unlock()
+		s := queue.Signal{}
+		for _, d := range list {
+			_ = d.Complete(ctx)
+			s.Confirmed = append(s.Confirmed, queue.Confirmed{ID: d.Receipt.ID, Turn: d.Receipt.Turn})
+		}
+		if !mute {
+			_ = w.broker.Signal(ctx, "erp-worker-1", s)
+		}
+	}
+}
+
+// run starts a worker over the world's inbox folder.
+func (w *world) run() {
+	w.t.Helper()
+	route := Route{
+		Name: testRoute, Adapter: w.erp, Retry: retry.Policy{Attempts: 3, InitialDelay: 2 * time.Second, MaxDelay: time.Minute},
+		Timeout: 30 * time.Second, SettleTime: time.Minute,
+	}
+	w.dest = NewDest(DestOptions{Name: "erp", Destination: w.erp, Concurrency: 4})
+	route.Destination = w.dest
+	if w.change != nil {
+		w.change(&route)
+	}
+	w.wq = queue.New(w.mq.Worker("erp-worker-1"), queue.Options{})
+	worker, err := New(Options{
+		Name: "erp-worker-1", Version: "test", Queue: w.wq, InboxDir: w.dir, Routes: []Route{route},
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.worker = worker
+	if err := worker.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (w *world) stopWorker() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
+	defer cancel()
+	_ = w.worker.Stop(ctx)
+	_ = w.wq.Close(ctx)
+	w.worker = nil
+}
+
+// snapshot copies the inbox as a kill at this moment would leave it: a commit
+// that returned is in the file.
+func (w *world) snapshot() string {
+	dir := w.t.TempDir()
+	from, err := os.Open(filepath.Join(w.dir, inboxFile))
+	if err != nil {
+		w.t.Error(err)
+		return dir
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.Create(filepath.Join(dir, inboxFile))
+	if err == nil {
+		_, err = io.Copy(to, from)
+		err = errorsJoin(err, to.Close())
+	}
+	if err != nil {
+		w.t.Error(err)
+	}
+	return dir
+}
+
+func errorsJoin(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// reviveFrom ends the worker at hand and begins anew with an inbox as it was at
+// the moment of a kill; what the first life said is forgotten.
+func (w *world) reviveFrom(dir string) {
+	w.stopWorker()
+	w.mq.ExpireLocks()
+	synctest.Wait()
+	w.clear()
+	w.dir = dir
+	w.run()
+}
+
+func (w *world) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.receipts = nil
+}
+
+// handOut is a fresh message in its first turn.
+func (w *world) handOut() ferry.HandOut {
+	now := time.Now()
+	id := ferry.NewID(now)
+	return ferry.HandOut{
+		ID: id, Route: testRoute, Turn: 1, Revision: 1, Generation: 1, Inbox: w.worker.Inbox(), Attempt: 1,
+		ExternalKey: id.String(), ContentType: "application/json", CreatedAt: now, PublishedAt: now,
+		ExpiresAt: now.Add(30 * 24 * time.Hour), Body: []byte(`{"number":1}`), Size: 12,
+	}
+}
+
+// publish hands out and lets everything happen that needs no time.
+func (w *world) publish(list ...ferry.HandOut) {
+	w.t.Helper()
+	w.suffix++
+	for i := range list {
+		if list[i].PublishedAt.Before(time.Now().Add(-time.Hour)) && list[i].PublishedAt.After(time.Now().Add(-staleAfter)) {
+			list[i].PublishedAt = time.Now()
+		}
+	}
+	if _, err := w.broker.Publish(w.t.Context(), testRoute, list, string(rune('a'+w.suffix))); err != nil {
+		w.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// next is the hand-out that the ledger makes of a retry.
+func next(h ferry.HandOut, r ferry.Receipt) ferry.HandOut {
+	h.Turn++
+	h.Attempt += len(r.Attempts)
+	h.Spent += r.Next.Spends
+	h.Doubt = r.Next.Doubt
+	h.RiskAccepted, h.Elsewhere = false, false
+	h.PublishedAt = time.Now()
+	return h
+}
+
+func (w *world) all() []ferry.Receipt {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]ferry.Receipt(nil), w.receipts...)
+}
+
+// only is the one receipt that came since the last clear.
+func (w *world) only() ferry.Receipt {
+	w.t.Helper()
+	list := w.all()
+	if len(list) != 1 {
+		w.t.Fatalf("%d receipts instead of 1: %+v\n%s", len(list), list, w.log)
+	}
+	w.clear()
+	return list[0]
+}
+
+// settledAll says whether the queue of the route is empty.
+func (w *world) settledAll() bool {
+	w.t.Helper()
+	synctest.Wait()
+	p, err := w.broker.Progress(w.t.Context(), testRoute)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p.Settled == p.Last
+}
+
+func (w *world) wantCounts(posts, looks int) {
+	w.t.Helper()
+	if p, l := w.erp.counts(); p != posts || l != looks {
+		w.t.Fatalf("%d posts and %d lookups instead of %d and %d\n%s", p, l, posts, looks, w.log)
+	}
+}
+
+func (w *world) wantSettled() {
+	w.t.Helper()
+	if !w.settledAll() {
+		w.t.Fatalf("a delivery is not settled\n%s", w.log)
+	}
+}
+
+func wantNext(t *testing.T, r ferry.Receipt, want ferry.Next) {
+	t.Helper()
+	got := r.Next
+	if want.After == 0 {
+		got.After = 0
+	}
+	if got != want {
+		t.Fatalf("next is %+v instead of %+v (verdict %s, text %q)", r.Next, want, r.Verdict, r.Text)
+	}
+}
+
+func (w *world) say(change func(*world)) {
+	w.mu.Lock()
+	change(w)
+	w.mu.Unlock()
+}
+
+func (w *world) signal(s queue.Signal) {
+	w.t.Helper()
+	if err := w.broker.Signal(w.t.Context(), "erp-worker-1", s); err != nil {
+		w.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
