@@ -47,14 +47,6 @@ type Binding struct {
 	At     time.Time     `json:"at"`
 }
 
-func (r *routeRow) deadTotal() int64 {
-	var n int64
-	for _, c := range r.Dead {
-		n += c
-	}
-	return n
-}
-
 // tally is promise 2 for the messages that one route accepted on one UTC day.
 // It outlives retention: ended messages that were removed stay counted.
 type tally struct {

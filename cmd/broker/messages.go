@@ -62,7 +62,8 @@ func (m messagesListCmd) Run(a *app) error {
 		[]column{left("ID"), left("ROUTE"), left("STATE"), long("KEY"), long("REFERENCE"), right("ATTEMPTS"), right("AGE")},
 		func(e ferry.Envelope) []any {
 			return []any{
-				a.id(e.ID), e.Route, cell{string(e.State), func(string) string { return p.state(e.State) }},
+				a.id(e.ID), e.Route,
+				cell{string(e.State), func(string) string { return p.state(e.State) }},
 				orDash(e.IdempotencyKey), orDash(e.Reference), fmt.Sprint(e.AttemptsTotal), age(now, e.CreatedAt),
 			}
 		})
