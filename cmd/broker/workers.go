@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"time"
 
@@ -19,10 +20,18 @@ type workersAddCmd struct {
 	Name   string   `arg:"" help:"The worker, as worker.yaml calls it."`
 	Routes []string `required:"" placeholder:"A,B" help:"The routes that it may deliver."`
 	Out    string   `required:"" placeholder:"FILE" help:"Write the credential (an nkey seed) here, readable by you only; the file must not exist."`
+
+	IfMissing bool `help:"Do nothing, and succeed, when FILE is there already: for scripts that run at every start."`
 }
 
 // Run lets the worker in.
 func (w workersAddCmd) Run(a *app) error {
+	if w.IfMissing {
+		if _, err := os.Stat(w.Out); err == nil {
+			a.printf("%s is there already: nothing to do\n", w.Out)
+			return nil
+		}
+	}
 	c, err := a.client()
 	if err != nil {
 		return err

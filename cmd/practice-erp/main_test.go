@@ -19,7 +19,7 @@ func TestItServesUntilItIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(string(line[:n]))
+	url := regexp.MustCompile(`http://[0-9.]+:[0-9]+`).FindString(string(line[:n]))
 	for body, want := range map[string]int{`{"number":"1","total":2}`: http.StatusCreated, `{"number":"1"}`: http.StatusBadRequest} {
 		resp, err := http.Post(url+"/invoices", "application/json", strings.NewReader(body))
 		if err != nil {
