@@ -248,6 +248,15 @@ func TestActsSayWhatTheyNeed(t *testing.T) {
 	})
 }
 
+func TestACallbackThatNobodyWouldMakeIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		_, err := w.b.Accept(t.Context(), ferry.Message{Route: orders, Body: []byte(`{}`), CallbackURL: "https://flow.example/x"})
+		if ferry.CodeOf(err) != ferry.CodeBadCallbackURL {
+			t.Fatalf("Accept: %v", err)
+		}
+	})
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestOrderByTakesTheKeyFromTheBody(t *testing.T) {

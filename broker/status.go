@@ -168,7 +168,10 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
 		}
 	}
-	if dead > 0 {
+	switch {
+	case dead == 1:
+		s.Problems = append(s.Problems, "1 dead letter waits for a person")
+	case dead > 1:
 		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
 	}
 	return s, nil

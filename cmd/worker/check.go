@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,7 +58,7 @@ func (a *app) reachQueue(cfg *config.Worker) error {
 	defer cancel()
 	q, err := a.connect(ctx, cfg)
 	if err != nil {
-		return errors.Unwrap(err) // the queue is named already
+		return err
 	}
 	return q.Close(ctx)
 }

@@ -41,10 +41,10 @@ func (c runCmd) Run(a *app) (err error) {
 	}
 	defer stopMetrics()
 	q, err := a.connectPatiently(cfg)
-	if errors.Is(err, context.Canceled) {
-		return nil // stopped before the broker was there
-	}
 	if err != nil {
+		if a.ctx.Err() != nil {
+			return nil // stopped before the broker was there
+		}
 		return err
 	}
 	defer func() {

@@ -49,7 +49,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Worker) (*queue.Queue, er
 		Worker: cfg.Name, URL: cfg.Queue.NATS.URL, Seed: []byte(seed.Reveal()), Lock: cfg.Queue.NATS.Lock, Log: a.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("queue %s: %w", cfg.Queue.NATS.URL, err)
+		return nil, err
 	}
 	return queue.New(driver, queue.Options{Log: a.log}), nil
 }
@@ -66,8 +66,12 @@ func (a *app) connectPatiently(cfg *config.Worker) (*queue.Queue, error) {
 	pause, told := connectFirst, false
 	for {
 		q, err := a.connect(a.ctx, cfg)
-		if err == nil || !errors.Is(err, queue.ErrUnavailable) || a.ctx.Err() != nil {
-			return q, err
+		if err == nil {
+			return q, nil
+		}
+		err = fmt.Errorf("queue %s: %w", cfg.Queue.NATS.URL, err)
+		if !errors.Is(err, queue.ErrUnavailable) || a.ctx.Err() != nil {
+			return nil, err
 		}
 		if !told {
 			told = true
