@@ -63,8 +63,8 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 		w.helloNow()
 		w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
 			"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
-		w.giveBack(d)
 		r.hold(pauseRefused)
+		w.giveBack(d)
 	case actComplete:
 		w.complete(d)
 	case actRetell:
@@ -284,8 +284,8 @@ func (t *turn) expired() bool {
 // fault gives the delivery back after a fault that is not the message's.
 func (t *turn) fault(what string, err error) {
 	t.w.log.Error(what, "route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error())
+	t.r.hold(pauseFault) // before it is given back: it would come straight back
 	t.w.giveBack(t.d)
-	t.r.hold(pauseFault)
 }
 
 // soon is a pause of 1 to 5 seconds, so that messages that were stopped together

@@ -48,13 +48,13 @@ func TestOutage(t *testing.T) {
 					}
 				}
 				posts, _ := w.erp.counts()
-				probes := w.erp.probes
+				probes := w.erp.probed()
 				if !probe {
 					probes = posts
 				}
 				// 20 messages at most meet it; then a probe every 5 s at the most.
 				if most := 2 * 720; probes > most+30 || probe && (probes < most/2 || posts > 10) {
-					w.t.Fatalf("%d posts and %d probes in two hours", posts, w.erp.probes)
+					w.t.Fatalf("%d posts and %d probes in two hours", posts, probes)
 				}
 				if last := w.lastHello().Routes[0]; len(last.Conditions) != 1 || last.Conditions[0].Type != ferry.RouteUnavailable || last.NextProbe == nil {
 					if probe { // else the messages may all be with the ledger again
@@ -210,8 +210,8 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		time.Sleep(10*time.Second + 100*time.Millisecond)
 		synctest.Wait()
 		w.wantCounts(40, 0)
-		if w.erp.most != 4 {
-			w.t.Fatalf("%d calls at a time", w.erp.most)
+		if most := w.erp.mostAtATime(); most != 4 {
+			w.t.Fatalf("%d calls at a time", most)
 		}
 		w.wantSettled()
 	})

@@ -263,3 +263,26 @@ func TestResultsAreSentAgainUntilConfirmed(t *testing.T) {
 		}
 	})
 }
+
+// The turn after a crash may come early: the call of the dead worker is waited
+// out to its own deadline, not from when the crash was noticed.
+func TestKilledInTheCallThenTooEarly(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var killed string
+		w.erp.post = func(context.Context, adapters.Call) ferry.Verdict {
+			killed = w.snapshot()
+			return delivered("INV-1")
+		}
+		w.run()
+		h := w.handOut()
+		w.publish(h)
+		w.reviveFrom(killed)
+		w.publish(h)
+		h = next(h, w.only())
+		w.publish(h)
+		if r := w.only(); r.Verdict != ferry.NotTried || r.Next.After != 95*time.Second || !r.Next.Doubt {
+			w.t.Fatalf("receipt %+v", r)
+		}
+		w.wantCounts(1, 0)
+	})
+}

@@ -48,6 +48,12 @@ func (s *script) Lookup(ctx context.Context, call adapters.Call) adapters.Lookup
 	return look(ctx, call)
 }
 
+func (s *script) probed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes
+}
+
 func (s *script) CanLookup() bool { return !s.blind }
 
 func (s *script) Preview(context.Context, adapters.Call) (adapters.Preview, error) {
@@ -100,4 +106,22 @@ func always(v ferry.Verdict) func(context.Context, adapters.Call) ferry.Verdict 
 
 func looked(r adapters.LookupResult) func(context.Context, adapters.Call) adapters.LookupResult {
 	return func(context.Context, adapters.Call) adapters.LookupResult { return r }
+}
+
+func (s *script) probeCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes
+}
+
+func (s *script) mostAtATime() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
+
+func (s *script) firstBody() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.calls[0].Body)
 }

@@ -35,7 +35,7 @@ type housekeeper struct {
 	known map[queue.Address]*tidied
 
 	lastSeen map[string]uint64 // by stream, a round ago
-	lastTime map[string]time.Time
+	lastTime map[string]time.Time // of a round
 	cancel   context.CancelFunc
 	stopped  chan struct{}
 }
@@ -113,12 +113,32 @@ func (k *housekeeper) addresses(stream string) []queue.Address {
 func (k *housekeeper) tidy(ctx context.Context) {
 	for _, name := range []string{messageStream, receiptStream} {
 		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
-		err := k.tidyStream(bounded, name)
+		worth, err := k.worthwhile(bounded, name)
+		if worth {
+			err = k.tidyStream(bounded, name)
+		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			k.log.Warn("queue.tidy", "stream", name, "error", err.Error())
 		}
 	}
+}
+
+// worthwhile says whether much was published since the last round, or the last
+// round was long ago.
+func (k *housekeeper) worthwhile(ctx context.Context, name string) (bool, error) {
+	if time.Since(k.lastTime[name]) < tidyQuiet {
+		stream, err := k.manager.js.Stream(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		last, before := stream.CachedInfo().State.LastSeq, k.lastSeen[name]
+		if last >= before && last-before < tidyFrom {
+			return false, nil
+		}
+	}
+	k.lastTime[name] = time.Now()
+	return true, nil
 }
 
 func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
@@ -132,10 +152,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 	}
 	state := stream.CachedInfo().State
 	before := k.lastSeen[name]
-	if state.LastSeq >= before && state.LastSeq-before < tidyFrom && time.Since(k.lastTime[name]) < tidyQuiet {
-		return nil
-	}
-	k.lastSeen[name], k.lastTime[name] = state.LastSeq, time.Now()
+	k.lastSeen[name] = state.LastSeq
 	if state.LastSeq < before {
 		before = 0 // another stream than a round ago
 	}
