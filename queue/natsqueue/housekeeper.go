@@ -34,7 +34,7 @@ type housekeeper struct {
 	mu    sync.Mutex
 	known map[queue.Address]*tidied
 
-	lastSeen map[string]uint64 // by stream, a round ago
+	lastSeen map[string]uint64    // by stream, a round ago
 	lastTime map[string]time.Time // of a round
 	cancel   context.CancelFunc
 	stopped  chan struct{}
