@@ -72,7 +72,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 	if err := dec.Decode(&doc); err != nil {
 		if len(strings.TrimSpace(string(data))) > 0 && err.Error() != "EOF" {
 			line, message := yamlFault(err)
-			d.report(line, "", "this is not YAML: %s", message)
+			d.report(line, "look for a bracket, a quote or an indentation that is amiss, there or above", "this is not YAML: %s", message)
 		}
 		return nil
 	}
@@ -81,7 +81,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 		d.report(second.Line, "keep one document, without ---", "the file has more than one document")
 	} else if err.Error() != "EOF" {
 		line, message := yamlFault(err)
-		d.report(line, "", "this is not YAML: %s", message)
+		d.report(line, "look for a bracket, a quote or an indentation that is amiss, there or above", "this is not YAML: %s", message)
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil
@@ -284,19 +284,19 @@ func setScalar(v reflect.Value, text, tag string) error {
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil || tag == "!!int" {
-			return fmt.Errorf("%q is neither true nor false", clip(text))
+			return ferry.Errorf(ferry.CodeBadConfig, "%q is neither true nor false", clip(text)).WithHint("write true or false")
 		}
 		v.SetBool(b)
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(text, 10, v.Type().Bits())
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number", clip(text))
+			return ferry.Errorf(ferry.CodeBadConfig, "%q is not a whole number", clip(text)).WithHint("write digits only, such as 100")
 		}
 		v.SetInt(i)
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return fmt.Errorf("%q is not a number", clip(text))
+			return ferry.Errorf(ferry.CodeBadConfig, "%q is not a number", clip(text)).WithHint("write a number such as 0.5")
 		}
 		v.SetFloat(f)
 	default:

@@ -82,6 +82,18 @@ func (c Config) validateBasic() error {
 	return wrap("password", err)
 }
 
+// Secrets are the references that the settings hold, so that a program can tell
+// before it starts that one cannot be resolved.
+func (c Config) Secrets() []secret.Ref {
+	var refs []secret.Ref
+	for _, ref := range []secret.Ref{c.Key, c.Password} {
+		if !ref.IsZero() {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
 // unused refuses settings of another type: left in place they look as if they worked.
 func (c Config) unused(kind string, settings ...string) error {
 	for _, s := range settings {

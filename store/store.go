@@ -104,7 +104,8 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		opts.IdempotencyBytes = 64 << 20
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "bodies"), 0o700); err != nil {
-		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err)
+		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
+			WithHint("set dataDir to a folder that this process may make and write to")
 	}
 	l := &Ledger{
 		dir: dir, log: opts.Log, notify: opts.Notify,

@@ -89,7 +89,8 @@ func inboxError(path string, err error) error {
 		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the inbox %s cannot be read: %w", path, err).
 			WithHint("move it away to begin with a new inbox, then bind the routes to it: broker workers bind")
 	}
-	return ferry.Errorf(ferry.CodeOf(err), "the inbox %s cannot be opened: %w", path, err)
+	return ferry.Errorf(ferry.CodeOf(err), "the inbox %s cannot be opened: %w", path, err).
+		WithHint("set dataDir in worker.yaml to a folder that this process may make and write to")
 }
 
 func (b *inbox) load() error {

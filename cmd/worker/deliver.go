@@ -30,6 +30,9 @@ func (c runCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, setup.Close()) }()
+	if err := a.checkSecrets(cfg); err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	metrics, err := worker.NewMetrics(registry)
 	if err != nil {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/erp"
 	"ferry/config"
@@ -31,6 +34,21 @@ func (c configFlag) load(a *app) (*config.Worker, *worker.Setup, error) {
 }
 
 func (a *app) resolver() secret.Resolver { return secret.Resolver{LookupEnv: a.env} }
+
+// checkSecrets resolves every secret once, so that a worker does not start
+// without one. It is read again for the calls: it may change while the worker
+// runs.
+func (a *app) checkSecrets(cfg *config.Worker) error {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Destinations)) {
+		for _, ref := range cfg.Destinations[name].Auth.Secrets() {
+			if _, err := a.resolver().Resolve(ref); err != nil {
+				message, hint := explain(err)
+				return ferry.Errorf(ferry.CodeBadConfig, "destination %s: %s", name, message).WithHint("%s", hint)
+			}
+		}
+	}
+	return nil
+}
 
 // registry lists the kinds of destinations. A new one is one line here.
 func (a *app) registry() adapters.Registry {
