@@ -32,7 +32,7 @@ var may = map[string][]string{
 	"ferry/internal/commit":               {"ferry/internal/disk"},
 	"ferry/queue":                         {"ferry"},
 	"ferry/queue/memqueue":                {"ferry", "ferry/queue"},
-	"ferry/queue/natsqueue":               {"ferry", "ferry/queue"},
+	"ferry/queue/natsqueue":               {"ferry", "ferry/queue", "ferry/internal/disk"},
 	"ferry/queue/queuetest":               {"ferry", "ferry/queue"},
 	"ferry/queue/drivers":                 {"ferry", "ferry/queue", "ferry/queue/natsqueue"},
 	"ferry/adapters":                      {"ferry", "ferry/httpauth"},

@@ -38,6 +38,10 @@ type housekeeper struct {
 	lastTime map[string]time.Time // of a round
 	cancel   context.CancelFunc
 	stopped  chan struct{}
+
+	sick   func() []string // streams that cannot write; nil: cannot be told
+	room   func() bool     // on the disk, for making them anew
+	healed time.Time       // of the last look
 }
 
 // tidied is what is known of one address.
@@ -46,11 +50,14 @@ type tidied struct {
 	idle uint64 // nothing of it was open up to here when it was last seen idle
 }
 
-func startHousekeeper(m *manager, log *slog.Logger) *housekeeper {
+func startHousekeeper(m *manager, s *Server, log *slog.Logger) *housekeeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &housekeeper{
 		manager: m, log: log, known: make(map[queue.Address]*tidied),
 		lastSeen: make(map[string]uint64), lastTime: make(map[string]time.Time), cancel: cancel, stopped: make(chan struct{}),
+	}
+	if s != nil {
+		k.sick, k.room = s.sickStreams, s.hasRoom
 	}
 	go func() {
 		defer close(k.stopped)
@@ -61,6 +68,7 @@ func startHousekeeper(m *manager, log *slog.Logger) *housekeeper {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
+				k.heal(ctx)
 				k.tidy(ctx)
 			}
 		}

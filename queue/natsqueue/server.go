@@ -253,12 +253,12 @@ func (s *Server) Driver() (queue.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBrokerDriver(l, s.opts.Limits, s.opts.Log)
+	return newBrokerDriver(l, s, s.opts.Limits, s.opts.Log)
 }
 
 // newBrokerDriver works over any connection with the broker's rights, so that
-// the server may also be somewhere else.
-func newBrokerDriver(l *link, limits Limits, log *slog.Logger) (queue.Driver, error) {
+// the server may also be somewhere else: s is nil then.
+func newBrokerDriver(l *link, s *Server, limits Limits, log *slog.Logger) (queue.Driver, error) {
 	d, err := newDriver(l, brokerName, limits.Lock, limits.DuplicateWindow, log)
 	if err != nil {
 		return nil, err
@@ -267,7 +267,7 @@ func newBrokerDriver(l *link, limits Limits, log *slog.Logger) (queue.Driver, er
 	if err != nil {
 		return nil, err
 	}
-	d.keep = startHousekeeper(m, log)
+	d.keep = startHousekeeper(m, s, log)
 	return d, nil
 }
 
