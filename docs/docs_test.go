@@ -2,7 +2,11 @@
 package docs_test
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -79,40 +83,89 @@ func keys(t reflect.Type, seen map[reflect.Type]bool) []string {
 	return list
 }
 
-func TestEveryPathIsNamed(t *testing.T) {
+func TestEveryCallIsNamed(t *testing.T) {
 	text := read(t, "http.md")
-	paths := regexp.MustCompile(`"(/[a-z0-9/{}.-]+)"`).FindAllStringSubmatch(read(t, "../api/routes.go"), -1)
-	if len(paths) < 20 {
-		t.Fatalf("%d paths found in routes.go", len(paths))
+	answer := httptest.NewRecorder()
+	api.New(nil, api.Options{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
+	var document struct {
+		Paths map[string]map[string]any `json:"paths"`
 	}
-	for _, m := range paths {
-		words := strings.Split(strings.TrimPrefix(m[1], "/"), "/")
-		last := words[len(words)-1]
-		if strings.HasPrefix(last, "{") {
-			last = words[len(words)-2]
+	if err := json.Unmarshal(answer.Body.Bytes(), &document); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	for path, methods := range document.Paths {
+		for method := range methods {
+			calls++
+			if row := "| `" + strings.ToUpper(method) + " " + path + "` |"; !strings.Contains(text, row) {
+				t.Errorf("http.md has no row %s", row)
+			}
 		}
-		if last == "rotate" || last == "revoke" || last == "cancel" {
-			continue // of keys, workers and operations: openapi.json has them
-		}
-		if !strings.Contains(text, "/"+last) {
-			t.Errorf("http.md does not name %s", m[1])
-		}
+	}
+	if rows := strings.Count(text, "\n| `GET /") + strings.Count(text, "\n| `POST /"); rows != calls || calls < 20 {
+		t.Errorf("http.md has %d rows for %d calls", rows, calls)
 	}
 }
 
 func TestEveryCommandIsNamed(t *testing.T) {
 	text := read(t, "cli.md")
-	command := regexp.MustCompile(`(?m)^\s(\w+)\s+\w+Cmd\s+.cmd:""`)
-	for _, file := range []string{"../cmd/broker/commands.go", "../cmd/worker/run.go"} {
-		found := command.FindAllStringSubmatch(read(t, file), -1)
-		if len(found) < 4 {
-			t.Fatalf("%d commands found in %s", len(found), file)
+	for program, least := range map[string]int{"broker": 35, "worker": 4} {
+		files, err := filepath.Glob("../cmd/" + program + "/*.go")
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, m := range found {
-			if !strings.Contains(text, "`"+strings.ToLower(m[1])) {
-				t.Errorf("cli.md does not name %s of %s", strings.ToLower(m[1]), file)
+		var source strings.Builder
+		for _, file := range files {
+			source.WriteString(read(t, file))
+		}
+		found := commandsOf(source.String(), "commands", "")
+		if len(found) < least {
+			t.Fatalf("%d commands found of %s: %q", len(found), program, found)
+		}
+		for _, command := range found {
+			if !strings.Contains(text, "`"+command+"`") {
+				t.Errorf("cli.md does not name %s of %s", command, program)
 			}
 		}
+	}
+}
+
+// commandsOf are the commands below a struct of the command tree, each with its
+// groups before it.
+func commandsOf(source, structure, before string) (list []string) {
+	_, body, _ := strings.Cut(source, "type "+structure+" struct {\n")
+	body, _, _ = strings.Cut(body, "\n}")
+	for _, m := range regexp.MustCompile("(?m)^\\s(\\w+)\\s+(\\w+)\\s+`cmd:").FindAllStringSubmatch(body, -1) {
+		name := before + strings.ToLower(m[1])
+		if below := commandsOf(source, m[2], name+" "); below != nil {
+			list = append(list, below...)
+		} else {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+func TestExamplesAreGood(t *testing.T) {
+	broker, err := config.LoadBroker("../examples/broker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := filepath.Join(t.TempDir(), "erp-worker-1.nk")
+	if err := os.WriteFile(seed, []byte("a seed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	example := filepath.Join(t.TempDir(), "worker.yaml")
+	text := strings.Replace(read(t, "../examples/worker.yaml"), "./erp-worker-1.nk", filepath.ToSlash(seed), 1)
+	if err := os.WriteFile(example, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	worker, err := config.LoadWorker(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broker.Routes[0].Name != worker.Routes[0].Name {
+		t.Errorf("the examples name different routes: %s and %s", broker.Routes[0].Name, worker.Routes[0].Name)
 	}
 }
 
