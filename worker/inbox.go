@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -16,6 +17,7 @@ import (
 
 	"ferry"
 	"ferry/internal/commit"
+	"ferry/internal/disk"
 	"ferry/queue"
 )
 
@@ -39,6 +41,7 @@ var (
 	bucketOpen    = []byte("open")    // message id -> turn of a result that is not confirmed
 	keyIdentity   = []byte("identity")
 	keySchema     = []byte("schema")
+	keyFile       = []byte("file") // number of the file that the identity was made in
 )
 
 const inboxSchema = 1
@@ -63,8 +66,14 @@ type unconfirmed struct {
 }
 
 // openInbox opens or makes the inbox in dir. A file that is made gets a random
-// identity; the broker hands messages to that identity alone.
-func openInbox(dir string, log *slog.Logger) (*inbox, error) {
+// identity; the broker hands messages to that identity alone. A file that was
+// copied or restored gets another one: it does not know what was begun since, or
+// what its original begins beside it. fileID tells one file from its copy; nil:
+// by the number that the file system gave it.
+func openInbox(dir string, log *slog.Logger, fileID func(path string) (uint64, error)) (*inbox, error) {
+	if fileID == nil {
+		fileID = disk.FileID
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, inboxError(dir, err)
 	}
@@ -74,7 +83,11 @@ func openInbox(dir string, log *slog.Logger) (*inbox, error) {
 		return nil, inboxError(path, err)
 	}
 	b := &inbox{db: db, log: log, open: map[ferry.ID]unconfirmed{}, confirmed: map[ferry.ID]uint64{}}
-	if err := b.load(); err != nil {
+	file, err := fileID(path)
+	if err == nil {
+		err = b.load(file)
+	}
+	if err != nil {
 		return nil, errors.Join(inboxError(path, err), db.Close())
 	}
 	return b, nil
@@ -93,7 +106,7 @@ func inboxError(path string, err error) error {
 		WithHint("set dataDir in worker.yaml to a folder that this process may make and write to")
 }
 
-func (b *inbox) load() error {
+func (b *inbox) load(file uint64) error {
 	var identity string
 	err := b.db.Update(context.Background(), func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
@@ -108,12 +121,18 @@ func (b *inbox) load() error {
 				return commit.Abort(err)
 			}
 		}
-		if v := meta.Get(keyIdentity); v != nil {
-			identity = string(v)
-			return nil
+		number := binary.BigEndian.AppendUint64(nil, file)
+		before, was := string(meta.Get(keyIdentity)), meta.Get(keyFile)
+		same := len(was) == 0 || file == 0 || bytes.Equal(was, number)
+		if identity = before; before == "" || !same {
+			identity = rand.Text()
 		}
-		identity = rand.Text()
-		return commit.Abort(errors.Join(meta.Put(keyIdentity, []byte(identity)), meta.Put(keySchema, []byte{inboxSchema})))
+		if before != "" && !same {
+			b.log.Warn("inbox.copied", "error", "the inbox was copied or restored since it was last open: it is another inbox now",
+				"hint", "when the original is gone for good, bind its routes to this one: broker workers bind WORKER ROUTE")
+		}
+		return commit.Abort(errors.Join(
+			meta.Put(keyIdentity, []byte(identity)), meta.Put(keyFile, number), meta.Put(keySchema, []byte{inboxSchema})))
 	})
 	if err != nil {
 		return err

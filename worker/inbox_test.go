@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -18,11 +20,50 @@ import (
 
 func openTestInbox(t *testing.T, dir string) *inbox {
 	t.Helper()
-	b, err := openInbox(dir, slog.New(slog.DiscardHandler))
+	b, err := openInbox(dir, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// A copy, or a restored file, does not know what its original began since.
+func TestACopiedInboxIsAnotherInbox(t *testing.T) {
+	dir, copied := t.TempDir(), t.TempDir()
+	b := openTestInbox(t, dir)
+	identity := b.identity
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, inboxFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(copied, inboxFile), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := openTestInbox(t, copied)
+	fresh := other.identity
+	if fresh == identity {
+		t.Fatal("a copy goes by the identity of its original")
+	}
+	if err := other.close(); err != nil {
+		t.Fatal(err)
+	}
+	other = openTestInbox(t, copied)
+	defer func() { _ = other.close() }()
+	if other.identity != fresh {
+		t.Error("the copy's identity changed again")
+	}
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(dir, moved); err != nil {
+		t.Fatal(err)
+	}
+	b = openTestInbox(t, moved)
+	defer func() { _ = b.close() }()
+	if b.identity != identity {
+		t.Error("a folder that was moved is another inbox")
+	}
 }
 
 func TestInboxKeepsItsIdentityAndRecords(t *testing.T) {
@@ -62,7 +103,7 @@ func TestInboxInTwoProcesses(t *testing.T) {
 	dir := t.TempDir()
 	b := openTestInbox(t, dir)
 	defer func() { _ = b.close() }()
-	_, err := openInbox(dir, slog.New(slog.DiscardHandler))
+	_, err := openInbox(dir, slog.New(slog.DiscardHandler), nil)
 	var edge *ferry.Error
 	if !errors.As(err, &edge) || edge.Code != ferry.CodeLedgerLocked || edge.Hint == "" {
 		t.Fatalf("error %v", err)

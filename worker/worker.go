@@ -22,6 +22,10 @@ type Options struct {
 	Routes   []Route
 	Log      *slog.Logger // none: nothing is logged
 	Metrics  *Metrics     // none: nothing is measured
+
+	// fileID tells the inbox's file from a copy of it; tests that copy it to play
+	// a kill say that it is the same.
+	fileID func(path string) (uint64, error)
 }
 
 // Worker delivers the messages of its routes. It is made by New, started once
@@ -78,7 +82,7 @@ func New(opts Options) (*Worker, error) {
 		w.stopIO()
 		return nil, err
 	}
-	inbox, err := openInbox(opts.InboxDir, opts.Log)
+	inbox, err := openInbox(opts.InboxDir, opts.Log, opts.fileID)
 	if err != nil {
 		w.stopIO()
 		return nil, err

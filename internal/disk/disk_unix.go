@@ -19,6 +19,19 @@ func Free(path string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
+// FileID is the number of the file in its file system: the same after a rename,
+// another one for a copy. 0: it cannot be told.
+func FileID(path string) (uint64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Ino), nil //nolint:unconvert // the width differs between systems
+	}
+	return 0, nil
+}
+
 // SyncDir makes the names in a directory durable: a file created or renamed
 // there survives a power cut only after this.
 func SyncDir(path string) error {

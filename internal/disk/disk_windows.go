@@ -22,5 +22,8 @@ func Free(path string) (int64, error) {
 	return int64(free), nil
 }
 
+// FileID is always 0 here: it cannot be told without opening the file.
+func FileID(string) (uint64, error) { return 0, nil }
+
 // SyncDir does nothing: NTFS journals its names by itself.
 func SyncDir(string) error { return nil }
