@@ -48,7 +48,7 @@ func TestOutage(t *testing.T) {
 					}
 				}
 				posts, _ := w.erp.counts()
-				probes := w.erp.probed()
+				probes := w.erp.probeCount()
 				if !probe {
 					probes = posts
 				}

@@ -48,12 +48,6 @@ func (s *script) Lookup(ctx context.Context, call adapters.Call) adapters.Lookup
 	return look(ctx, call)
 }
 
-func (s *script) probed() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.probes
-}
-
 func (s *script) CanLookup() bool { return !s.blind }
 
 func (s *script) Preview(context.Context, adapters.Call) (adapters.Preview, error) {

@@ -1,0 +1,7 @@
+// Package e2e holds the tests of the whole system: they build the two binaries,
+// run them as processes of their own on loopback, beside a practice ERP, and look
+// at what a sender, an operator and the ERP see.
+//
+// They need nothing but Go. FERRY_KILL_LOOPS=20 makes the kill loops long, and
+// FERRY_INVOICES_DIR names a folder with more invoices for the mapping.
+package e2e

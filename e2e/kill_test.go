@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ferry"
+	"ferry/adapters/adaptertest/practice"
+)
+
+// quick is a world that is over a kill within seconds: short locks and calls.
+func quick(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, options{
+		lock:        "5s",
+		destination: []string{"timeout: 1s", "concurrency: 8"},
+		route: []string{
+			`lookup: {url: "/invoices?externalId={externalKey}", reference: ".items[0].id"}`,
+			"settleTime: 1s",
+			"retry: {attempts: 8, initialDelay: 100ms, maxDelay: 1s}",
+		},
+	})
+	w.start()
+	return w
+}
+
+// load is senders that never give up on a message.
+type load struct {
+	w     *world
+	stop  chan struct{}
+	group sync.WaitGroup
+	next  atomic.Int64
+
+	mu       sync.Mutex
+	accepted map[string]ferry.ID // by key
+}
+
+// startLoad sends from so many senders, about fifty messages a second.
+func (w *world) startLoad(senders int) *load {
+	l := &load{w: w, stop: make(chan struct{}), accepted: map[string]ferry.ID{}}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.t.Cleanup(func() { cancel(); l.group.Wait() })
+	for range senders {
+		l.group.Go(func() { l.run(ctx, time.Duration(senders)*20*time.Millisecond) })
+	}
+	return l
+}
+
+func (l *load) run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+		}
+		key := fmt.Sprintf("load-%05d", l.next.Add(1))
+		a, err := l.w.sendUntil(ctx, invoices, key, []byte(kibibyte(key)))
+		if err != nil {
+			l.w.t.Errorf("send %s: %v", key, err)
+			return
+		}
+		l.mu.Lock()
+		l.accepted[key] = a.ID
+		l.mu.Unlock()
+	}
+}
+
+// end stops the senders, once each has an answer to its last message.
+func (l *load) end() map[string]ferry.ID {
+	l.w.t.Helper()
+	close(l.stop)
+	l.group.Wait()
+	return l.accepted
+}
+
+// count is how many were accepted so far.
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.accepted)
+}
+
+// awaitMore waits until n more were accepted: there is load.
+func (l *load) awaitMore(n int) {
+	l.w.t.Helper()
+	until := l.count() + n
+	eventually(l.w.t, 30*time.Second, func() string {
+		if have := l.count(); have < until {
+			return fmt.Sprintf("%d messages were accepted, not %d", have, until)
+		}
+		return ""
+	})
+}
+
+// wantOnce fails unless every message is completed, and in the ERP exactly once.
+func (w *world) wantOnce(accepted map[string]ferry.ID) {
+	w.t.Helper()
+	w.awaitDrained(60 * time.Second)
+	if len(accepted) == 0 {
+		w.t.Fatal("no message was accepted")
+	}
+	for key, id := range accepted {
+		docs := w.erp.Documents(key)
+		e := w.message(id)
+		if e.State != ferry.StateCompleted || len(docs) != 1 || e.Reference != docs[0].ID {
+			w.t.Errorf("%s is %s as %q with %d documents: %+v, attempts %+v", key, e.State, e.Reference, len(docs), e.DeadLetter, e.Attempts)
+		}
+	}
+	n := int64(len(accepted))
+	if got, want := w.balance(), (ferry.Reconciliation{Accepted: n, Completed: n}); got != want {
+		w.t.Errorf("reconcile: %+v, not %+v", got, want)
+	}
+	if docs := len(w.erp.Documents("")); docs != len(accepted) {
+		w.t.Errorf("the ERP has %d documents of %d messages", docs, len(accepted))
+	}
+}
+
+func killLoops(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("FERRY_KILL_LOOPS")
+	if text == "" {
+		return 2
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 1000 {
+		t.Fatalf("FERRY_KILL_LOOPS=%s is no number from 1 to 1000", text)
+	}
+	return n
+}
+
+// TestKillLoops kills the broker, the worker and both, again and again, under load.
+func TestKillLoops(t *testing.T) {
+	t.Parallel()
+	w := quick(t)
+	l := w.startLoad(8)
+	for i := range killLoops(t) {
+		// Calls take a while, so that kills meet them.
+		w.fail(practice.Fault{Kind: practice.FaultSlow, Times: 60, Delay: 60 * time.Millisecond})
+		// Every third loop the ERP writes and does not answer, for a few calls.
+		if i%3 == 0 {
+			w.fail(practice.Fault{Kind: practice.FaultCutAfter, Times: 3})
+		}
+		l.awaitMore(15)
+		w.broker.kill()
+		w.startBroker()
+
+		l.awaitMore(15)
+		w.worker.kill()
+		w.startWorker()
+
+		l.awaitMore(15)
+		w.worker.kill()
+		w.broker.kill()
+		w.startBroker()
+		w.startWorker()
+	}
+	l.awaitMore(15)
+	accepted := l.end()
+	w.wantOnce(accepted)
+	t.Logf("%d messages, %d creates, %d lookups", len(accepted), w.erp.Calls(practice.OpCreate), w.erp.Calls(practice.OpLookup))
+}
+
+func (w *world) fail(f practice.Fault) {
+	w.t.Helper()
+	if err := w.erp.Fail(f); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestKillWithCallsCut: the worker dies while the ERP holds its calls, having
+// written or not.
+func TestKillWithCallsCut(t *testing.T) {
+	t.Parallel()
+	w := quick(t)
+	l := w.startLoad(4)
+	l.awaitMore(5)
+	before := w.erp.Calls(practice.OpCreate)
+	w.fail(practice.Fault{Kind: practice.FaultWriteLate, Times: 4, Delay: 300 * time.Millisecond})
+	w.fail(practice.Fault{Kind: practice.FaultHang, Times: 2, Delay: 900 * time.Millisecond})
+	eventually(t, 10*time.Second, func() string {
+		if n := w.erp.Calls(practice.OpCreate); n < before+3 {
+			return fmt.Sprintf("the ERP was called %d times", n-before)
+		}
+		return ""
+	})
+	w.worker.kill()
+	w.startWorker()
+	l.awaitMore(20)
+	w.wantOnce(l.end())
+}
+
+// TestKillWithQueueLost: the queue's folder is deleted while the broker is down.
+func TestKillWithQueueLost(t *testing.T) {
+	t.Parallel()
+	w := quick(t)
+	l := w.startLoad(4)
+	l.awaitMore(10)
+	// What waits in the queue is lost with it: the worker must not be faster.
+	w.worker.kill()
+	l.awaitMore(30)
+	w.broker.kill()
+	if err := os.RemoveAll(w.path("data/queue")); err != nil {
+		t.Fatal(err)
+	}
+	w.startBroker()
+	w.startWorker()
+	l.awaitMore(10)
+	w.wantOnce(l.end())
+}
+
+// TestQueueLostUnderWorker: as above, while the worker goes on.
+func TestQueueLostUnderWorker(t *testing.T) {
+	t.Parallel()
+	w := quick(t)
+	l := w.startLoad(4)
+	l.awaitMore(20)
+	w.broker.kill()
+	if err := os.RemoveAll(w.path("data/queue")); err != nil {
+		t.Fatal(err)
+	}
+	w.startBroker()
+	l.awaitMore(20)
+	w.wantOnce(l.end())
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package e2e
+
+// raceEnabled has the binaries built with the race detector as well.
+const raceEnabled = false
