@@ -248,6 +248,27 @@ func TestActsSayWhatTheyNeed(t *testing.T) {
 	})
 }
 
+func TestAReceiptIsHeldToTheLimits(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		id := w.send(`{}`)
+		h.report(h.takeOne(orders), ferry.Rejected, rejected(), func(rc *ferry.Receipt) {
+			rc.Text = strings.Repeat("ä", ferry.MaxAttemptText)
+			rc.Attempts[0].Text = rc.Text
+			rc.Attempts[0].Fields = make([]ferry.FieldError, 3*ferry.MaxAttemptFields)
+			rc.Attempts = append(rc.Attempts, rc.Attempts[0])
+		})
+		e := w.state(id, ferry.StateDeadLettered)
+		if n := len(e.DeadLetter.Description); n == 0 || n > ferry.MaxAttemptText {
+			t.Errorf("a description of %d bytes is kept", n)
+		}
+		if len(e.Attempts) != 1 || len(e.Attempts[0].Text) > ferry.MaxAttemptText || len(e.Attempts[0].Fields) != ferry.MaxAttemptFields {
+			t.Errorf("%d attempts are kept, with %d fields", len(e.Attempts), len(e.Attempts[0].Fields))
+		}
+	})
+}
+
 func TestACallbackThatNobodyWouldMakeIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		_, err := w.b.Accept(t.Context(), ferry.Message{Route: orders, Body: []byte(`{}`), CallbackURL: "https://flow.example/x"})

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"ferry"
@@ -41,6 +42,7 @@ func (b *Broker) commitBatch(ctx context.Context, batch []*queue.ReceiptDelivery
 			b.log.Warn("a receipt was refused", "why", why, "from", d.From, "worker", d.Receipt.Worker, "route", d.Receipt.Route, "message", d.Receipt.ID)
 			continue
 		}
+		bound(&d.Receipt)
 		receipts = append(receipts, d.Receipt)
 	}
 	if err := b.commitReceipts(ctx, receipts); err != nil {
@@ -70,6 +72,33 @@ func (b *Broker) refuseReceipt(d *queue.ReceiptDelivery) string {
 		return "the worker may not speak for this route"
 	}
 	return ""
+}
+
+// bound holds a receipt to the limits of what is kept. Workers keep to them; the
+// ledger must not depend on it.
+func bound(rc *ferry.Receipt) {
+	rc.Text, rc.Code, rc.Reference = cut(rc.Text, ferry.MaxAttemptText), cut(rc.Code, ferry.MaxReferenceLength), cut(rc.Reference, ferry.MaxReferenceLength)
+	if len(rc.Result) > ferry.MaxResult {
+		rc.Result = nil
+	}
+	rc.Attempts = rc.Attempts[:min(len(rc.Attempts), 1)] // a turn has one call at the most
+	for i := range rc.Attempts {
+		a := &rc.Attempts[i]
+		a.Text, a.Code, a.Reference = cut(a.Text, ferry.MaxAttemptText), cut(a.Code, ferry.MaxReferenceLength), cut(a.Reference, ferry.MaxReferenceLength)
+		a.Request, a.RemoteCorrelationID = cut(a.Request, ferry.MaxAttemptText), cut(a.RemoteCorrelationID, ferry.MaxReferenceLength)
+		a.Fields = a.Fields[:min(len(a.Fields), ferry.MaxAttemptFields)]
+		for j := range a.Fields {
+			a.Fields[j].Field, a.Fields[j].Text = cut(a.Fields[j].Field, ferry.MaxReferenceLength), cut(a.Fields[j].Text, ferry.MaxAttemptText)
+		}
+	}
+}
+
+// cut shortens a text to most bytes, not inside a character.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
 }
 
 func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) error {
