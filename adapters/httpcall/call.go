@@ -138,7 +138,6 @@ func failureOf(ctx context.Context, err error) Failure {
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
 		invalid x509.CertificateInvalidError
-		alert   tls.AlertError
 		timeout net.Error
 	)
 	switch {
@@ -146,7 +145,7 @@ func failureOf(ctx context.Context, err error) Failure {
 		return FailureCancelled
 	case errors.As(err, &verify), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid):
 		return FailureTLS
-	case errors.As(err, &alert) && certificateAlert(alert):
+	case refusesCertificate(err):
 		return FailureTLS
 	case errors.As(err, &dns) && !dns.IsTimeout:
 		return FailureDNS
@@ -163,11 +162,16 @@ func failureOf(ctx context.Context, err error) Failure {
 	}
 }
 
-// certificateAlert says whether the other side refused our certificate, or the
-// lack of one: RFC 8446, section 6.2.
-func certificateAlert(alert tls.AlertError) bool {
-	const badCertificate, accessDenied, certificateRequired = 42, 49, 116
-	return alert >= badCertificate && alert <= accessDenied || alert == certificateRequired
+// refusesCertificate says whether the other side refused our certificate, or the
+// lack of one. crypto/tls gives its alerts a type of its own that is not
+// exported, so that the words have to do: RFC 8446, section 6.2.
+func refusesCertificate(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
+		return false
+	}
+	text := op.Err.Error()
+	return strings.Contains(text, "certificate") || strings.Contains(text, "access denied")
 }
 
 func isDial(err error) bool {
