@@ -172,6 +172,11 @@ func (b *Broker) open(ctx context.Context) error {
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
 	}
+	for _, r := range b.routes {
+		if err := r.relay.begin(ctx); err != nil {
+			return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
+		}
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ type relay struct {
 	out    map[ferry.ID]*handed
 	cursor []byte // the last key of the due index that was looked at
 
-	// What the queue last said of the route's channel; the sweep's.
+	// What the queue last said of the route's channel.
 	incarnation string
 	last        uint64
 }
@@ -279,7 +279,28 @@ func (b *Broker) sweep(ctx context.Context) {
 	}
 }
 
+// begin notes how the route's channel is before anything is handed out: a
+// channel that is made anew before the first sweep must be noticed too.
+func (r *relay) begin(ctx context.Context) error {
+	p, err := r.b.queue.Progress(ctx, r.name)
+	if err == nil {
+		r.sees(p)
+	}
+	return err
+}
+
+// sees takes what the queue says of the channel, and whether it lost something
+// since it was asked before.
+func (r *relay) sees(p queue.Progress) (lost bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost = r.incarnation != "" && (p.Incarnation != r.incarnation || p.Last < r.last)
+	r.incarnation, r.last = p.Incarnation, p.Last
+	return lost
+}
+
 func (r *relay) sweep(ctx context.Context) error {
+	asked := time.Now()
 	p, err := r.b.queue.Progress(ctx, r.name)
 	if errors.Is(err, queue.ErrNotFound) {
 		r.b.log.Warn("the queue's channel is gone: making it anew", "route", r.name)
@@ -291,9 +312,7 @@ func (r *relay) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lost := r.incarnation != "" && (p.Incarnation != r.incarnation || p.Last < r.last)
-	r.incarnation, r.last = p.Incarnation, p.Last
-	if lost {
+	if r.sees(p) {
 		r.b.log.Warn("the queue lost what it carried: handing out again from the ledger", "route", r.name, "messages", r.inQueue())
 		r.again()
 		return nil
@@ -301,7 +320,10 @@ func (r *relay) sweep(ctx context.Context) error {
 	r.mu.Lock()
 	silent := 0
 	for id, e := range r.out {
-		if !e.at.IsZero() && e.position <= p.Settled && time.Since(e.at) > r.b.opts.SilentAfter {
+		// Behind the last: in a channel that was made anew since, whose numbers begin
+		// again.
+		gone := e.position > p.Last && e.at.Before(asked)
+		if !e.at.IsZero() && (gone || e.position <= p.Settled && time.Since(e.at) > r.b.opts.SilentAfter) {
 			delete(r.out, id)
 			silent++
 		}

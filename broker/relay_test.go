@@ -140,6 +140,49 @@ func TestALostQueueIsFilledAgainFromTheLedger(t *testing.T) {
 	})
 }
 
+// The queue is lost before the first sweep has seen it.
+func TestAQueueLostAtOnceIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		id := w.send(`{}`)
+		h.takeOne(orders)
+		w.mem.Forget()
+		if _, err := w.b.queue.Ensure(t.Context(), w.b.names); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if again := h.takeOne(orders); again.HandOut.ID != id {
+			t.Fatalf("again %+v", again.HandOut)
+		}
+	})
+}
+
+// Its numbers begin again, and what the relay knows of it is from before.
+func TestATurnBehindTheLastPositionIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		for range 3 {
+			h.report(func() *queue.Delivery { w.send(`{}`); return h.takeOne(orders) }(), ferry.Delivered, done())
+		}
+		id := w.send(`{}`)
+		h.takeOne(orders)
+		w.mem.Forget()
+		if _, err := w.b.queue.Ensure(t.Context(), w.b.names); err != nil {
+			t.Fatal(err)
+		}
+		r := w.b.routes[orders].relay
+		if err := r.begin(t.Context()); err != nil { // as if the loss had been overlooked
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if again := h.takeOne(orders); again.HandOut.ID != id {
+			t.Fatalf("again %+v", again.HandOut)
+		}
+	})
+}
+
 func TestATurnThatStaysSilentIsPublishedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.worker("one", orders)
