@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"ferry"
 	"ferry/queue"
@@ -299,10 +302,10 @@ func TestAReplayInsideTheDuplicateWindowIsNotDropped(t *testing.T) {
 	})
 }
 
-func TestAMissingBodyBecomesADeadLetter(t *testing.T) {
+func TestALargeBodyIsServedToWorkersOfItsRouteOnly(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		big := make([]byte, ferry.InlineBody+1)
-		id := w.send(string(big))
+		w.send(string(big))
 		files, err := filepath.Glob(filepath.Join(w.dir, "bodies", "*", "*"))
 		if err != nil || len(files) != 1 {
 			t.Fatalf("body files: %v %v", files, err)
@@ -328,7 +331,33 @@ func TestAMissingBodyBecomesADeadLetter(t *testing.T) {
 		if _, err := h.q.FetchBody(t.Context(), d.HandOut); err == nil {
 			t.Fatal("a missing body was served")
 		}
-		_ = id
+	})
+}
+
+func TestAMissingBodyBecomesADeadLetter(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		id, other := w.send(`{"n":1}`), w.send(`{"n":2}`)
+		w.stop()
+		db, err := bbolt.Open(filepath.Join(w.dir, "ledger.db"), 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("bodies")).Delete(append(id[:], 0, 1)) // id and revision
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		h := w.worker("one", orders)
+		h.hello(orders)
+		if d := h.takeOne(orders); d.HandOut.ID != other {
+			t.Fatalf("handed out %s, not the message behind it", d.HandOut.ID)
+		}
+		if e := w.state(id, ferry.StateDeadLettered); e.DeadLetter.Reason != ferry.ReasonBodyMissing {
+			t.Fatalf("reason %s", e.DeadLetter.Reason)
+		}
+		w.balanced()
 	})
 }
 
