@@ -82,6 +82,9 @@ type Route struct {
 	OnDeadLetter string   // of an ordering key's head: "park" (default) or "continue"
 	SearchKeys   []string // jq over the payload
 	Owner        *Owner
+	// Several: more than one worker may deliver the route, each claiming a turn
+	// before its call. False: the route is bound to one worker's inbox.
+	Several bool
 }
 
 // RouteState is the state of a route in one word: the gravest of its conditions.
@@ -121,7 +124,9 @@ type RouteInfo struct {
 	State         RouteState       `json:"state"`
 	Conditions    []Condition      `json:"conditions"`
 	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
-	Worker        string           `json:"worker,omitempty"` // bound to
+	Worker        string           `json:"worker,omitempty"`   // bound to
+	Several       bool             `json:"several,omitempty"`  // workers claim turns; none is bound
+	Awaiting      int64            `json:"awaiting,omitempty"` // pending, taken by the destination, which says later
 	Pending       int64            `json:"pending"`
 	Parked        int64            `json:"parked"` // pending behind another of their ordering key
 	InQueue       int              `json:"inQueue"`

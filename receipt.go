@@ -31,6 +31,20 @@ type HandOut struct {
 	// RiskAccepted: a person replays an unknown outcome knowing that it may
 	// already exist; good for this turn only.
 	RiskAccepted bool `json:"riskAccepted,omitempty"`
+	// Claims: several workers deliver the route. Whoever receives it claims the
+	// turn at the broker before any call; Inbox is empty.
+	Claims bool `json:"claims,omitempty"`
+	// TakenOver counts the claims of this generation whose holders never reported.
+	TakenOver int `json:"takenOver,omitempty"`
+	// Awaiting: the destination took the message in an earlier turn and says later
+	// what became of it. StatusURL is where to ask; when it is empty, the
+	// destination calls back, and this turn comes because it did not in time.
+	Awaiting  bool      `json:"awaiting,omitempty"`
+	StatusURL string    `json:"statusUrl,omitempty"`
+	AwaitedAt time.Time `json:"awaitedAt,omitzero"` // since when
+	// ConfirmURL is where the destination may say what became of the message,
+	// with a token that is good for this message alone; empty when nobody listens.
+	ConfirmURL string `json:"confirmUrl,omitempty"`
 
 	ExternalKey    string            `json:"externalKey"`
 	IdempotencyKey string            `json:"idempotencyKey,omitempty"`
@@ -66,8 +80,12 @@ type Next struct {
 	Do     NextDo        `json:"do"`
 	After  time.Duration `json:"after,omitempty"` // retry: how long from the commit, nanoseconds
 	Reason Reason        `json:"reason,omitempty"`
-	Spends int           `json:"spends,omitempty"` // attempts that this turn spends
+	Spends int           `json:"spends,omitempty"` // attempts that this turn spends; negative: gives back
 	Doubt  bool          `json:"doubt,omitempty"`  // an outcome is open: look up before the next post
+	// Awaits: the destination took the message and says later what became of it;
+	// the next turn asks at StatusURL, or comes when nobody called back.
+	Awaits    bool   `json:"awaits,omitempty"`
+	StatusURL string `json:"statusUrl,omitempty"`
 }
 
 // Receipt is what a worker reports of one turn: a fact about a message.

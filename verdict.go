@@ -8,7 +8,7 @@ import (
 // VerdictKind is what an attempt came to.
 type VerdictKind string
 
-// The kinds of verdicts. Adapters give the first eight; the worker adds the
+// The kinds of verdicts. Adapters give the first nine; the worker adds the
 // rest where no call was made.
 const (
 	Delivered    VerdictKind = "delivered"    // the destination has it, under Reference
@@ -19,6 +19,9 @@ const (
 	Unavailable  VerdictKind = "unavailable"  // the destination cannot be reached, or is down
 	Unauthorized VerdictKind = "unauthorized" // credentials, tenant, TLS
 	Unknown      VerdictKind = "unknown"      // it may have been written: no trustworthy answer
+
+	// InProgress: the destination took it and says later what became of it.
+	InProgress VerdictKind = "inProgress"
 
 	NotTried      VerdictKind = "notTried"      // begun, but no call was made
 	AlreadyExists VerdictKind = "alreadyExists" // found by lookup, while an earlier revision's outcome is open
@@ -50,7 +53,7 @@ func (k VerdictKind) Cause() Cause {
 		return CauseDestination
 	case Unauthorized:
 		return CauseCredentials
-	case Failed, Unknown:
+	case Failed, Unknown, InProgress:
 		return CauseUnclear
 	default:
 		return CauseNone
@@ -83,7 +86,8 @@ type Verdict struct {
 	Code       string          // the destination's own error code
 	Text       string          // the destination's words, at most MaxAttemptText
 	Fields     []FieldError
-	RetryAfter time.Duration // throttled, unavailable: when the destination asked to be called again
+	RetryAfter time.Duration // throttled, unavailable, inProgress: when the destination asked to be called again
+	StatusURL  string        // inProgress: where to ask what became of it; empty: the destination calls back
 
 	Request             string // masked request line, such as "POST https://erp.example/invoices"
 	RemoteCorrelationID string // the destination's own trace of the call

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/rules"
 	"ferry/queue"
 	"ferry/store"
 )
@@ -45,19 +46,27 @@ func (b *Broker) commitBatch(ctx context.Context, batch []*queue.ReceiptDelivery
 		bound(&d.Receipt)
 		receipts = append(receipts, d.Receipt)
 	}
+	if !rules.On(rules.AfterCommit) {
+		b.acknowledge(ctx, batch, receipts)
+	}
 	if err := b.commitReceipts(ctx, receipts); err != nil {
 		for _, d := range batch {
 			_ = d.Release(context.WithoutCancel(ctx)) // its lock would end by itself
 		}
 		return err
 	}
+	b.acknowledge(ctx, batch, receipts)
+	return nil
+}
+
+// acknowledge completes receipts in the queue and confirms them to their workers.
+func (b *Broker) acknowledge(ctx context.Context, batch []*queue.ReceiptDelivery, receipts []ferry.Receipt) {
 	for _, d := range batch {
-		if err := d.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && ctx.Err() == nil {
+		if err := d.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && !errors.Is(err, queue.ErrSettled) && ctx.Err() == nil {
 			b.log.Debug("a committed receipt could not be completed in the queue", "message", d.Receipt.ID, "error", err)
 		}
 	}
 	b.confirm(ctx, receipts)
-	return nil
 }
 
 // refuseReceipt says why a receipt is not its sender's to give, or "".

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/rules"
 	"ferry/queue"
 	"ferry/store"
 )
@@ -249,6 +250,9 @@ func (r *relay) publish(ctx context.Context, handOuts []ferry.HandOut) error {
 
 // suffix is fresh for every publication of every run.
 func (b *Broker) suffix() string {
+	if !rules.On(rules.Suffix) {
+		return "0"
+	}
 	return b.ledger.StartID() + "-" + strconv.FormatUint(b.published.Add(1), 36)
 }
 
@@ -300,6 +304,9 @@ func (r *relay) sees(p queue.Progress) (lost bool) {
 }
 
 func (r *relay) sweep(ctx context.Context) error {
+	if !rules.On(rules.Sweep) {
+		return nil
+	}
 	asked := time.Now()
 	p, err := r.b.queue.Progress(ctx, r.name)
 	if errors.Is(err, queue.ErrNotFound) {

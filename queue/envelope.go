@@ -31,6 +31,10 @@ const (
 	fieldSize
 	fieldSHA256
 	fieldBody
+	fieldTakenOver
+	fieldStatusURL
+	fieldAwaitedAt
+	fieldConfirmURL
 )
 
 // The bits of fieldFlags.
@@ -39,12 +43,15 @@ const (
 	flagElsewhere
 	flagOpenRevision
 	flagRiskAccepted
+	flagClaims
+	flagAwaiting
 )
 
 // encodeHandOut writes everything but the body, which goes last so that one
 // allocation serves both: appendBytes(…, fieldBody, …) adds it.
 func encodeHandOut(h *ferry.HandOut, room int) []byte {
-	size := 256 + len(h.ExternalKey) + len(h.IdempotencyKey) + len(h.CorrelationID) + len(h.OrderingKey)
+	size := 256 + len(h.ExternalKey) + len(h.IdempotencyKey) + len(h.CorrelationID) + len(h.OrderingKey) +
+		len(h.StatusURL) + len(h.ConfirmURL)
 	for name, value := range h.Properties {
 		size += len(name) + len(value) + 12
 	}
@@ -73,6 +80,10 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendTime(b, fieldExpiresAt, h.ExpiresAt)
 	b = appendTime(b, fieldPublishedAt, h.PublishedAt)
 	b = appendUint(b, fieldSize, uint64(max(h.Size, 0)))
+	b = appendInt(b, fieldTakenOver, h.TakenOver)
+	b = appendString(b, fieldStatusURL, h.StatusURL)
+	b = appendTime(b, fieldAwaitedAt, h.AwaitedAt)
+	b = appendString(b, fieldConfirmURL, h.ConfirmURL)
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -86,6 +97,8 @@ func handOutFlags(h *ferry.HandOut) uint64 {
 		{h.Elsewhere, flagElsewhere},
 		{h.OpenRevision, flagOpenRevision},
 		{h.RiskAccepted, flagRiskAccepted},
+		{h.Claims, flagClaims},
+		{h.Awaiting, flagAwaiting},
 	} {
 		if f.set {
 			flags |= f.bit
@@ -144,6 +157,8 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.Elsewhere = flags&flagElsewhere != 0
 		h.OpenRevision = flags&flagOpenRevision != 0
 		h.RiskAccepted = flags&flagRiskAccepted != 0
+		h.Claims = flags&flagClaims != 0
+		h.Awaiting = flags&flagAwaiting != 0
 	case fieldNotBefore:
 		h.NotBefore = f.time(v)
 	case fieldExternalKey:
@@ -176,5 +191,13 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.SHA256 = v
 	case fieldBody:
 		h.Body = v
+	case fieldTakenOver:
+		h.TakenOver = f.int(v)
+	case fieldStatusURL:
+		h.StatusURL = string(v)
+	case fieldAwaitedAt:
+		h.AwaitedAt = f.time(v)
+	case fieldConfirmURL:
+		h.ConfirmURL = string(v)
 	}
 }

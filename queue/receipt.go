@@ -28,6 +28,9 @@ const (
 	receiptReason
 	receiptSpends
 	receiptDoubt
+	receiptGivesBack // attempts: spends below zero
+	receiptAwaits
+	receiptStatusURL
 )
 
 // The fields of an attempt within a receipt.
@@ -76,7 +79,11 @@ func encodeReceipt(r *ferry.Receipt) []byte {
 	if r.Next.Doubt {
 		b = appendUint(b, receiptDoubt, 1)
 	}
-	return b
+	b = appendInt(b, receiptGivesBack, -r.Next.Spends)
+	if r.Next.Awaits {
+		b = appendUint(b, receiptAwaits, 1)
+	}
+	return appendString(b, receiptStatusURL, r.Next.StatusURL)
 }
 
 func encodeAttempt(a *ferry.Attempt) []byte {
@@ -165,6 +172,12 @@ func decodeReceiptField(f *fields, r *ferry.Receipt, field int, v []byte) {
 		r.Next.Spends = f.int(v)
 	case receiptDoubt:
 		r.Next.Doubt = f.uint(v) != 0
+	case receiptGivesBack:
+		r.Next.Spends = -f.int(v)
+	case receiptAwaits:
+		r.Next.Awaits = f.uint(v) != 0
+	case receiptStatusURL:
+		r.Next.StatusURL = string(v)
 	}
 }
 

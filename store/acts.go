@@ -13,6 +13,7 @@ import (
 
 	"ferry"
 	"ferry/internal/disk"
+	"ferry/internal/rules"
 )
 
 // maxActs bounds what is kept of a message's acts; the audit log has all.
@@ -88,7 +89,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 			return err
 		}
 	}
-	r.Turn++
+	r.nextTurn()
 	r.Generation++
 	r.Spent = 0
 	// A person who replays an unknown outcome has been told that it may already
@@ -170,7 +171,7 @@ func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) erro
 		case !r.State.Pending():
 			return ferry.Errorf(ferry.CodeConflict, "message %s is %s", r.ID, r.State).
 				WithHint("only dead letters and waiting messages can be discarded")
-		case l.row(r.Route).mayBeHeld(r):
+		case l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts):
 			return ferry.Errorf(ferry.CodeInDelivery, "message %s is in delivery: a worker may be posting it now", r.ID).
 				WithHint("try again when it is a dead letter, or waits for its next attempt")
 		}
@@ -213,7 +214,7 @@ func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) erro
 		if err := l.move(tx, r, ferry.StateAccepted); err != nil {
 			return err
 		}
-		r.Turn++
+		r.nextTurn()
 		if err := l.makeReady(tx, r, timeOf(r.DeliverAt)); err != nil {
 			return err
 		}
@@ -236,7 +237,7 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 			if r == nil {
 				continue // removed meanwhile
 			}
-			if !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || r.Doubt || l.row(r.Route).mayBeHeld(r) {
+			if !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || r.Doubt || l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts) {
 				continue
 			}
 			if err := l.endTurn(tx, r); err != nil {

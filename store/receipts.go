@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // maxRetryDelay bounds what a receipt may ask for: longer than any time to live
@@ -70,7 +71,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 		return out, err
 	}
 	switch {
-	case rc.Verdict.HasIt():
+	case rc.Verdict.HasIt() && (rules.On(rules.Facts) || r.State.Pending() && rc.Turn == r.Turn):
 		switch {
 		case r.State == ferry.StateCompleted:
 			if r.DoneRev == 0 && rc.Revision != 0 {
@@ -87,7 +88,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 				return out, err
 			}
 		}
-	case r.State.Pending() && rc.Turn == r.Turn && !r.Parked:
+	case r.State.Pending() && (rc.Turn == r.Turn || !rules.On(rules.Once)) && !r.Parked:
 		out.Applied, changed = true, true
 		if err := l.applyNext(tx, r, rc, now, continueAfterDead); err != nil {
 			return out, err
@@ -133,7 +134,7 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		}
 		return l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name))
 	}
-	r.Turn++
+	r.nextTurn()
 	if err := l.move(tx, r, ferry.StateRetrying); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // record is one message in the ledger: everything but its bodies and attempts.
@@ -33,6 +34,9 @@ type record struct {
 	Elsewhere  bool // begun by an inbox that is no longer bound
 	Ordered    bool // discarded while others of its ordering key could wait behind it
 	NotBefore  int64
+	TakenOver  int       // claims of this generation whose holders never reported
+	Holder     *holder   // several workers: who may call, in the current turn
+	Awaiting   *awaiting // the destination took it and says later
 
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
@@ -53,6 +57,40 @@ type record struct {
 	Acts      []ferry.Act
 	Conflict  string
 	Search    []string // what the route's search keys found in the body
+}
+
+// holder is who has claimed the current turn of a message, where several
+// workers deliver a route.
+type holder struct {
+	Worker string `json:"worker"`
+	Inbox  string `json:"inbox"` // its inbox's identity
+	Nonce  string `json:"nonce"` // of the delivery: the same one asks again and gets the same grant
+	Until  int64  `json:"until"` // Unix ns by the ledger's clock: no call of the claim runs longer
+	Bound  int64  `json:"bound"` // ns after Until during which the destination may still write
+}
+
+// awaiting is what a message waits for whose destination took it and says later
+// what became of it.
+type awaiting struct {
+	StatusURL string `json:"statusUrl,omitempty"` // where to ask; empty: it calls back
+	Since     int64  `json:"since"`               // Unix ns
+	// What the destination said before the ledger knew that it was to be awaited.
+	Early *Confirmation `json:"early,omitempty"`
+}
+
+// Confirmation is what a destination says later of a message that it took.
+type Confirmation struct {
+	Delivered bool   `json:"delivered"` // else rejected
+	Reference string `json:"reference,omitempty"`
+	Code      string `json:"code,omitempty"`
+	Text      string `json:"text,omitempty"`
+}
+
+// nextTurn is the next turn of the message: what was handed out before is old.
+func (r *record) nextTurn() {
+	if rules.On(rules.Turn) {
+		r.Turn++
+	}
 }
 
 // The record's encoding: fields of tag and value. Even tags hold a uvarint, odd
@@ -76,6 +114,7 @@ const (
 	tSize       = 32
 	tAttempts   = 34
 	tDoneRev    = 36
+	tTakenOver  = 38
 
 	tKey         = 1
 	tCorrelation = 3
@@ -94,6 +133,8 @@ const (
 	tActs        = 29
 	tConflict    = 31
 	tSearch      = 33
+	tHolder      = 35
+	tAwaiting    = 37
 )
 
 const (
@@ -155,6 +196,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	num(tSize, uint64(r.Size))
 	num(tAttempts, uint64(r.Attempts))
 	num(tDoneRev, uint64(r.DoneRev))
+	num(tTakenOver, uint64(r.TakenOver))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
@@ -187,6 +229,12 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if len(r.Acts) > 0 {
 		rare(tActs, r.Acts)
+	}
+	if r.Holder != nil {
+		rare(tHolder, r.Holder)
+	}
+	if r.Awaiting != nil {
+		rare(tAwaiting, r.Awaiting)
 	}
 	if len(r.Search) > 0 {
 		rare(tSearch, r.Search)
@@ -277,6 +325,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Attempts = int(v)
 	case tDoneRev:
 		r.DoneRev = int(v)
+	case tTakenOver:
+		r.TakenOver = int(v)
 	}
 	return nil
 }
@@ -317,6 +367,10 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.Discarded)
 	case tActs:
 		return json.Unmarshal(v, &r.Acts)
+	case tHolder:
+		return json.Unmarshal(v, &r.Holder)
+	case tAwaiting:
+		return json.Unmarshal(v, &r.Awaiting)
 	case tSearch:
 		return json.Unmarshal(v, &r.Search)
 	}

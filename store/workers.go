@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // workerRow is a worker that may log in to the queue.
@@ -92,6 +93,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 		case !force:
 			return ferry.Errorf(ferry.CodeConflict, "route %s is bound to the inbox of worker %s", route, old.Worker).
 				WithHint("when that inbox is lost for good: broker workers bind %s %s", b.Worker, route)
+		case !rules.On(rules.TakeOver):
 		default:
 			if err := l.takeOver(tx, row, now.Add(max(old.Bound, b.Bound))); err != nil {
 				return err
@@ -126,7 +128,7 @@ func (l *Ledger) takeOver(tx *bbolt.Tx, row *routeRow, notBefore time.Time) erro
 		if err := l.endTurn(tx, r); err != nil {
 			return err
 		}
-		r.Turn++
+		r.nextTurn()
 		r.Doubt, r.Elsewhere, r.NotBefore = true, true, notBefore.UnixNano()
 		if err := l.makeReady(tx, r, notBefore); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // alone lets one delivery of a message be worked on at a time in this process.
@@ -15,6 +16,9 @@ type alone struct {
 
 // enter waits until no other delivery of the message is worked on.
 func (a *alone) enter(ctx context.Context, id ferry.ID) (leave func(), err error) {
+	if !rules.On(rules.Alone) {
+		return func() {}, nil
+	}
 	a.mu.Lock()
 	if a.held == nil {
 		a.held = map[ferry.ID][]chan struct{}{}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // action is what a delivery asks for, before anything is called.
@@ -39,13 +40,13 @@ type plan struct {
 // protocol's: facts first, then what is old, then what is open.
 func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Time) plan {
 	switch {
-	case h.Inbox != inbox:
+	case h.Inbox != inbox && rules.On(rules.Identity):
 		return plan{action: actRefuse}
 	case now.Sub(h.PublishedAt) > staleAfter:
 		return plan{action: actComplete}
 	case rec != nil && rec.hasIt:
 		return plan{action: actRetell}
-	case rec != nil && rec.turn > h.Turn:
+	case rec != nil && rec.turn > h.Turn && rules.On(rules.OldTurn):
 		return plan{action: actComplete}
 	case rec != nil && rec.turn == h.Turn && rec.state == result:
 		return plan{action: actRetell}
@@ -56,7 +57,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 	open, revision, ended := rec.openSince()
 	p := plan{
 		open:  h.Doubt || h.Elsewhere || open,
-		other: h.OpenRevision || open && revision != h.Revision,
+		other: (h.OpenRevision || open && revision != h.Revision) && rules.On(rules.Revision),
 		// What was begun elsewhere may never have been called: it costs nothing.
 		spend: h.Doubt && !h.Elsewhere || rec.ownCall(),
 	}
@@ -73,7 +74,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 		if open {
 			until = later(until, ended.Add(r.SettleTime))
 		}
-		if now.Before(until) {
+		if now.Before(until) && rules.On(rules.Wait) {
 			p.action, p.wait = actWait, until.Sub(now)
 		}
 	}
@@ -85,11 +86,13 @@ func (r *Route) examineOpen(h *ferry.HandOut, expired bool) action {
 	last := expired || r.Retry.Exhausted(h.Spent) // it would end here
 	canAsk := r.Adapter.CanLookup()
 	switch {
+	case !rules.On(rules.Lookup):
+		return actPost
 	case r.OnUnknown == OnUnknownLookup:
 		return actLookup
 	case r.OnUnknown == OnUnknownRepost && !last:
 		return actPost
-	case r.OnUnknown == OnUnknownRepost && canAsk:
+	case r.OnUnknown == OnUnknownRepost && canAsk && rules.On(rules.OpenOutcome):
 		return actLookup
 	case h.RiskAccepted && !expired:
 		return actPost

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"ferry/internal/rules"
 	"ferry/queue"
 )
 
@@ -157,7 +158,7 @@ func (w *Worker) resendLoop(ctx context.Context) {
 
 func (w *Worker) resend(ctx context.Context) {
 	w.mu.Lock()
-	greeted, all := w.brokerStart != "", w.resendAll
+	greeted, all := w.brokerStart != "" && rules.On(rules.Resend), w.resendAll
 	w.mu.Unlock()
 	for greeted && ctx.Err() == nil {
 		ids := w.inbox.due(time.Now(), all)

@@ -8,17 +8,24 @@ import (
 
 	"ferry"
 	"ferry/adapters"
+	"ferry/internal/rules"
 )
 
 // post begins the turn on disk and makes its one call.
 func (t *turn) post() outcome {
 	t.begunAt = time.Now()
 	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
-	if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
-		t.fault("inbox.write", err)
-		return outcome{}
+	if rules.On(rules.Begun) {
+		if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
+			t.fault("inbox.write", err)
+			return outcome{}
+		}
 	}
 	if why := t.mayNotCall(); why != "" {
+		if !rules.On(rules.GiveBack) {
+			t.w.giveBack(t.d)
+			return outcome{}
+		}
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: why}
 		return ended(v, situation{open: t.plan.open})
 	}
@@ -75,7 +82,7 @@ func (t *turn) mayNotCall() string {
 		return "the worker is stopping"
 	case t.d.Context().Err() != nil:
 		return "the lock on the delivery was lost before the call"
-	case time.Until(t.deadline) < t.r.Timeout:
+	case time.Until(t.deadline) < t.r.Timeout && rules.On(rules.Deadline):
 		return "the deadline of the call had come too close"
 	case dest.held():
 		return "the destination is not called at the moment"
@@ -89,7 +96,7 @@ func (t *turn) mayNotCall() string {
 func (t *turn) deliverOnce() ferry.Verdict {
 	started := time.Now()
 	end := started.Add(t.r.Timeout)
-	if t.deadline.Before(end) {
+	if t.deadline.Before(end) && rules.On(rules.Deadline) {
 		end = t.deadline // the process was frozen since the check
 	}
 	ctx, cancel := context.WithDeadline(t.w.callCtx, end)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/rules"
 )
 
 // situation is what settle needs to know beside the verdict.
@@ -43,6 +44,9 @@ func settle(v ferry.Verdict, s situation) ferry.Next {
 	if v.Effect != ferry.EffectNone && v.Kind != ferry.NotTried && v.Kind != ferry.Expired {
 		return settleMaybe(v, s)
 	}
+	if !rules.On(rules.Budget) && v.Kind != ferry.Rejected && v.Kind != ferry.Expired {
+		return s.spendOne()
+	}
 	switch v.Kind {
 	case ferry.Rejected:
 		if s.open {
@@ -69,6 +73,9 @@ func settleMaybe(v ferry.Verdict, s situation) ferry.Next {
 	s.open = true
 	switch s.route.OnUnknown {
 	case OnUnknownLookup:
+		if !rules.On(rules.Wait) {
+			s.settleTime = 0
+		}
 		return s.retry(max(s.settleTime, waitOf(v)), s.resolved)
 	case OnUnknownRepost:
 		return s.repost(v)
@@ -119,7 +126,7 @@ func (s situation) spendOne() ferry.Next {
 // first, where that can be done: the next turn finds the budget used up, and
 // looks.
 func (s situation) giveUp(spends int) ferry.Next {
-	if s.open && s.route.OnUnknown != OnUnknownHold && s.route.Adapter.CanLookup() {
+	if s.open && s.route.OnUnknown != OnUnknownHold && s.route.Adapter.CanLookup() && rules.On(rules.OpenOutcome) {
 		return s.retry(s.settleTime, max(spends, s.route.Retry.WithDefaults().Attempts-s.spent))
 	}
 	s.resolved = spends
