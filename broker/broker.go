@@ -57,6 +57,10 @@ type Options struct {
 	// NoWorkerAfter is how long a worker may stay unheard before its routes say
 	// noWorker. Default 30 s.
 	NoWorkerAfter time.Duration
+
+	// BeforeCommit and AfterCommit are called around each commit of the ledger, on
+	// its goroutine: a simulation stops the world there.
+	BeforeCommit, AfterCommit func()
 }
 
 // Broker is a running broker between Start and Stop.
@@ -113,7 +117,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	}
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnCommit: b.metrics.commit,
+		Notify: b.changed, OnCommit: b.metrics.commit, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err

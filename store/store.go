@@ -59,6 +59,8 @@ type Options struct {
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
 	MinFree, MaxSize int64
+	// BeforeCommit and AfterCommit are for simulations: see commit.Options.
+	BeforeCommit, AfterCommit func()
 }
 
 // Change is what a commit did to a message as the relay sees it.
@@ -115,7 +117,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
-		Flush: l.flush, Finish: l.finish,
+		Flush: l.flush, Finish: l.finish, Before: opts.BeforeCommit, After: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, openError(dir, err)

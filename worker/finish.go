@@ -22,8 +22,8 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	now := time.Now()
 	s.route, s.spent, s.resolved = &t.r.Route, t.h.Spent, t.resolved
 	s.open = s.open || t.plan.open
-	s.soon = soon()
-	s.backoff = t.r.Retry.Delay(s.spent + s.resolved + 1)
+	s.soon = t.w.soon()
+	s.backoff = t.w.backoff(&t.r.Route, s.spent+s.resolved+1)
 	if s.settleTime == 0 {
 		s.settleTime = t.r.SettleTime
 	}
