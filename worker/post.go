@@ -44,7 +44,9 @@ func (t *turn) post() outcome {
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key, and it may be that of an earlier revision"
 	}
 	out := ended(v, situation{open: t.plan.open})
-	out.learned = &learned
+	if v.Kind != ferry.NotTried {
+		out.learned = &learned
+	}
 	return out
 }
 
@@ -107,6 +109,9 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	})
 	v = sane(v)
 	took := time.Since(started)
+	if v.Kind == ferry.NotTried {
+		return v // no call was made: there is no attempt to tell of
+	}
 	t.r.meter.took(took)
 	t.attempt = &ferry.Attempt{
 		Number: t.h.Attempt, Turn: t.h.Turn, Revision: t.h.Revision, Generation: t.h.Generation,
@@ -147,6 +152,8 @@ func sane(v ferry.Verdict) ferry.Verdict {
 		if v.Effect != ferry.EffectNone {
 			v.Effect = ferry.EffectMaybe
 		}
+	case ferry.NotTried:
+		v.Effect = ferry.EffectNone
 	default:
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
 	}
