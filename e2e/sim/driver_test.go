@@ -49,6 +49,9 @@ func (d *driver) Publish(ctx context.Context, to queue.Address, packets []queue.
 	at.words = d.l.name + " publishes " + d.w.names(packets)
 	if to.Kind == queue.Receipts {
 		at.kind, at.words = "tell", d.l.name+" tells "+d.w.names(packets)
+		for _, p := range packets {
+			d.w.inHand(d.l, p, ended)
+		}
 	}
 	p, err := d.w.park(ctx, at)
 	if err == nil {
@@ -116,7 +119,7 @@ func (d *driver) Receive(ctx context.Context, from queue.Address, most int) ([]q
 			packets[i] = items[i].Packet
 		}
 		if from.Kind == queue.Messages {
-			d.w.received(d.l, packets[0])
+			d.w.inHand(d.l, packets[0], received)
 		}
 		d.w.tellf("%s %s", at.words, d.w.names(packets))
 		return items, nil
@@ -145,7 +148,7 @@ func (d *driver) Settle(ctx context.Context, from queue.Address, item queue.Item
 	}
 	err = d.inner.Settle(ctx, from, item, verb)
 	if from.Kind == queue.Messages {
-		d.w.settled(d.l, item.Packet)
+		d.w.outOfHand(d.l, item.Packet)
 	}
 	switch {
 	case err != nil:

@@ -210,7 +210,6 @@ func (a *adapter) cut(c *call, err error) ferry.Verdict {
 func (a *adapter) Lookup(ctx context.Context, in adapters.Call) adapters.LookupResult {
 	letter := a.w.letterOf(in.ID.String())
 	words := fmt.Sprintf("%s looks %s up", a.l.name, letter)
-	a.w.looking(a.l, letter)
 	unanswered := adapters.LookupResult{Verdict: verdictOf(ferry.Unavailable, ferry.EffectNone, 0)}
 	p, err := a.w.park(ctx, &gate{of: a.l, kind: "look", words: words, ways: []way{ordinary, refused}})
 	if err != nil {

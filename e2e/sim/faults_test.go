@@ -278,12 +278,10 @@ func (w *world) operate(f fault) {
 	w.actOn(f, m)
 }
 
-// bindTo hands the route over. What was handed out before may have been begun, as
-// far as anybody knows.
+// bindTo hands the route over. What may have been handed out before may have been
+// begun, as far as anybody knows.
 func (w *world) bindTo(i int) {
-	for _, m := range w.msgs {
-		m.called = m.called || m.seen.State == ferry.StateQueued
-	}
+	w.rebound = true
 	name := workerName(i)
 	w.begin("binds the route to "+name, func(ctx context.Context, b *broker.Broker) error {
 		_, err := b.BindRoute(ctx, route, name, "simulated", "operator")

@@ -21,7 +21,8 @@ type life struct {
 	killed bool
 	gated  bool // after its start: it waits at gates
 
-	grant atomic.Int32 // of a worker: what its last hello was told of the route
+	writing string       // of a worker: what the commit under way writes, for the story
+	grant   atomic.Int32 // of a worker: what its last hello was told of the route
 }
 
 // What a worker's last hello was told.

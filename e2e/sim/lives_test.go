@@ -66,37 +66,53 @@ func (w *world) startBroker() {
 	w.brokerUp.Store(true)
 }
 
-// commits is a gate before or after a commit.
+// commits is a gate before or after a commit. The words are found when it is
+// passed: by then everybody else has come as far as he can.
 func (w *world) commits(l *life, words string, onDisk bool) {
-	if l.name != "B" {
-		words = strings.Replace(words, "a commit", w.inboxWords(l.name), 1)
-	}
 	words = l.name + " " + words
 	if _, err := w.park(context.Background(), &gate{of: l, kind: "commit", words: words, ways: []way{ordinary}}); err != nil || !l.isGated() {
 		return
 	}
-	w.tellf("%s", words)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for letter, stage := range w.hands[l.name] {
-		if next := map[string]string{"received": "begun", "looked": "begun", "begun": "recorded", "called": "recorded"}[stage]; next != "" && onDisk {
-			w.hands[l.name][letter] = next
-			w.message(letter).called = true
-		}
+	if l.name == "B" {
+		w.tellf("%s", words)
+		return
 	}
+	if !onDisk {
+		l.writing = w.inboxWords(l)
+	}
+	w.tellf("%s: %s", words, l.writing)
 }
 
-// inboxWords says what a worker writes down now, from how far its deliveries are.
-func (w *world) inboxWords(worker string) string {
+// hand is a delivery in a worker's hands.
+type hand struct {
+	turn  string
+	stage stage
+}
+
+// stage is how far it is.
+type stage int
+
+const (
+	received stage = iota // the next that is written down is "begun"
+	calling               // the next is its result
+	ended                 // the same: a receipt is on its way
+	recorded
+)
+
+// inboxWords says what a worker writes down now, and moves its deliveries on.
+func (w *world) inboxWords(l *life) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var list []string
-	for letter, stage := range w.hands[worker] {
-		switch stage {
-		case "received", "looked":
-			list = append(list, "begun "+letter)
-		case "begun", "called":
-			list = append(list, "the result of "+letter)
+	for letter, h := range w.hands[l.name] {
+		switch h.stage {
+		case received:
+			list = append(list, "begun "+letter+"."+h.turn)
+			h.stage = calling
+			w.message(letter).called = true
+		case calling, ended:
+			list = append(list, "the result of "+letter+"."+h.turn)
+			h.stage = recorded
 		}
 	}
 	if len(list) == 0 {
@@ -106,30 +122,33 @@ func (w *world) inboxWords(worker string) string {
 	return strings.Join(list, ", ")
 }
 
-func (w *world) stage(l *life, letter, stage string) {
+// inHand notes how far a delivery is. A packet of another turn says nothing of it.
+func (w *world) inHand(l *life, p queue.Packet, s stage) {
 	if l.isDead() {
 		return
 	}
+	parts := strings.Split(p.ID, ".")
+	letter := w.letterOf(parts[0])
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.hands[l.name] == nil {
-		w.hands[l.name] = map[string]string{}
+		w.hands[l.name] = map[string]*hand{}
 	}
-	if stage == "" {
-		delete(w.hands[l.name], letter)
-		return
+	if s == received {
+		w.hands[l.name][letter] = &hand{turn: parts[1]}
 	}
-	w.hands[l.name][letter] = stage
+	if h := w.hands[l.name][letter]; h != nil && h.turn == parts[1] {
+		h.stage = max(h.stage, s)
+	}
 }
 
-func (w *world) received(l *life, p queue.Packet) {
-	w.stage(l, w.letterOf(strings.Split(p.ID, ".")[0]), "received")
+func (w *world) outOfHand(l *life, p queue.Packet) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !l.isDead() {
+		delete(w.hands[l.name], w.letterOf(strings.Split(p.ID, ".")[0]))
+	}
 }
-
-func (w *world) settled(l *life, p queue.Packet) {
-	w.stage(l, w.letterOf(strings.Split(p.ID, ".")[0]), "")
-}
-func (w *world) looking(l *life, letter string) { w.stage(l, letter, "looked") }
 
 // killBroker ends it with no word to anybody. What is in its ledger stays.
 func (w *world) killBroker() {

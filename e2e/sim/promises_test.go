@@ -33,7 +33,6 @@ func (w *world) calling(l *life, c *call, spent int) {
 	if l.isDead() {
 		return
 	}
-	w.stage(l, c.letter, "called")
 	before := w.erp.charges(c.letter, c.generation)
 	w.erp.mu.Lock()
 	w.erp.calls = append(w.erp.calls, c)
@@ -205,7 +204,7 @@ func (w *world) moved(m *message, e *ferry.Envelope) string {
 func (w *world) checkDead(m *message, e *ferry.Envelope) {
 	switch e.DeadLetter.Reason {
 	case ferry.ReasonOutcomeUnknown, ferry.ReasonAlreadyExists:
-		if !m.called {
+		if !m.called && !w.rebound {
 			w.broke("I9: %s may already exist, and nobody ever began it", m.letter)
 		}
 	case ferry.ReasonAttemptsExhausted:

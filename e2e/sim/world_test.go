@@ -63,15 +63,16 @@ type world struct {
 	copies   int
 	jitter   float64
 
-	msgs   []*message
-	letter map[string]string // by id
-	left   faults
-	acting *act
+	msgs    []*message
+	letter  map[string]string // by id
+	left    faults
+	acting  *act
+	rebound bool // the route was handed over to another inbox
 
 	mu     sync.Mutex
 	story  story
-	broken string                       // the first promise that was broken
-	hands  map[string]map[string]string // worker -> letter -> how far its delivery is
+	broken string                      // the first promise that was broken
+	hands  map[string]map[string]*hand // worker -> letter -> how far its delivery is
 }
 
 // message is what the simulator knows of a message.
@@ -94,7 +95,7 @@ func newWorld(t testing.TB, dir string, cfg config, seed uint64) *world {
 	t.Helper()
 	w := &world{
 		t: t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x66657272)), dir: dir, left: cfg.faults,
-		mem: memqueue.New(memqueue.Options{Lock: lockTime}), letter: map[string]string{}, hands: map[string]map[string]string{},
+		mem: memqueue.New(memqueue.Options{Lock: lockTime}), letter: map[string]string{}, hands: map[string]map[string]*hand{},
 	}
 	w.story.begun = time.Now()
 	w.jitter = w.rng.Float64()
