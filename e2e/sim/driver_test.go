@@ -166,6 +166,9 @@ func (d *driver) Extend(ctx context.Context, from queue.Address, item queue.Item
 	if err := d.up(); err != nil {
 		return time.Time{}, err
 	}
+	if d.l.isFrozen() {
+		return time.Now().Add(lockTime), nil // it will learn of it when it goes on
+	}
 	return d.inner.Extend(ctx, from, item)
 }
 

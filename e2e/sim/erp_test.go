@@ -219,6 +219,9 @@ func (a *adapter) Lookup(ctx context.Context, in adapters.Call) adapters.LookupR
 		a.w.tellf("%s: no answer", words)
 		return unanswered
 	}
+	a.w.mu.Lock()
+	a.w.message(letter).turns[in.Turn] = in.Revision
+	a.w.mu.Unlock()
 	found, ok := a.w.erp.has(letter)
 	a.w.tellf("%s: %s", words, map[bool]string{false: "absent", true: "found"}[ok])
 	p, err = a.w.park(ctx, &gate{of: a.l, kind: "looked", words: fmt.Sprintf("the ERP answers %s's lookup of %s", a.l.name, letter), ways: []way{ordinary, answerLost}})

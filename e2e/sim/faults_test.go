@@ -23,6 +23,7 @@ const (
 	powerCut     // the broker is killed, and the queue is empty
 	drain        // a worker stops in an orderly way
 	wipe         // a worker loses its inbox
+	freeze       // a worker stands still for a while, and does not know
 	purge        // the queue loses the messages
 	loseReceipts // the queue loses the receipts
 	expire       // every lock ends, nobody has noticed
@@ -58,7 +59,7 @@ type faults [faultsEnd]int
 
 func (f fault) String() string {
 	return [...]string{
-		"worker kill", "broker kill", "both killed", "power cut", "drain", "wipe", "purge", "lost receipts", "expired locks",
+		"worker kill", "broker kill", "both killed", "power cut", "drain", "wipe", "freeze", "purge", "lost receipts", "expired locks",
 		"repeated receipts", "copied messages", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
 		"unanswered lookup", "lost publication", "lost settling", "lost talk", "replay", "edit", "discard", "early discard",
 		"accept", "restore", "bind", "pause",
@@ -68,7 +69,7 @@ func (f fault) String() string {
 // struck counts the crashes and losses so far: each may cost one call more.
 func (w *world) struck() int {
 	n := 0
-	for _, f := range []fault{workerKill, brokerKill, bothKill, powerCut, drain, wipe, purge, loseReceipts, expire, publishes, settles} {
+	for _, f := range []fault{workerKill, brokerKill, bothKill, powerCut, drain, wipe, freeze, purge, loseReceipts, expire, publishes, settles} {
 		n += w.cfg.faults[f] - w.left[f]
 	}
 	return n
@@ -98,7 +99,7 @@ func (w *world) may(f fault) bool {
 		return false
 	}
 	switch f {
-	case workerKill, drain, wipe:
+	case workerKill, drain, wipe, freeze:
 		return len(w.alive()) > 0
 	case brokerKill, powerCut:
 		return w.broker != nil
@@ -165,6 +166,11 @@ func (w *world) strike(f fault) {
 		i := w.alive()[w.draw(len(w.alive()))]
 		w.tellf("W%d is asked to stop", i+1)
 		w.drain(i)
+	case freeze:
+		i := w.alive()[w.draw(len(w.alive()))]
+		d := time.Duration(5+w.draw(40)) * time.Second
+		w.tellf("W%d stands still for %s", i+1, d)
+		w.workers[i].freeze(time.Now().Add(d))
 	case purge:
 		w.tellf("the queue loses the messages")
 		w.mem.Purge(queue.MessagesOf(route))

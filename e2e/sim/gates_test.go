@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // errDead is what somebody gets who was killed: nothing it does has an effect.
@@ -20,6 +21,7 @@ type life struct {
 	mu     sync.Mutex
 	killed bool
 	gated  bool // after its start: it waits at gates
+	frozen time.Time
 
 	writing string       // of a worker: what the commit under way writes, for the story
 	grant   atomic.Int32 // of a worker: what its last hello was told of the route
@@ -59,6 +61,25 @@ func (l *life) isGated() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.gated
+}
+
+// freeze has it stand still until a time.
+func (l *life) freeze(until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = until
+}
+
+func (l *life) thaws() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.frozen
+}
+
+func (l *life) isFrozen() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Now().Before(l.frozen)
 }
 
 // way is how a gate is passed.
@@ -147,5 +168,5 @@ func (g *gates) list() []*gate {
 	slices.SortFunc(parked, func(x, y *gate) int {
 		return cmp.Or(cmp.Compare(x.words, y.words), cmp.Compare(x.position, y.position), cmp.Compare(x.seq, y.seq))
 	})
-	return slices.DeleteFunc(parked, func(x *gate) bool { return x.of.isDead() || x.ready != nil && !x.ready() })
+	return slices.DeleteFunc(parked, func(x *gate) bool { return x.of.isDead() || x.of.isFrozen() || x.ready != nil && !x.ready() })
 }

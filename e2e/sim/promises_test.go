@@ -40,6 +40,7 @@ func (w *world) calling(l *life, c *call, spent int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.message(c.letter).called = true
+	w.message(c.letter).turns[c.turn] = c.revision
 	if spent > before {
 		w.broke("I8: %s.%d has cost %d attempts, and %d calls may have failed", c.letter, c.turn, spent, before)
 	}
@@ -115,11 +116,15 @@ func (w *world) checkClaims(packets []queue.Packet) {
 			continue
 		}
 		letter := w.letterOf(r.ID.String())
-		_, has := w.erp.has(letter)
+		there, has := w.erp.has(letter)
 		w.mu.Lock()
-		switch {
+		m := w.message(letter)
+		m.heard = true
+		switch turn, known := m.turns[r.Turn]; {
 		case !has:
 			w.broke("I5: a receipt says that the ERP has %s, and it has not", letter)
+		case r.Revision == 0 && known && there.revision != turn:
+			w.broke("I3: a receipt says that the ERP has %s of turn %d, which was r%d, and it has r%d", letter, r.Turn, turn, there.revision)
 		case r.Revision != 0 && !w.erp.hasDoc(doc{letter, r.Revision}):
 			w.broke("I3: a receipt says that the ERP has r%d of %s, and it has another", r.Revision, letter)
 		}
@@ -206,6 +211,9 @@ func (w *world) checkDead(m *message, e *ferry.Envelope) {
 	case ferry.ReasonOutcomeUnknown, ferry.ReasonAlreadyExists:
 		if !m.called && !w.rebound {
 			w.broke("I9: %s may already exist, and nobody ever began it", m.letter)
+		}
+		if e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown && w.cfg.lookup {
+			w.broke("I9: %s may already exist, and nobody asked the ERP, which can be asked", m.letter)
 		}
 	case ferry.ReasonAttemptsExhausted:
 		if n := w.erp.charges(m.letter, e.Generation); n < w.cfg.budget {

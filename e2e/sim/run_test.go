@@ -165,7 +165,7 @@ func (w *world) open(g *gate, faulty bool) {
 				others = append(others, other)
 			}
 		}
-		if len(others) > 0 && w.draw(3) == 0 {
+		if len(others) > 0 && (w.cfg.eager || w.draw(3) == 0) {
 			p.way = others[w.draw(len(others))]
 			w.left[behind(g.kind, p.way)]--
 		}
@@ -179,6 +179,11 @@ func (w *world) open(g *gate, faulty bool) {
 // quiet: nothing strikes any more. Every message must reach its end by itself.
 func (w *world) quiet() string {
 	w.left = faults{}
+	for _, worker := range w.workers {
+		if worker != nil {
+			worker.freeze(time.Time{})
+		}
+	}
 	w.tellf("from here on nothing goes wrong")
 	begun, idle := time.Now(), 100*time.Millisecond
 	for range quietSteps {
@@ -308,6 +313,11 @@ func (w *world) checkEnd() {
 		accepted := false
 		for _, a := range m.seen.Acts {
 			accepted = accepted || a.Act == "accept"
+		}
+		if m.heard && m.seen.State != ferry.StateCompleted && m.seen.State != ferry.StateDiscarded {
+			w.mu.Lock()
+			w.broke("I1: a worker has told that the ERP has %s, and the ledger says %s", m.letter, m.seen.State)
+			w.mu.Unlock()
 		}
 		if m.seen.State == ferry.StateCompleted && !has && !accepted {
 			w.mu.Lock()

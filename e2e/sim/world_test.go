@@ -27,6 +27,10 @@ const (
 	lockTime    = 10 * time.Second
 	silentAfter = 7100 * time.Millisecond
 	tick        = time.Millisecond // between two steps
+
+	// As long as a queue may have it: who publishes under an id that was used
+	// publishes nothing.
+	duplicateWindow = 7 * 24 * time.Hour
 )
 
 // config is what surrounds the protocol in one world.
@@ -41,6 +45,7 @@ type config struct {
 	window      int
 	concurrency int
 	faults      faults // how often each may strike
+	eager       bool   // what may fail at a gate does
 	noChance    bool   // scripted: the first gate is opened, nothing is drawn
 }
 
@@ -85,6 +90,8 @@ type message struct {
 
 	seen   ferry.Envelope // as it was last seen; ID zero: not yet in the ledger
 	called bool           // some worker began it
+	heard  bool           // the queue took a receipt that says that the ERP has it
+	turns  map[uint64]int // the revision of each turn that reached the ERP
 	told   bool           // discarded by somebody who knew that it may already exist
 	moved  bool           // it lost its place in the order: restored
 	asked  map[fault]int  // acts asked for, less the moves that they explain
@@ -95,14 +102,14 @@ func newWorld(t testing.TB, dir string, cfg config, seed uint64) *world {
 	t.Helper()
 	w := &world{
 		t: t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x66657272)), dir: dir, left: cfg.faults,
-		mem: memqueue.New(memqueue.Options{Lock: lockTime}), letter: map[string]string{}, hands: map[string]map[string]*hand{},
+		mem: memqueue.New(memqueue.Options{Lock: lockTime, DuplicateWindow: duplicateWindow}), letter: map[string]string{}, hands: map[string]map[string]*hand{},
 	}
 	w.story.begun = time.Now()
 	w.jitter = w.rng.Float64()
 	for i, l := range cfg.letters {
 		id := ferry.FirstID(time.Now().Add(time.Duration(i) * time.Millisecond))
 		id[6], id[8], id[15] = 0x70, 0x80, byte(l)
-		w.msgs = append(w.msgs, &message{letter: string(l), id: id, asked: map[fault]int{}})
+		w.msgs = append(w.msgs, &message{letter: string(l), id: id, asked: map[fault]int{}, turns: map[uint64]int{}})
 		w.letter[id.String()] = string(l)
 	}
 	w.ledgerAt = w.folder()
@@ -158,7 +165,7 @@ func (w *world) message(letter string) *message {
 			return m
 		}
 	}
-	return &message{letter: letter, asked: map[fault]int{}}
+	return &message{letter: letter, asked: map[fault]int{}, turns: map[uint64]int{}}
 }
 
 // snapshot copies a durable file into a folder of its own, as a kill at this
@@ -216,9 +223,15 @@ func (w *world) reapSend(m *message) {
 	}
 }
 
-// pass lets time pass. What is written late is there in time.
+// pass lets time pass, until somebody who stood still goes on. What is written
+// late is there in time.
 func (w *world) pass(d time.Duration) {
 	end := time.Now().Add(d)
+	for _, worker := range w.workers {
+		if worker != nil && worker.isFrozen() && worker.thaws().Before(end) {
+			end = worker.thaws()
+		}
+	}
 	for {
 		due, ok := w.nextLate()
 		if !ok || due.After(end) {
