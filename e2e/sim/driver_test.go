@@ -228,7 +228,11 @@ func (d *driver) Listen(ctx context.Context, fn func(data []byte)) (func(), erro
 func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 	hello := len(data) > 1 && data[1] == 'h'
 	words := d.l.name + " asks the broker"
-	if !hello {
+	if hello {
+		// Two that were refused in one moment ask again in one moment: in the order of
+		// their names.
+		time.Sleep(time.Duration(d.l.name[1]) * time.Microsecond)
+	} else {
 		p, err := d.w.park(ctx, &gate{of: d.l, kind: "ask", words: words, ways: []way{ordinary, refused}})
 		if err != nil {
 			return nil, err
@@ -268,11 +272,12 @@ func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 
 func (d *driver) Serve(ctx context.Context, fn func(ctx context.Context, from string, data []byte) []byte) (func(), error) {
 	return d.inner.Serve(ctx, func(ctx context.Context, from string, data []byte) []byte {
-		if d.l.isDead() {
+		answer := fn(ctx, from, data)
+		if d.l.isDead() { // nobody hears what it still says
 			<-ctx.Done()
 			return nil
 		}
-		return fn(ctx, from, data)
+		return answer
 	})
 }
 

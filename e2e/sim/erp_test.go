@@ -198,12 +198,20 @@ func (a *adapter) written(ctx context.Context, in adapters.Call, c *call, words 
 }
 
 // cut is a call that ended before its answer: at its deadline, or with its worker.
+// Calls of one deadline notice it one after the other.
 func (a *adapter) cut(c *call, err error) ferry.Verdict {
 	a.w.erp.end(c, "unknown")
-	if !errors.Is(err, errDead) {
-		a.w.tellf("%s's call of %s.%d is cut", a.l.name, c.letter, c.turn)
-	}
+	a.noticed(fmt.Sprintf("%s's call of %s.%d is cut", a.l.name, c.letter, c.turn), err)
 	return verdictOf(ferry.Unknown, ferry.EffectMaybe, 0)
+}
+
+func (a *adapter) noticed(words string, err error) {
+	if errors.Is(err, errDead) {
+		return
+	}
+	if _, err := a.w.park(context.Background(), &gate{of: a.l, kind: "cut", words: words, ways: []way{ordinary}}); err == nil {
+		a.w.tellf("%s", words)
+	}
 }
 
 // Lookup is truthful: it finds what is written when the destination sees it.
@@ -211,9 +219,13 @@ func (a *adapter) Lookup(ctx context.Context, in adapters.Call) adapters.LookupR
 	letter := a.w.letterOf(in.ID.String())
 	words := fmt.Sprintf("%s looks %s up", a.l.name, letter)
 	unanswered := adapters.LookupResult{Verdict: verdictOf(ferry.Unavailable, ferry.EffectNone, 0)}
+	cut := func(err error) adapters.LookupResult {
+		a.noticed(fmt.Sprintf("%s's lookup of %s is cut", a.l.name, letter), err)
+		return unanswered
+	}
 	p, err := a.w.park(ctx, &gate{of: a.l, kind: "look", words: words, ways: []way{ordinary, refused}})
 	if err != nil {
-		return unanswered
+		return cut(err)
 	}
 	if p.way == refused {
 		a.w.tellf("%s: no answer", words)
@@ -226,7 +238,7 @@ func (a *adapter) Lookup(ctx context.Context, in adapters.Call) adapters.LookupR
 	a.w.tellf("%s: %s", words, map[bool]string{false: "absent", true: "found"}[ok])
 	p, err = a.w.park(ctx, &gate{of: a.l, kind: "looked", words: fmt.Sprintf("the ERP answers %s's lookup of %s", a.l.name, letter), ways: []way{ordinary, answerLost}})
 	if err != nil {
-		return unanswered
+		return cut(err)
 	}
 	if p.way == answerLost {
 		a.w.tellf("the ERP's answer to %s's lookup of %s is lost", a.l.name, letter)
