@@ -142,6 +142,9 @@ func (d *driver) Settle(ctx context.Context, from queue.Address, item queue.Item
 	if err != nil {
 		return err
 	}
+	if from.Kind == queue.Receipts && verb == queue.Complete {
+		d.w.acknowledged(item.Packet)
+	}
 	if p.way == refused {
 		d.w.tellf("%s: refused", at.words)
 		return queue.ErrUnavailable

@@ -198,21 +198,27 @@ func (w *world) killWorker(i int) {
 	w.inboxAt[i] = w.snapshot(w.inboxAt[i], "inbox.db") // before anything goes on
 	worker.kill()
 	w.workers[i] = nil
-	w.mu.Lock()
-	for letter := range w.hands[worker.name] {
-		m := w.message(letter)
-		w.erp.mu.Lock()
-		w.erp.calls = append(w.erp.calls, &call{letter: letter, generation: max(m.seen.Generation, 1), by: worker.life, end: "unknown"})
-		w.erp.mu.Unlock()
-	}
-	delete(w.hands, worker.name)
-	w.mu.Unlock()
+	w.dropHands(worker.life)
 	if worker.draining {
 		<-worker.drained
 	} else {
 		_ = worker.worker.Stop(context.Background())
 	}
 	_ = worker.queue.Close(context.Background())
+}
+
+// dropHands forgets what a worker had in hand. What it had begun may cost an
+// attempt, as a call does whose end nobody learned.
+func (w *world) dropHands(l *life) {
+	w.erp.mu.Lock()
+	defer w.erp.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for letter := range w.hands[l.name] {
+		m := w.message(letter)
+		w.erp.calls = append(w.erp.calls, &call{letter: letter, generation: max(m.seen.Generation, 1), by: l, end: "unknown"})
+	}
+	delete(w.hands, l.name)
 }
 
 // drain has a worker stop as it does on a signal: it finishes what it has begun.

@@ -119,7 +119,6 @@ func (w *world) checkClaims(packets []queue.Packet) {
 		there, has := w.erp.has(letter)
 		w.mu.Lock()
 		m := w.message(letter)
-		m.heard = true
 		switch turn, known := m.turns[r.Turn]; {
 		case !has:
 			w.broke("I5: a receipt says that the ERP has %s, and it has not", letter)
@@ -129,6 +128,16 @@ func (w *world) checkClaims(packets []queue.Packet) {
 			w.broke("I3: a receipt says that the ERP has r%d of %s, and it has another", r.Revision, letter)
 		}
 		w.mu.Unlock()
+	}
+}
+
+// acknowledged notes what the broker has heard: it must not forget it.
+func (w *world) acknowledged(p queue.Packet) {
+	r, err := queue.DecodeReceipt(p.Data)
+	if err == nil && r.Verdict.HasIt() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.message(w.letterOf(r.ID.String())).heard = true
 	}
 }
 

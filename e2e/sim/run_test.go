@@ -56,9 +56,7 @@ func (w *world) reap() {
 			_ = worker.queue.Close(context.Background())
 			worker.kill()
 			w.workers[i] = nil
-			w.mu.Lock()
-			delete(w.hands, worker.name)
-			w.mu.Unlock()
+			w.dropHands(worker.life)
 			w.tellf("W%d has stopped", i+1)
 		default:
 		}

@@ -90,7 +90,7 @@ type message struct {
 
 	seen   ferry.Envelope // as it was last seen; ID zero: not yet in the ledger
 	called bool           // some worker began it
-	heard  bool           // the queue took a receipt that says that the ERP has it
+	heard  bool           // the broker acknowledged a receipt that says that the ERP has it
 	turns  map[uint64]int // the revision of each turn that reached the ERP
 	told   bool           // discarded by somebody who knew that it may already exist
 	moved  bool           // it lost its place in the order: restored
