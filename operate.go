@@ -150,6 +150,9 @@ type WorkerInfo struct {
 	LastSeen  *time.Time `json:"lastSeen,omitempty"`
 	CreatedAt time.Time  `json:"createdAt"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	// LoginElsewhere: the login itself is made and removed by the operator of the
+	// queue's server; the broker only decides whom it speaks to.
+	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -157,6 +160,9 @@ type WorkerInfo struct {
 type NewWorker struct {
 	WorkerInfo
 	Seed string `json:"seed"` // nkey seed, SU…
+	// LoginConfig, with LoginElsewhere, is what the operator of the queue's server
+	// adds to its configuration; it holds no secret.
+	LoginConfig string `json:"loginConfig,omitempty"`
 }
 
 // Operation is a bulk act on dead letters: durable, and carried on after a restart.

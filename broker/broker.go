@@ -36,6 +36,13 @@ type Transport interface {
 	Close(ctx context.Context) error
 }
 
+// LoginElsewhere is a Transport whose logins the operator of its server makes and
+// removes: SetWorkers changes nothing there.
+type LoginElsewhere interface {
+	// LoginConfig is what that operator adds for the worker; it holds no secret.
+	LoginConfig(w ferry.WorkerInfo) (string, error)
+}
+
 // Options of New.
 type Options struct {
 	DataDir     string
@@ -72,6 +79,7 @@ type Broker struct {
 	metrics   *metrics
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
+	receipts  receiptChannel
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -171,6 +179,9 @@ func (b *Broker) open(ctx context.Context) error {
 	b.transport, b.queue = transport, transport.Queue()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+	}
+	if err := b.sweepReceipts(ctx); err != nil {
+		return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
 	}
 	for _, r := range b.routes {
 		if err := r.relay.begin(ctx); err != nil {

@@ -76,12 +76,8 @@ func (f *fleet) may(worker, route string) bool {
 }
 
 func (b *Broker) worker(name string) (ferry.WorkerInfo, bool) {
-	for _, w := range b.ledger.Workers() {
-		if w.Name == name && w.RevokedAt == nil {
-			return w, true
-		}
-	}
-	return ferry.WorkerInfo{}, false
+	w, ok := b.ledger.Worker(name)
+	return w, ok && w.RevokedAt == nil
 }
 
 func (b *Broker) workerMay(name, route string) bool {
@@ -92,7 +88,7 @@ func (b *Broker) workerMay(name, route string) bool {
 // hello answers a worker: it may deliver the routes that are bound to its
 // inbox. A route that is bound to none is bound to the first that asks.
 func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.Welcome {
-	welcome := queue.Welcome{Start: b.ledger.StartID(), Now: time.Now().UTC(), Routes: map[string]queue.RouteWelcome{}}
+	welcome := queue.Welcome{Start: b.tellAgain(), Now: time.Now().UTC(), Routes: map[string]queue.RouteWelcome{}}
 	if from != "" && from != h.Worker {
 		welcome.Error = fmt.Sprintf("this login belongs to worker %s, not %s: set name: %s in worker.yaml", from, h.Worker, from)
 		return welcome
@@ -106,6 +102,9 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 		welcome.Routes[r.Name] = b.helloRoute(ctx, w, h, r)
 	}
 	b.fleet.saw(h, func(route string) bool { return welcome.Routes[route].Granted })
+	if _, ok := b.worker(h.Worker); !ok { // revoked meanwhile
+		b.fleet.forget(h.Worker)
+	}
 	return welcome
 }
 
@@ -173,7 +172,5 @@ func (b *Broker) helloAgain(ctx context.Context, route string) {
 	if err != nil || info.Binding == nil {
 		return
 	}
-	if err := b.queue.Signal(ctx, info.Binding.Worker, queue.Signal{HelloAgain: true}); err != nil {
-		b.log.Debug("the worker hears of it with its next hello", "worker", info.Binding.Worker, "error", err)
-	}
+	b.askForHello(ctx, info.Binding.Worker)
 }

@@ -25,6 +25,9 @@ func (b *Broker) takeReceipts(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				b.log.Warn("receipts could not be received", "error", err)
+				if errors.Is(err, queue.ErrNotFound) {
+					_ = b.sweepReceipts(ctx) // makes the channel anew; that it could not, the next look tells
+				}
 				sleep(ctx, pause)
 			}
 			continue

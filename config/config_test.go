@@ -129,7 +129,16 @@ func TestBrokerRefuses(t *testing.T) {
 		"later: windows":      {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
 		"later: intake":       {"routes:\n  - name: a1\n    intake: {}\n", "routes[0].intake is not supported", ""},
 		"later: many workers": {"routes:\n  - name: a1\n    workers: several\n", "f.yaml:3: several workers on a route are not supported", ""},
-		"later: remote nats":  {"queue: {nats: {url: nats://x}}\n", "queue.nats.url is not supported", ""},
+		"url and listen":      {"queue: {nats: {url: nats://x:4222, nkey: env:K, listen: 127.0.0.1:4222}}\n", "queue.nats.listen and queue.nats.url exclude each other", "take one"},
+		"url without nkey":    {"queue: {nats: {url: nats://x:4222}}\n", "queue.nats.nkey is missing", "broker nats key"},
+		"nkey without url":    {"queue: {nats: {nkey: env:K}}\n", "queue.nats.nkey is for a NATS server elsewhere", "url"},
+		"replicas alone":      {"queue: {nats: {replicas: 3}}\n", "queue.nats.replicas is for a NATS server elsewhere", "url"},
+		"two replicas":        {"queue: {nats: {url: nats://x:4222, nkey: env:K, replicas: 2}}\n", "queue.nats.replicas must be 1, 3 or 5", "cluster"},
+		"nats: no url":        {"queue: {nats: {url: 'nats://x:4222,y', nkey: env:K}}\n", "queue.nats.url is not a URL", "nats://"},
+		"nats: password":      {"queue: {nats: {url: 'nats://u:p@x:4222', nkey: env:K}}\n", "queue.nats.url holds credentials", ""},
+		"nats: literal seed":  {"queue: {nats: {url: nats://x:4222, nkey: SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}\n", "a secret stands in queue.nats.nkey literally", "env:"},
+		"nats: no such seed":  {"queue: {nats: {url: nats://x:4222, nkey: ./none.nk}}\n", "there is no file ./none.nk", "broker nats key"},
+		"nats: small store":   {"queue: {nats: {maxStore: 1MiB}}\n", "queue.nats.maxStore must lie between", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Loader{LookupEnv: env()}.parseBroker([]byte(c.yaml), "f.yaml")
@@ -289,4 +298,18 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("worker: %v", err)
 		}
 	})
+}
+
+func TestBrokerOnNATSElsewhere(t *testing.T) {
+	b, err := Loader{}.parseBroker([]byte("queue: {nats: {url: 'nats://a:4222, tls://b:4222', nkey: env:FERRY_NK, replicas: 3, maxStore: 1GiB}}\n"), "broker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := b.Queue.NATS
+	if !n.External() || n.Replicas != 3 || n.MaxStore != 1<<30 || n.Seed() != "env:FERRY_NK" {
+		t.Fatalf("%+v", n)
+	}
+	if n := Default().Queue.NATS; n.External() {
+		t.Fatalf("the default: %+v", n)
+	}
 }

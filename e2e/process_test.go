@@ -45,9 +45,15 @@ type process struct {
 // wrote is shown when the test fails.
 func startProcess(t *testing.T, dir, program string, args ...string) *process {
 	t.Helper()
-	p := &process{name: program, cmd: exec.Command(filepath.Join(programs, program), args...), out: &logText{}, ended: make(chan struct{})}
+	return launch(t, program, dir, filepath.Join(programs, program), args)
+}
+
+// launch is startProcess for any executable file, with more of an environment.
+func launch(t *testing.T, program, dir, file string, args []string, env ...string) *process {
+	t.Helper()
+	p := &process{name: program, cmd: exec.Command(file, args...), out: &logText{}, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.out
-	p.cmd.Env = environment(dir)
+	p.cmd.Env = append(environment(dir), env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,17 @@ func (l *Ledger) Workers() []ferry.WorkerInfo {
 	return list
 }
 
+// Worker finds a worker by name, revoked or not, without what is bound to it.
+func (l *Ledger) Worker(name string) (ferry.WorkerInfo, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	row, ok := l.workers[name]
+	if !ok {
+		return ferry.WorkerInfo{}, false
+	}
+	return row.WorkerInfo, true
+}
+
 // SaveWorker writes a worker that AddWorker, a rotation or a revocation made.
 // With fresh, a name that is taken is an error.
 func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, by string) error {
