@@ -130,6 +130,12 @@ func TestDamagedStore(t *testing.T) {
 		"checksum wrong": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, streams, receiptStream, "meta.sum"), []byte("0123456789abcdef"), 0o600)
 		}, true},
+		"consumer garbled": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, streams, messageStream, "obs", "invoices", "o.dat"), bytes.Repeat([]byte{0xa5}, 40), 0o600)
+		}, true},
+		"consumer's definition garbled": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, streams, receiptStream, "obs", "broker", "meta.inf"), []byte("{garbled"), 0o600)
+		}, true},
 		"blocks garbled": {func(dir string) error { return garbleBlocks(filepath.Join(dir, streams, messageStream, "msgs")) }, false},
 		"a file in the way": {func(dir string) error {
 			if err := os.RemoveAll(dir); err != nil {
