@@ -297,7 +297,13 @@ func (b *Broker) sweep(ctx context.Context) {
 
 // begin notes how the route's channel is before anything is handed out: a
 // channel that is made anew before the first sweep must be noticed too.
+//
+// What an earlier run left in it goes: it is handed out again from the ledger,
+// and a worker that is away would find one more copy of its window per restart.
 func (r *relay) begin(ctx context.Context) error {
+	if err := r.b.queue.Clear(ctx, r.name); err != nil {
+		r.b.log.Warn("what an earlier run left in the queue stays there: it does no harm", "route", r.name, "error", err)
+	}
 	p, err := r.b.queue.Progress(ctx, r.name)
 	if err == nil {
 		r.sees(p)

@@ -390,3 +390,26 @@ func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 		}
 	})
 }
+
+// A worker that is away finds one copy of its window, however often the broker
+// was started meanwhile.
+func TestRestartsDoNotPileUpCopies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		for range 8 {
+			w.send(`{}`)
+		}
+		for range 5 {
+			synctest.Wait()
+			w.restart()
+		}
+		synctest.Wait()
+		if n := w.inTheQueue(); n != 3 {
+			t.Fatalf("%d in the queue, the window is 3", n)
+		}
+		h.hello(orders)
+		h.deliverAll(8, 3)
+		w.balanced()
+	})
+}

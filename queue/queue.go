@@ -242,6 +242,19 @@ func (q *Queue) ReceiptProgress(ctx context.Context) (Progress, error) {
 	return p, nil
 }
 
+// Clear removes everything of a route from the queue where the driver can; else
+// it does nothing. Brokers only.
+func (q *Queue) Clear(ctx context.Context, route string) error {
+	clearer, ok := q.driver.(Clearer)
+	if !ok {
+		return nil
+	}
+	if err := clearer.Clear(ctx, MessagesOf(route)); err != nil {
+		return fmt.Errorf("clear the queue of %s: %w", route, err)
+	}
+	return nil
+}
+
 // Ensure makes the channels of the routes and that of the receipts where they
 // are missing; made says that at least one was. Brokers only.
 func (q *Queue) Ensure(ctx context.Context, routes []string) (made bool, err error) {

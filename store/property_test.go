@@ -364,7 +364,7 @@ func (m *machine) act(rt *rapid.T) {
 
 func (m *machine) expire(rt *rapid.T) {
 	for _, route := range []string{testRoute, otherRoute} {
-		ids, err := m.l.Overdue(route, time.Now(), 1000)
+		ids, _, _, err := m.l.Overdue(route, nil, time.Now(), 1000)
 		if err != nil {
 			rt.Fatalf("Overdue: %v", err)
 		}

@@ -371,7 +371,7 @@ func TestPurgeIsALoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.keep.manager.purge(ctx, stream, 5); err != nil {
+	if err := d.keep.manager.purge(ctx, stream, jetstream.WithPurgeSequence(5)); err != nil {
 		t.Fatal(err)
 	}
 	if now := incarnation(); now != first {

@@ -188,7 +188,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 		front = min(front, upTo)
 	}
 	if front >= state.FirstSeq && front-state.FirstSeq >= tidyFrom {
-		if err := k.manager.purge(ctx, stream, front+1); err != nil {
+		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSequence(front+1)); err != nil {
 			return err
 		}
 	}
@@ -205,7 +205,7 @@ func (k *housekeeper) tidyRoutes(ctx context.Context, stream jetstream.Stream, f
 			continue
 		}
 		subject := namesOf(address, brokerName).filter()
-		if err := k.manager.purge(ctx, stream, upTo+1, jetstream.WithPurgeSubject(subject)); err != nil {
+		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1)); err != nil {
 			return err
 		}
 		k.mu.Lock()

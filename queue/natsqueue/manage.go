@@ -166,11 +166,34 @@ func (m *manager) progress(ctx context.Context, of queue.Address) (queue.Progres
 	}, nil
 }
 
-// purge removes packets of a stream up to, and not including, a sequence.
-func (m *manager) purge(ctx context.Context, stream jetstream.Stream, before uint64, opts ...jetstream.StreamPurgeOpt) error {
+// Clear removes everything of the address from its stream.
+func (d *driver) Clear(ctx context.Context, address queue.Address) error {
+	if err := d.onlyBroker(); err != nil {
+		return err
+	}
+	if _, err := d.link.ready(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	ctx, stop := d.link.deniable(ctx)
+	defer stop()
+	names := namesOf(address, brokerName)
+	stream, err := d.keep.manager.js.Stream(ctx, names.stream)
+	if err == nil {
+		err = d.keep.manager.purge(ctx, stream, jetstream.WithPurgeSubject(names.filter()))
+	}
+	if err != nil {
+		return manageError(ctx, d.link, err)
+	}
+	return nil
+}
+
+// purge removes packets of a stream, and notes that it was us.
+func (m *manager) purge(ctx context.Context, stream jetstream.Stream, opts ...jetstream.StreamPurgeOpt) error {
 	m.marks.mu.Lock()
 	defer m.marks.mu.Unlock()
-	if err := stream.Purge(ctx, append(opts, jetstream.WithPurgeSequence(before))...); err != nil {
+	if err := stream.Purge(ctx, opts...); err != nil {
 		return err
 	}
 	info, err := stream.Info(ctx)

@@ -21,6 +21,7 @@ func cases() []test {
 		{"EnsureMakesOnce", false, ensureMakesOnce},
 		{"ProgressTellsSettled", false, progressTellsSettled},
 		{"LossIsANewIncarnation", false, lossIsANewIncarnation},
+		{"ClearEmptiesTheChannel", false, clearEmptiesTheChannel},
 		{"ReceiptRoundTrip", false, receiptRoundTrip},
 		{"ReceiptSentAgain", false, receiptSentAgain},
 		{"HelloAndWelcome", false, helloAndWelcome},
