@@ -157,6 +157,9 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
+		if info.Binding != nil && !r.b.workerMay(info.Binding.Worker, r.name) {
+			return time.Time{}, nil // its worker was revoked: who is added or bound nudges
+		}
 		if info.Paused != nil {
 			if info.Paused.Until == nil {
 				return time.Time{}, nil
@@ -165,8 +168,8 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 				return *info.Paused.Until, nil
 			}
 		}
-		if info.Binding == nil || !r.b.workerMay(info.Binding.Worker, r.name) {
-			return time.Time{}, nil // for nobody, or for one that was revoked
+		if info.Binding == nil {
+			return time.Time{}, nil
 		}
 		next, more, err := r.handOut(ctx)
 		if err != nil || !more {

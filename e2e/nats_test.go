@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -195,7 +196,9 @@ func startSelf(t *testing.T, dir string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return launch(t, "nats", dir, self, nil, env...)
+	cmd := exec.Command(self)
+	cmd.Env = env
+	return startCommand(t, dir, "nats", cmd)
 }
 
 // freeze stops a process for a while, as a machine that stands still.

@@ -45,15 +45,15 @@ type process struct {
 // wrote is shown when the test fails.
 func startProcess(t *testing.T, dir, program string, args ...string) *process {
 	t.Helper()
-	return launch(t, program, dir, filepath.Join(programs, program), args)
+	return startCommand(t, dir, program, exec.Command(filepath.Join(programs, program), args...))
 }
 
-// launch is startProcess for any executable file, with more of an environment.
-func launch(t *testing.T, program, dir, file string, args []string, env ...string) *process {
+// startCommand is startProcess for any command; its environment is added to.
+func startCommand(t *testing.T, dir, program string, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{name: program, cmd: exec.Command(file, args...), out: &logText{}, ended: make(chan struct{})}
+	p := &process{name: program, cmd: cmd, out: &logText{}, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.out
-	p.cmd.Env = append(environment(dir), env...)
+	p.cmd.Env = append(environment(dir), p.cmd.Env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
