@@ -200,12 +200,21 @@ func (f *fake) accessRoutes(mux *http.ServeMux) {
 			refuse(w, 409, ferry.Errorf(ferry.CodeExists, "there is a worker named taken"))
 			return
 		}
-		answer(w, ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: in.Name, Routes: in.Routes, PublicKey: "UABC"}, Seed: "SUSEEDTEXT"})
+		answer(w, elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: in.Name, Routes: in.Routes, PublicKey: "UABC"}, Seed: "SUSEEDTEXT"}))
 	})
 	mux.HandleFunc("POST /v1/workers/{name}/rotate", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), Routes: []string{"orders"}}, Seed: "SUROTATED"})
+		answer(w, elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), Routes: []string{"orders"}}, Seed: "SUROTATED"}))
 	})
 	mux.HandleFunc("POST /v1/workers/{name}/revoke", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, ferry.WorkerInfo{Name: r.PathValue("name"), RevokedAt: ptr(at(0))})
+		worker := elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), PublicKey: "UABC", RevokedAt: ptr(at(0))}})
+		answer(w, worker.WorkerInfo)
 	})
+}
+
+// elsewhere makes the worker "outside" one that logs in at a NATS server elsewhere.
+func elsewhere(w ferry.NewWorker) ferry.NewWorker {
+	if w.Name == "outside" {
+		w.LoginElsewhere, w.LoginConfig = true, "{ nkey: UABC }\n"
+	}
+	return w
 }
