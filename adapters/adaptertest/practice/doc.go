@@ -11,7 +11,7 @@
 //	GET  /invoices/NUMBER           the document, or 404
 //	GET  /ping                      200
 //	GET  /documents                 {"count": …, "items": […]} with the bodies; ?externalId=KEY
-//	GET  /_state                    calls, documents, highest concurrency, keys written more than once, overlaps
+//	GET  /_state                    calls, faults met, documents, highest concurrency, keys written more than once, overlaps
 //	POST /_faults                   a Fault, or a list of them, to be met by the next calls, or by chance
 //	DELETE /_faults                 forget them
 //	PUT  /_settings                 {"onDuplicate": "conflict", "required": ["number"], "orderBy": "account", "seed": 7}

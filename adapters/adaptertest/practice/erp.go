@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -55,6 +56,7 @@ type Document struct {
 // State is what an ERP has seen.
 type State struct {
 	Calls         map[string]int `json:"calls"` // by Op
+	Met           map[string]int `json:"met"`   // faults that calls met, by FaultKind
 	Documents     int            `json:"documents"`
 	MaxConcurrent int            `json:"maxConcurrent"` // creates at a time
 	WrittenTwice  []string       `json:"writtenTwice"`  // keys with more than one document, at most 100
@@ -85,6 +87,7 @@ type ERP struct {
 	byKey     map[string][]int // indexes into documents
 	places    map[string]int   // documents by ordering key
 	faults    []Fault
+	met       map[string]int
 	drawn     map[string]int // calls that chance was asked about, by Op and external key
 	open      map[string]int // creates that last, by ordering key
 	overlaps  []string
@@ -101,7 +104,7 @@ type ERP struct {
 func New(apiKey string, settings Settings) *ERP {
 	e := &ERP{
 		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
-		byKey: map[string][]int{}, places: map[string]int{}, drawn: map[string]int{}, open: map[string]int{},
+		byKey: map[string][]int{}, places: map[string]int{}, met: map[string]int{}, drawn: map[string]int{}, open: map[string]int{},
 		calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
 	}
 	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
@@ -148,11 +151,8 @@ func (e *ERP) State() State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := State{
-		Calls: map[string]int{}, Documents: len(e.documents), MaxConcurrent: e.highest,
+		Calls: maps.Clone(e.calls), Met: maps.Clone(e.met), Documents: len(e.documents), MaxConcurrent: e.highest,
 		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...),
-	}
-	for op, n := range e.calls {
-		s.Calls[op] = n
 	}
 	for key, at := range e.byKey {
 		if len(at) > 1 && len(s.WrittenTwice) < 100 {

@@ -157,6 +157,7 @@ func (e *ERP) meet(op Op, key string) (Fault, bool) {
 			}
 		}
 		met := *f
+		e.met[string(f.Kind)]++
 		if f.Times > 0 {
 			if f.Times--; f.Times == 0 {
 				e.faults = append(e.faults[:i], e.faults[i+1:]...)
