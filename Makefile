@@ -26,8 +26,12 @@ race: ## the same with the race detector
 	$(GO) test -race ./...
 
 .PHONY: test-all
-test-all: ## what needs more: a full disk, long kill loops, container files
+test-all: ## what needs more: a full disk, more kills, container files
 	./scripts/test-all
+
+.PHONY: chaos
+chaos: ## the long forms: 200 kills, lost answers, order per key, and more
+	./scripts/chaos
 
 .PHONY: lint
 lint: ## gofumpt, vet, staticcheck

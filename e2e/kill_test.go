@@ -105,7 +105,7 @@ func (l *load) awaitMore(n int) {
 // wantOnce fails unless every message is completed, and in the ERP exactly once.
 func (w *world) wantOnce(accepted map[string]ferry.ID) {
 	w.t.Helper()
-	w.awaitDrained(60 * time.Second)
+	w.awaitDrained(time.Minute + time.Duration(len(accepted))*50*time.Millisecond)
 	if len(accepted) == 0 {
 		w.t.Fatal("no message was accepted")
 	}

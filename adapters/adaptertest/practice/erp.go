@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -268,7 +269,7 @@ func (e *ERP) count(op Op) func() {
 func (e *ERP) lasts(orderingKey string) (over func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.open[orderingKey] > 0 && orderingKey != "" && len(e.overlaps) < 100 {
+	if e.open[orderingKey] > 0 && len(e.overlaps) < 100 && !slices.Contains(e.overlaps, orderingKey) {
 		e.overlaps = append(e.overlaps, orderingKey)
 	}
 	return e.lastsLocked(orderingKey)
