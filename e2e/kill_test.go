@@ -152,7 +152,7 @@ func chance(t *testing.T) (*rand.Rand, uint64) {
 // while answers are lost.
 func TestKillLoops(t *testing.T) {
 	t.Parallel()
-	kills := number(t, "FERRY_KILLS", 8, 10_000)
+	kills := number(t, "FERRY_KILLS", 6, 10_000)
 	rng, seed := chance(t)
 	w := quick(t)
 	w.erp.Set(practice.Settings{Seed: seed})
@@ -165,7 +165,7 @@ func TestKillLoops(t *testing.T) {
 	l := w.startLoad(8)
 	killed := map[string]int{}
 	for i := range kills {
-		if i%8 == 7 {
+		if i%8 == 5 {
 			w.awaitUp()
 			l.awaitMore(15) // there is load, and the broker gets somewhere
 		}
@@ -178,7 +178,7 @@ func TestKillLoops(t *testing.T) {
 		if whom != "broker" {
 			w.worker.kill()
 		}
-		w.keepRunning(time.Duration(rng.Int64N(int64(100*time.Millisecond))))
+		w.keepRunning(time.Duration(rng.Int64N(int64(100 * time.Millisecond))))
 	}
 	w.awaitUp()
 	l.awaitMore(15)

@@ -87,7 +87,7 @@ func (w *world) wantLost(messages int) {
 // is there once, and known by its number.
 func TestLostAnswersAreLookedUp(t *testing.T) {
 	t.Parallel()
-	n := int(number(t, "FERRY_MESSAGES", 400, 100_000))
+	n := int(number(t, "FERRY_MESSAGES", 250, 100_000))
 	w := lossy(t, practice.Settings{}, `lookup: {url: "/invoices?externalId={externalKey}", reference: ".items[0].id"}`)
 	ids := w.sendMany("ask", n)
 	w.wantOnce(ids)
@@ -98,7 +98,7 @@ func TestLostAnswersAreLookedUp(t *testing.T) {
 // again, and makes one document.
 func TestLostAnswersAreRepeated(t *testing.T) {
 	t.Parallel()
-	n := int(number(t, "FERRY_MESSAGES", 400, 100_000))
+	n := int(number(t, "FERRY_MESSAGES", 250, 100_000))
 	w := lossy(t, practice.Settings{OnDuplicate: practice.Repeat}, "onUnknown: repost")
 	ids := w.sendMany("repeat", n)
 	w.wantOnce(ids)

@@ -36,8 +36,8 @@ type world struct {
 // options of a world; the zero value is good.
 type options struct {
 	erp    practice.Settings
-	routes []string // default: invoices
-	lock   string   // default 30s
+	routes []string            // default: invoices
+	lock   string              // default 30s
 	broker map[string][]string // of broker.yaml: further keys of a route, each one a line of YAML
 	// Of worker.yaml: further keys of the route, and of the destination, each one
 	// a line of YAML.
