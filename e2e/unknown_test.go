@@ -209,6 +209,38 @@ func TestReplayOfUnknownIsARisk(t *testing.T) {
 	}
 }
 
+// TestUnansweredLookupIsShown: while the destination does not answer the lookup,
+// people see that an outcome is open, and what the lookup got; nothing is sent.
+func TestUnansweredLookupIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{route: []string{`lookup: {url: "/invoices?externalId={externalKey}", reference: ".items[0].id"}`, "settleTime: 100ms"}})
+	w.start()
+	w.fail(
+		practice.Fault{Kind: practice.FaultCutAfter},
+		practice.Fault{Kind: practice.FaultStatus, On: practice.OpLookup, Times: -1, Text: "the index is being rebuilt"},
+	)
+	a := w.send(invoices, "doubt-1", kibibyte("doubt-1"))
+	eventually(t, 10*time.Second, func() string {
+		show := w.cli("messages", "show", a.ID.Short())
+		for _, text := range []string{
+			"unknown, may have been written", "outcome", "open: an earlier call may have been written", "asked for doubt-1",
+			"the lookup was not answered: Internal Server Error: the index is being rebuilt",
+		} {
+			if !strings.Contains(show, text) {
+				return fmt.Sprintf("`messages show` lacks %q:\n%s", text, show)
+			}
+		}
+		return ""
+	})
+	r := w.try("send", invoices, "--key", "doubt-1", "--wait", "--timeout", "500ms", "-f", w.bodyFile("doubt-1"))
+	if r.code != 5 || !strings.Contains(r.out, "an earlier call may have been written") || !strings.Contains(r.out, "the index is being rebuilt") {
+		t.Errorf("`send --wait`: exit code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	if docs := len(w.erp.Documents("doubt-1")); docs != 1 || w.erp.Calls(practice.OpCreate) != 1 {
+		t.Errorf("%d documents of %d creates", docs, w.erp.Calls(practice.OpCreate))
+	}
+}
+
 // TestLookupTellsAnotherDocument: an ERP that writes, and then says that the
 // message is no good. Mended, the message meets its own document of before, and
 // lookup.same tells whether it is of this body.
