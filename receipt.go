@@ -66,7 +66,7 @@ type Next struct {
 	Do     NextDo        `json:"do"`
 	After  time.Duration `json:"after,omitempty"` // retry: how long from the commit, nanoseconds
 	Reason Reason        `json:"reason,omitempty"`
-	Spends int           `json:"spends,omitempty"` // attempts that this turn spends
+	Spends int           `json:"spends,omitempty"` // attempts that this turn spends; below 0: that it gives back
 	Doubt  bool          `json:"doubt,omitempty"`  // an outcome is open: look up before the next post
 }
 

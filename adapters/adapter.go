@@ -96,8 +96,9 @@ type Fingerprinter interface {
 type Destination interface {
 	// Route makes the adapter of one route. A bad setting is an error that names it.
 	Route(cfg RouteConfig) (Adapter, error)
-	// Probe makes the configured health request; ErrNoProbe when there is none.
-	// Nil: the destination is up. It writes nothing.
+	// Probe makes the configured health request; ErrNoProbe when there is none,
+	// ErrRefused when the destination refuses the credentials. Nil: the destination
+	// is up. It writes nothing.
 	Probe(ctx context.Context) error
 	// Check proves that the destination can be reached and takes the credentials,
 	// as far as that can be told without writing.
@@ -107,6 +108,10 @@ type Destination interface {
 
 // ErrNoProbe says that no health request is configured.
 var ErrNoProbe = fmt.Errorf("no health request is configured")
+
+// ErrRefused says that the destination refuses the credentials: they are not
+// tried again before they change.
+var ErrRefused = fmt.Errorf("the destination refuses the credentials")
 
 // DestinationConfig is a destination of worker.yaml as adapters see it.
 type DestinationConfig struct {

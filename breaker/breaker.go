@@ -150,6 +150,15 @@ func (b *Breaker) Lost() {
 	}
 }
 
+// PutOff makes the next probe due an interval later, for one that took two calls.
+func (b *Breaker) PutOff() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		b.nextProbe = b.nextProbe.Add(ProbeInterval)
+	}
+}
+
 // Limit is how many calls may be out at a time, of at most `most`: 0 while the
 // breaker is open or the destination asked for a pause, 1 when a probe is due,
 // 1, 2, 4 … after it closed, then `most`.

@@ -28,6 +28,7 @@ const (
 	receiptReason
 	receiptSpends
 	receiptDoubt
+	receiptGivesBack // attempts; Spends below zero
 )
 
 // The fields of an attempt within a receipt.
@@ -73,6 +74,7 @@ func encodeReceipt(r *ferry.Receipt) []byte {
 	b = appendUint(b, receiptAfter, uint64(max(r.Next.After, 0)))
 	b = appendString(b, receiptReason, r.Next.Reason)
 	b = appendInt(b, receiptSpends, r.Next.Spends)
+	b = appendInt(b, receiptGivesBack, -r.Next.Spends)
 	if r.Next.Doubt {
 		b = appendUint(b, receiptDoubt, 1)
 	}
@@ -162,7 +164,9 @@ func decodeReceiptField(f *fields, r *ferry.Receipt, field int, v []byte) {
 	case receiptReason:
 		r.Next.Reason = ferry.Reason(v)
 	case receiptSpends:
-		r.Next.Spends = f.int(v)
+		r.Next.Spends += f.int(v)
+	case receiptGivesBack:
+		r.Next.Spends -= f.int(v)
 	case receiptDoubt:
 		r.Next.Doubt = f.uint(v) != 0
 	}

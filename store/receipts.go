@@ -116,7 +116,7 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 	if err := l.endTurn(tx, r); err != nil {
 		return err
 	}
-	r.Spent += max(rc.Next.Spends, 0)
+	r.Spent = max(r.Spent+rc.Next.Spends, 0)
 	r.Doubt = rc.Next.Doubt
 	if !r.Doubt {
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
