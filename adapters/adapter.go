@@ -20,7 +20,8 @@ import (
 // Adapter delivers the messages of one route to its destination.
 //
 // Deliver makes at most one call that can write, ends it by ctx's deadline, and
-// never re-sends by itself. It gives one of the first eight kinds of verdicts,
+// never re-sends by itself: only a call that was answered with a refusal of its
+// token, and so wrote nothing, may be made once more with a fresh one. It gives one of the first eight kinds of verdicts,
 // or [ferry.NotTried] when ctx was cancelled (not: ran out) before the first
 // byte of the request left. All methods may be called concurrently.
 type Adapter interface {
