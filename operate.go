@@ -127,6 +127,7 @@ type RouteInfo struct {
 	Name          string           `json:"name"`
 	State         RouteState       `json:"state"`
 	Conditions    []Condition      `json:"conditions"`
+	Hint          string           `json:"hint,omitempty"` // what helps against the gravest of them
 	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
 	Worker        string           `json:"worker,omitempty"` // bound to
 	Calls         *Calls           `json:"calls,omitempty"`  // of its destination, as its worker last told

@@ -48,6 +48,7 @@ type Breaker struct {
 	heldSince time.Time
 	heldUntil time.Time
 	slots     int // slow start: calls at a time; 0: no limit
+	slotsAt   time.Time // when the slow start began
 }
 
 // Allow says whether a call may be made now. While the breaker is open it lets
@@ -84,7 +85,7 @@ func (b *Breaker) success() {
 	if b.open {
 		b.open = false
 		b.since = time.Now()
-		b.slots = 1
+		b.slots, b.slotsAt = 1, b.since
 		return
 	}
 	if b.slots > 0 {
@@ -133,7 +134,7 @@ func (b *Breaker) Throttled(until time.Time) {
 	if !until.After(now) {
 		return
 	}
-	b.slots = 1
+	b.slots, b.slotsAt = 1, until
 	if !now.Before(b.heldUntil) {
 		b.heldSince = now
 	}
@@ -161,7 +162,8 @@ func (b *Breaker) PutOff() {
 
 // Limit is how many calls may be out at a time, of at most `most`: 0 while the
 // breaker is open or the destination asked for a pause, 1 when a probe is due,
-// 1, 2, 4 … after it closed, then `most`.
+// 1, 2, 4 … after it closed, then `most`. Since such a call may hang, there is one
+// more with every probe interval.
 func (b *Breaker) Limit(most int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,10 +174,17 @@ func (b *Breaker) Limit(most int) int {
 	case state == HalfOpen:
 		return min(1, most)
 	case b.slots > 0:
-		return min(b.slots, most)
+		return min(b.slots+int(max(now.Sub(b.slotsAt), 0)/ProbeInterval), most)
 	default:
 		return most
 	}
+}
+
+// Starting says whether calls are let back in by and by.
+func (b *Breaker) Starting() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.open && b.slots > 0
 }
 
 // Wait is how long it takes until Allow may say yes, 0 when it may now.

@@ -91,6 +91,26 @@ func TestRecoveryStartsSlowly(t *testing.T) {
 	})
 }
 
+// A call that hangs after it closed does not keep the others away for ever.
+func TestSlowStartGoesOnWhileCallsHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker.Breaker
+		b.Unavailable(true)
+		time.Sleep(b.Wait())
+		b.Success()
+		var limits []int
+		for range 4 {
+			limits = append(limits, b.Limit(3))
+			time.Sleep(breaker.ProbeInterval)
+		}
+		for i, want := range []int{1, 2, 3, 3} {
+			if limits[i] != want || !b.Starting() {
+				t.Fatalf("limits %v", limits)
+			}
+		}
+	})
+}
+
 func TestOneFailureDuringSlowStartOpensAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b breaker.Breaker

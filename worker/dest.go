@@ -37,6 +37,8 @@ type Dest struct {
 
 	mu      sync.Mutex
 	used    int // calls and probes that are out
+	epoch   int // how often it came back
+	old     int // of used: from before it came back, and perhaps hanging
 	waiters []chan struct{}
 	pings   pings
 	streaks streaks
@@ -114,7 +116,8 @@ func (d *Dest) roomLocked() (most int, wait time.Duration) {
 	s := d.breaker.Snapshot()
 	switch {
 	case s.State == breaker.Closed:
-		most = min(d.breaker.Limit(d.opts.Concurrency), d.pace.Limit())
+		// What hangs since before it came back does not keep others away.
+		most = min(min(d.breaker.Limit(d.opts.Concurrency), d.pace.Limit())+d.old, d.opts.Concurrency)
 	case !d.pings.byMessage(s.NextProbe):
 		return 0, 0 // watch probes, and tells
 	default:
@@ -131,6 +134,7 @@ func (d *Dest) roomLocked() (most int, wait time.Duration) {
 type ticket struct {
 	print string // fingerprint of the credentials that it bears
 	probe bool   // the call finds out whether the destination is back
+	epoch int
 }
 
 // enter takes one of the destination's slots, waiting for one if need be, and
@@ -153,6 +157,7 @@ func (d *Dest) enter(ctx context.Context) (ticket, error) {
 		}
 		if d.used < most {
 			d.used++
+			t.epoch = d.epoch
 			if t.probe {
 				d.round++
 			}
@@ -209,6 +214,9 @@ func (d *Dest) leave(t ticket, l lesson) {
 	changed := d.learn(t, l)
 	d.mu.Lock()
 	d.used--
+	if t.epoch != d.epoch && d.old > 0 {
+		d.old--
+	}
 	d.wakeLocked()
 	d.mu.Unlock()
 	if changed {
@@ -230,12 +238,17 @@ func (d *Dest) wakeLocked() {
 	d.waiters = append(d.waiters[:0], d.waiters[n:]...)
 }
 
-// tell wakes everybody who waits for the destination.
+// tell wakes everybody who waits for the destination, watch too.
 func (d *Dest) tell() {
 	select {
 	case d.nudge <- struct{}{}:
 	default:
 	}
+	d.wake()
+}
+
+// wake has everybody look again who waits for room.
+func (d *Dest) wake() {
 	d.mu.Lock()
 	pokes := d.pokes
 	d.wakeLocked()

@@ -9,13 +9,14 @@ import (
 
 // The pace of talking to the broker.
 const (
-	helloEvery   = 10 * time.Second
-	helloTimeout = 5 * time.Second
-	helloRetry   = time.Second
-	helloApart   = time.Second // at least, between two that a change asked for
-	resendEvery  = 5 * time.Second
-	confirmEvery = time.Second
-	pruneEvery   = time.Minute
+	helloEvery     = 10 * time.Second
+	helloTimeout   = 5 * time.Second
+	helloRetry     = time.Second
+	goodbyeTimeout = time.Second
+	helloApart     = time.Second // at least, between two that a change asked for
+	resendEvery    = 5 * time.Second
+	confirmEvery   = time.Second
+	pruneEvery     = time.Minute
 )
 
 // helloLoop keeps the broker told and takes its word on what may be received.
@@ -84,6 +85,17 @@ func (w *Worker) hello(ctx context.Context) bool {
 		poke(w.resendSoon)
 	}
 	return true
+}
+
+// goodbye lets the broker know at once that nothing is delivered any more. When
+// it is not heard, the silence says the same somewhat later.
+func (w *Worker) goodbye() {
+	ctx, cancel := context.WithTimeout(w.ioCtx, goodbyeTimeout)
+	defer cancel()
+	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version, Leaving: true})
+	if err != nil {
+		w.log.Debug("broker.goodbye", "error", err.Error())
+	}
 }
 
 func (w *Worker) greeting() queue.Hello {

@@ -55,7 +55,11 @@ func (d *Dest) learnVerdict(t ticket, l lesson) (changed bool) {
 	case v.Kind == ferry.Unauthorized:
 		return d.refused(t.print)
 	case v.Kind == ferry.Throttled, v.Kind == ferry.Unavailable && v.RetryAfter > 0:
+		d.answered()
 		d.breaker.Throttled(time.Now().Add(throttle(*v)))
+		d.mu.Lock()
+		d.begins()
+		d.mu.Unlock()
 		return true
 	case v.Kind == ferry.Unavailable:
 		return d.down(v.Effect == ferry.EffectNone, v.Effect == ferry.EffectNone, downReason(v))
@@ -66,20 +70,37 @@ func (d *Dest) learnVerdict(t ticket, l lesson) (changed bool) {
 	case !l.posted && (v.Kind == ferry.Unknown || v.Kind == ferry.Failed):
 		return false // nonsense in the place of an answer tells nothing
 	}
-	before := d.breaker.Snapshot().State
-	d.breaker.Success()
-	changed = d.accepted(t.print) || before != breaker.Closed
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case l.posted && v.Kind != ferry.Unknown:
+	back := d.answered()
+	changed = d.accepted(t.print) || back
+	if l.posted && v.Kind != ferry.Unknown {
+		d.mu.Lock()
 		d.streaks.succeeded()
 		d.pings.delivered()
-	case before != breaker.Closed:
-		d.pings.answered()
+		d.mu.Unlock()
 	}
-	d.outage = false
 	return changed
+}
+
+// answered: the destination is there, whatever it said. It says whether it was
+// down before.
+func (d *Dest) answered() (back bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	back = d.breaker.Snapshot().State != breaker.Closed
+	d.breaker.Success()
+	d.outage = false
+	if back {
+		d.pings.answered()
+		d.begins()
+	}
+	return back
+}
+
+// begins: calls start again slowly, and what is still out from before does not
+// count.
+func (d *Dest) begins() {
+	d.epoch++
+	d.old = d.used
 }
 
 // fault learns from a delivery that failed, by the destination's fault or the
@@ -96,13 +117,7 @@ func (d *Dest) fault(t ticket, l lesson) (changed bool) {
 	case !t.probe:
 		return false
 	}
-	// It answered, and the answer may be about this message alone.
-	d.breaker.Success()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.pings.answered()
-	d.outage = false
-	return true
+	return d.answered() // and the answer may be about this message alone
 }
 
 // down tells the breaker that the destination was found down. general: for more

@@ -28,8 +28,9 @@ type refusal struct {
 type refusalBook interface {
 	keepRefusal(destination string, at time.Time, tries []time.Time, fingerprint string) error
 	dropRefusal(destination string) error
-	// refusalOf gives what was kept about these credentials; false: nothing.
-	refusalOf(destination, fingerprint string) (at time.Time, tries []time.Time, ok bool, err error)
+	// refusalOf gives what was kept about a destination, nil: nothing; same: it was
+	// about these very credentials.
+	refusalOf(destination, fingerprint string) (r *keptRefusal, same bool, err error)
 }
 
 // nobody's is a fingerprint that no credentials have: nothing is trusted.
@@ -46,17 +47,22 @@ func (d *Dest) fingerprint() string {
 // the worker ended. It is called once, before the first call.
 func (d *Dest) remember(book refusalBook) error {
 	print := d.fingerprint()
-	at, tries, ok, err := book.refusalOf(d.opts.Name, print)
+	r, same, err := book.refusalOf(d.opts.Name, print)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.book = book
-	if err != nil || !ok {
+	if err != nil || r == nil {
 		return err
 	}
+	d.refusal.kept = true
+	if !same {
+		return nil // others are tried afresh
+	}
+	at := r.At
 	if now := time.Now(); at.After(now) {
 		at = now // the clock went back
 	}
-	d.refusal = refusal{holds: true, at: at, print: print, tries: tries, kept: true}
+	d.refusal = refusal{holds: true, at: at, print: print, tries: r.Tries, kept: true}
 	d.trusted = nobodys
 	return nil
 }

@@ -29,9 +29,8 @@ type keptRefusal struct {
 }
 
 const (
-	refusalRounds  = 600_000
-	refusalWrite   = 10 * time.Second // for one write at the most
-	maxRefusalSize = 4 << 10
+	refusalRounds = 600_000
+	refusalWrite  = 10 * time.Second // for one write at the most
 )
 
 func slowHash(fingerprint string, salt []byte) ([]byte, error) {
@@ -68,26 +67,21 @@ func (b *inbox) writeRefusal(write func(*bbolt.Bucket) error) error {
 	})
 }
 
-// refusalOf gives what was kept about these very credentials. Others of that
-// destination are new ones.
-func (b *inbox) refusalOf(destination, fingerprint string) (at time.Time, tries []time.Time, ok bool, err error) {
+func (b *inbox) refusalOf(destination, fingerprint string) (*keptRefusal, bool, error) {
 	var text []byte
-	err = b.db.View(func(tx *bbolt.Tx) error {
+	err := b.db.View(func(tx *bbolt.Tx) error {
 		if bucket := tx.Bucket(bucketRefusals); bucket != nil {
 			text = append(text, bucket.Get([]byte(destination))...)
 		}
 		return nil
 	})
 	if err != nil || len(text) == 0 {
-		return at, nil, false, err
+		return nil, false, err
 	}
 	var r keptRefusal
-	if err := json.Unmarshal(text, &r); err != nil || len(text) > maxRefusalSize {
-		return at, nil, false, fmt.Errorf("the refusal of destination %s on record cannot be read: %w", destination, err)
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, false, fmt.Errorf("the refusal of destination %s on record cannot be read: %w", destination, err)
 	}
 	hash, err := slowHash(fingerprint, r.Salt)
-	if err != nil || subtle.ConstantTimeCompare(hash, r.Hash) != 1 {
-		return at, nil, false, err
-	}
-	return r.At, r.Tries, true, nil
+	return &r, err == nil && subtle.ConstantTimeCompare(hash, r.Hash) == 1, err
 }

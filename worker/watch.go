@@ -61,6 +61,9 @@ func (d *Dest) watch(ctx context.Context) {
 		}
 		d.liftRefusal()
 		d.probe(ctx)
+		if d.breaker.Starting() {
+			d.wake() // calls that hang let one more through
+		}
 	}
 }
 
@@ -73,6 +76,8 @@ func (d *Dest) watchAfter() time.Duration {
 	}
 	s := d.breaker.Snapshot()
 	switch {
+	case d.breaker.Starting() && d.used > 0:
+		return breaker.ProbeInterval
 	case s.State == breaker.Closed || d.pings.none || d.pings.lies:
 		return time.Hour // woken when there is
 	case d.pings.byMessage(s.NextProbe):
@@ -92,6 +97,7 @@ func (d *Dest) probe(ctx context.Context) {
 	if skip = skip || !d.breaker.Allow(); !skip {
 		d.used++
 	}
+	epoch := d.epoch
 	d.mu.Unlock()
 	if skip {
 		return
@@ -104,6 +110,9 @@ func (d *Dest) probe(ctx context.Context) {
 	}
 	d.mu.Lock()
 	d.used--
+	if epoch != d.epoch && d.old > 0 {
+		d.old--
+	}
 	d.mu.Unlock()
 	d.tell()
 }
@@ -124,11 +133,7 @@ func (d *Dest) ping(ctx context.Context) (err error) {
 func (d *Dest) pinged(err error, print string) {
 	switch {
 	case err == nil:
-		d.breaker.Success()
-		d.mu.Lock()
-		d.pings.answered()
-		d.outage = false
-		d.mu.Unlock()
+		d.answered()
 	case errors.Is(err, adapters.ErrNoProbe):
 		d.mu.Lock()
 		d.pings.none = true

@@ -173,6 +173,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 		w.stopListen()
 	}
 	w.talkers.Wait()
+	if started {
+		w.goodbye()
+	}
 	if err == nil {
 		err = w.inbox.writeConfirmed(w.ioCtx)
 	}
