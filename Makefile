@@ -29,6 +29,10 @@ race: ## the same with the race detector
 test-all: ## what needs more: a full disk, long kill loops, container files
 	./scripts/test-all
 
+.PHONY: chaos
+chaos: ## long forms of the whole-system proofs, section by section
+	./scripts/chaos
+
 .PHONY: lint
 lint: ## gofumpt, vet, staticcheck
 	@test -z "$$($(TOOL) gofumpt -l .)" || { echo "gofumpt would change:"; $(TOOL) gofumpt -l .; exit 1; }
