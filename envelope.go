@@ -40,7 +40,9 @@ type Envelope struct {
 
 // WaitingFor says why a pending message is not being delivered yet.
 type WaitingFor struct {
-	Reason string     `json:"reason"`           // "turn", "dueTime", "paused", "noWorker", "orderingKey", "delivery"
+	// Reason: turn, dueTime, paused, noWorker, orderingKey, delivery; or what keeps
+	// the destination from being called: unavailable, throttled, unauthorized.
+	Reason string     `json:"reason"`
 	Until  *time.Time `json:"until,omitempty"`  // when known
 	Behind *ID        `json:"behind,omitempty"` // orderingKey: the message in front
 	// Open: an earlier call may have been written. The message is not sent again

@@ -286,5 +286,20 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
 	case info.Binding == nil || !b.fleet.heard(info.Binding.Worker):
 		e.WaitingFor.Reason = "noWorker"
+	default:
+		b.waitsForDestination(e.WaitingFor, &info)
+	}
+}
+
+// waitsForDestination names what the worker says that keeps the destination from
+// being called, the gravest first.
+func (b *Broker) waitsForDestination(w *ferry.WaitingFor, info *store.RouteLedger) {
+	conditions := b.conditions(info)
+	state := gravest(conditions)
+	for _, c := range conditions {
+		if c.Type == state {
+			w.Reason, w.Until = string(state), c.Until
+			return
+		}
 	}
 }

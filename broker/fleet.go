@@ -27,6 +27,7 @@ type sighting struct {
 	hello  queue.Hello
 	asked  map[string]queue.RouteHello // every route that it spoke of
 	routes map[string]queue.RouteHello // those that were granted
+	left   bool                        // it said that it stops
 }
 
 func newFleet(silentAfter time.Duration) *fleet {
@@ -52,10 +53,21 @@ func (f *fleet) forget(worker string) {
 	f.mu.Unlock()
 }
 
-// heard says whether the worker was heard lately.
+// heard says whether the worker was heard lately, and did not say goodbye.
 func (f *fleet) heard(worker string) bool {
 	s := f.get(worker)
-	return s != nil && time.Since(s.at) <= f.silentAfter
+	return s != nil && !s.left && time.Since(s.at) <= f.silentAfter
+}
+
+// leaves notes that a worker stops, unless another one has taken its name.
+func (f *fleet) leaves(h queue.Hello) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sightings[h.Worker]; s != nil && s.hello.Inbox == h.Inbox {
+		gone := *s
+		gone.left, gone.at = true, time.Now()
+		f.sightings[h.Worker] = &gone
+	}
 }
 
 func (f *fleet) get(worker string) *sighting {
@@ -96,6 +108,10 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 	w, ok := b.worker(h.Worker)
 	if !ok || h.Inbox == "" {
 		welcome.Error = fmt.Sprintf("this broker knows no worker %s: broker workers add %s --routes … --out FILE", h.Worker, h.Worker)
+		return welcome
+	}
+	if h.Leaving {
+		b.fleet.leaves(h)
 		return welcome
 	}
 	for _, r := range h.Routes {

@@ -157,6 +157,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			}
 			give(desc("route_condition", "1 while the condition holds.", "route", "condition"), holds, name, string(state))
 		}
+		if info.Calls != nil {
+			give(desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"), float64(info.Calls.Limit), name)
+		}
 		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning {
 			lag = max(lag, age)
 		}

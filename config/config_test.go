@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ferry"
+	"ferry/httpauth"
 	"ferry/retry"
 )
 
@@ -218,6 +219,38 @@ func writeSeed(t *testing.T) string {
 	return path
 }
 
+func TestClientCredentials(t *testing.T) {
+	const text = `
+name: w1
+queue: {nats: {url: "nats://x:4222", nkey: env:SEED}}
+destinations:
+  erp:
+    adapter: erp
+    url: https://erp.example
+    auth:
+      type: oauth2
+      tokenUrl: https://login.example/token
+      clientId: ferry
+      clientSecret: env:SECRET
+      clientAuth: body
+      scopes: [one, two]
+      audience: erp
+routes:
+  - {name: a1, destination: erp}
+`
+	w, err := Loader{LookupEnv: env("SEED", "SUAB")}.parseWorker([]byte(text), "worker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := httpauth.Config{
+		Type: "oauth2", TokenURL: "https://login.example/token", ClientID: "ferry", ClientSecret: "env:SECRET", ClientAuth: "body",
+		Scopes: []string{"one", "two"}, Audience: "erp",
+	}
+	if diff := cmp.Diff(want, w.Destinations["erp"].Auth); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
 func TestWorker(t *testing.T) {
 	seed := writeSeed(t)
 	text := strings.Replace(goodWorker, "SEED", seed, 1)
@@ -269,6 +302,10 @@ func TestWorkerRefuses(t *testing.T) {
 		"credentials in url":  {top + "destinations:\n  erp: {adapter: erp, url: 'https://u:hunter2@e'}\nroutes:\n  - {name: a1, destination: erp}\n", "destinations.erp.url holds credentials", ""},
 		"literal secret":      {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: apiKey, header: x, key: hunter2}}\n", "f.yaml:4: destinations.erp.auth.key: a secret stands here literally", "env:NAME"},
 		"variable in secret":  {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: apiKey, header: x, key: '${env:K}'}}\n", "a secret stands here literally", ""},
+		"literal client":      {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'https://l', clientId: c, clientSecret: hunter2}}\n", "f.yaml:4: destinations.erp.auth.clientSecret: a secret stands here literally", "env:NAME"},
+		"token without TLS":   {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'http://l', clientId: c, clientSecret: env:K}}\n", "f.yaml:4: destinations.erp.auth: auth: tokenUrl: the client's secret may not travel without TLS", "https"},
+		"mixed auth":          {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, password: env:K, tokenUrl: 'https://l', clientId: c, clientSecret: env:K}}\n", "a setting stands there that type oauth2 does not use", "tokenUrl"},
+		"scopes as a text":    {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'https://l', clientId: c, clientSecret: env:K, scopes: a}}\n", "f.yaml:4: destinations.erp.auth.scopes", ""},
 		"literal seed":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}\n", "f.yaml:2: a secret stands in queue.nats.nkey literally", "path"},
 		"no seed file":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: ./nowhere.nk}}\n", "f.yaml:2: queue.nats.nkey: there is no file ./nowhere.nk", "workers add"},
 		"later: websocket":    {"name: w1\nqueue: {nats: {url: 'wss://x/queue', nkey: env:SEED}}\n", "wss is not supported by this version", "nats://"},

@@ -14,6 +14,8 @@ type Hello struct {
 	Inbox   string       `json:"inbox"`  // identity of the worker's inbox
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
+	// Leaving: the worker stops, and nothing more is heard of it.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // RouteHello is one route of a worker.
@@ -27,6 +29,7 @@ type RouteHello struct {
 	InFlight   int               `json:"inFlight"`
 	Conditions []ferry.Condition `json:"conditions,omitempty"`
 	NextProbe  *time.Time        `json:"nextProbe,omitempty"`
+	Calls      *ferry.Calls      `json:"calls,omitempty"` // of its destination
 }
 
 // Welcome is the broker's answer to a Hello.

@@ -133,7 +133,7 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 	if len(rc.Attempts) == 0 { // a call tells its own story
 		r.Said = head(rc.Text, maxSaid)
 	}
-	r.Spent += max(rc.Next.Spends, 0)
+	r.Spent = max(r.Spent+rc.Next.Spends, 0)
 	r.Doubt = rc.Next.Doubt
 	if !r.Doubt {
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0

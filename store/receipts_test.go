@@ -199,3 +199,22 @@ func TestTheClockGoesBack(t *testing.T) {
 	}
 	wantState(t, l, fresh, ferry.StateQueued)
 }
+
+// Spent attempts are given back, never more than there are, and count once.
+func TestAttemptsAreGivenBack(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, "x")
+	spends := func(n int) func(*ferry.Receipt) { return func(rc *ferry.Receipt) { rc.Next.Spends = n } }
+	for i, c := range []struct{ spends, want int }{{1, 1}, {1, 2}, {-1, 1}, {0, 1}, {-3, 0}, {1, 1}} {
+		handOut(t, l, testRoute, 10)
+		receipt := spends(c.spends)
+		if out := report(t, l, id, ferry.Failed, retryIn(0), receipt); !out.Applied {
+			t.Fatalf("%d: %+v", i, out)
+		}
+		stale := func(rc *ferry.Receipt) { receipt(rc); rc.Turn, rc.Attempts[0].Turn = rc.Turn-1, rc.Turn-1 }
+		report(t, l, id, ferry.Failed, retryIn(0), stale)
+		if r := rec(t, l, id); r.Spent != c.want {
+			t.Fatalf("%d: %d spent, want %d", i, r.Spent, c.want)
+		}
+	}
+}

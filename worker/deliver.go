@@ -32,7 +32,12 @@ type turn struct {
 	plan plan
 
 	resolved int // attempts spent by an open outcome that proved absent
+	looked   bool
 	attempt  *ferry.Attempt
+	took     time.Duration  // of the call
+	ticket   ticket         // to make it
+	failed   *ferry.Verdict // the call was a server fault: who is to blame is not known yet
+	free     bool           // and costs nothing
 	begunAt  time.Time
 	deadline time.Time // set when begun
 }
@@ -120,12 +125,15 @@ func (t *turn) crashed() {
 // call goes to the destination: lookup, post, or both.
 func (t *turn) call() {
 	dest := t.r.Destination
-	if err := dest.enter(t.w.receiveCtx); err != nil {
+	var err error
+	if t.ticket, err = dest.enter(t.w.receiveCtx); err != nil {
 		t.w.giveBack(t.d) // not begun: harmless
 		return
 	}
+	t.r.calling.Add(1)
 	said := t.callInSlot()
-	dest.leave(said.learned)
+	t.r.calling.Add(-1)
+	dest.leave(t.ticket, t.lesson(said))
 	if said.verdict == nil {
 		return // given back
 	}
@@ -200,6 +208,7 @@ func bodyMissing() ferry.Verdict {
 // the message may be posted in this turn.
 func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 	answer := t.ask()
+	t.looked = true
 	switch answer.State {
 	case adapters.Found:
 		out = ended(t.found(answer, t.plan.other), situation{open: t.plan.open})
@@ -211,7 +220,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 	}
 	// The outcome is known now: nothing was written.
 	t.plan.open, t.plan.other = false, false
-	if t.plan.spend {
+	if t.plan.spend && !t.r.Destination.pardonedOpen(t.h.ID, t.h.Generation) {
 		t.resolved = 1
 	}
 	absent := ferry.Verdict{Kind: ferry.Failed, Effect: ferry.EffectNone, Text: "the destination does not have it: the earlier call was not written"}

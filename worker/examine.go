@@ -59,7 +59,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 		open:  h.Doubt || h.Elsewhere || open,
 		other: (h.OpenRevision || open && revision != h.Revision) && rules.On(rules.Revision),
 		// What was begun elsewhere may never have been called: it costs nothing.
-		spend: h.Doubt && !h.Elsewhere || rec.ownCall(),
+		spend: (h.Doubt && !h.Elsewhere || rec.ownCall()) && !rec.costsNothing(),
 	}
 	if !p.open {
 		p.action = actPost

@@ -10,13 +10,14 @@ import (
 
 // The pace of talking to the broker.
 const (
-	helloEvery   = 10 * time.Second
-	helloTimeout = 5 * time.Second
-	helloRetry   = time.Second
-	helloApart   = time.Second // at least, between two that a change asked for
-	resendEvery  = 5 * time.Second
-	confirmEvery = time.Second
-	pruneEvery   = time.Minute
+	helloEvery     = 10 * time.Second
+	helloTimeout   = 5 * time.Second
+	helloRetry     = time.Second
+	goodbyeTimeout = time.Second
+	helloApart     = time.Second // at least, between two that a change asked for
+	resendEvery    = 5 * time.Second
+	confirmEvery   = time.Second
+	pruneEvery     = time.Minute
 )
 
 // helloLoop keeps the broker told and takes its word on what may be received.
@@ -87,17 +88,29 @@ func (w *Worker) hello(ctx context.Context) bool {
 	return true
 }
 
+// goodbye lets the broker know at once that nothing is delivered any more. When
+// it is not heard, the silence says the same somewhat later.
+func (w *Worker) goodbye() {
+	ctx, cancel := context.WithTimeout(w.ioCtx, goodbyeTimeout)
+	defer cancel()
+	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version, Leaving: true})
+	if err != nil {
+		w.log.Debug("broker.goodbye", "error", err.Error())
+	}
+}
+
 func (w *Worker) greeting() queue.Hello {
 	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
+		calls := r.Destination.calls()
 		for i := range conditions {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
 			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
-			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
+			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
 	}
 	return h

@@ -70,6 +70,7 @@ func (t *turn) carry(rec *record) {
 	}
 	if open, revision, ended := t.rec.openSince(); open && t.plan.open {
 		rec.doubt, rec.own, rec.doubtRevision, rec.callEnded = true, t.rec.ownCall(), revision, ended
+		rec.free = t.rec.costsNothing()
 	}
 }
 
@@ -84,7 +85,7 @@ func (t *turn) mayNotCall() string {
 		return "the lock on the delivery was lost before the call"
 	case time.Until(t.deadline) < t.r.Timeout && rules.On(rules.Deadline):
 		return "the deadline of the call had come too close"
-	case dest.held():
+	case dest.held(t.ticket):
 		return "the destination is not called at the moment"
 	}
 	return ""
@@ -107,6 +108,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	})
 	v = sane(v)
 	took := time.Since(started)
+	t.took = took
 	t.r.meter.took(took)
 	t.attempt = &ferry.Attempt{
 		Number: t.h.Attempt, Turn: t.h.Turn, Revision: t.h.Revision, Generation: t.h.Generation,

@@ -31,6 +31,7 @@ type record struct {
 	// ledger told of it.
 	doubt         bool
 	own           bool
+	free          bool // it costs nothing when it proves absent: others failed alike
 	doubtRevision int
 	callEnded     time.Time
 
@@ -43,6 +44,7 @@ const (
 	flagHasIt = 1 << iota
 	flagDoubt
 	flagOwn
+	flagFree
 )
 
 var errRecord = errors.New("the inbox record cannot be read")
@@ -60,6 +62,9 @@ func (r *record) encode() []byte {
 	}
 	if r.own {
 		flags |= flagOwn
+	}
+	if r.free {
+		flags |= flagFree
 	}
 	b = append(b, recordVersion, byte(r.state), flags)
 	b = binary.AppendUvarint(b, r.turn)
@@ -81,7 +86,10 @@ func decodeRecord(b []byte) (record, error) {
 	if len(b) < 3 || b[0] != recordVersion {
 		return record{}, errRecord
 	}
-	r := record{state: recordState(b[1]), hasIt: b[2]&flagHasIt != 0, doubt: b[2]&flagDoubt != 0, own: b[2]&flagOwn != 0}
+	r := record{
+		state: recordState(b[1]), hasIt: b[2]&flagHasIt != 0, doubt: b[2]&flagDoubt != 0, own: b[2]&flagOwn != 0,
+		free: b[2]&flagFree != 0,
+	}
 	if r.state != begun && r.state != result {
 		return record{}, errRecord
 	}
@@ -138,6 +146,10 @@ func (r *record) openSince() (open bool, revision int, ended time.Time) {
 
 // ownCall says whether a call of this worker is what left the outcome open.
 func (r *record) ownCall() bool { return r != nil && (r.state == begun || r.doubt && r.own) }
+
+// costsNothing says whether the open outcome on record costs no attempt when it
+// proves absent. A call whose end nobody recorded is not covered.
+func (r *record) costsNothing() bool { return r != nil && r.state == result && r.doubt && r.free }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

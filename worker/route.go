@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ferry"
@@ -78,6 +79,9 @@ type route struct {
 	hands chan struct{} // a token per delivery in hand
 	wake  chan struct{} // something changed
 	meter *routeMeter
+	place int // among the routes of its destination
+
+	calling atomic.Int32 // deliveries in the destination's slots
 
 	mu        sync.Mutex
 	welcome   queue.RouteWelcome
@@ -108,7 +112,7 @@ func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 	if now.Before(held) {
 		return 0, held.Sub(now)
 	}
-	most, wait = r.Destination.room(now)
+	most, wait = r.Destination.room(r.place, int(r.calling.Load()))
 	if most >= r.Destination.opts.Concurrency {
 		most = cap(r.hands)
 	}

@@ -88,6 +88,11 @@ func New(opts Options) (*Worker, error) {
 		return nil, err
 	}
 	w.inbox = inbox
+	for _, d := range w.dests {
+		if err := d.remember(inbox); err != nil {
+			w.log.Warn("refusal.read", "destination", d.opts.Name, "error", err.Error())
+		}
+	}
 	return w, nil
 }
 
@@ -104,11 +109,13 @@ func (w *Worker) addRoutes() error {
 		at := newRoute(r, w.opts.Metrics.of(r.Name))
 		w.routes = append(w.routes, at)
 		d := r.Destination
-		d.pokes = append(d.pokes, at.poke)
+		at.place = d.join(at.poke)
 		if !dests[d] {
 			dests[d] = true
 			w.dests = append(w.dests, d)
 			d.pokes = append(d.pokes, w.helloNow)
+			d.log = w.log
+			w.opts.Metrics.watch(d)
 		}
 	}
 	return nil
@@ -166,6 +173,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 		w.stopListen()
 	}
 	w.talkers.Wait()
+	if started {
+		w.goodbye()
+	}
 	if err == nil {
 		err = w.inbox.writeConfirmed(w.ioCtx)
 	}

@@ -27,9 +27,22 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	if err != nil {
 		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()})
 	}
+	result, again := r.lookupOnce(ctx, call, address)
+	if again {
+		result, _ = r.lookupOnce(ctx, call, address)
+	}
+	if result.State == adapters.Unanswered {
+		r.redact(&result.Verdict)
+	}
+	return result
+}
+
+// lookupOnce makes one request. again: it was refused for its token alone, and a
+// fresh one can be had.
+func (r *route) lookupOnce(ctx context.Context, call adapters.Call, address string) (result adapters.LookupResult, again bool) {
 	req, err := httpcall.NewRequest(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()})
+		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
 	}
 	setAll(req.Header, r.dest.cfg.Headers)
 	standardHeaders(req.Header)
@@ -39,14 +52,14 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	req.Header.Set("Ferry-Message-Id", call.ID.String())
 	line := requestLine(req.Method, req.URL)
 	if err := r.dest.auth.Apply(req); err != nil {
-		return unanswered(unreadable(err, line))
+		return unanswered(withoutCredentials(err, line)), false
 	}
-	result := r.judgeLookup(ctx, httpcall.Do(r.dest.transport, req), call)
+	result = r.judgeLookup(ctx, httpcall.Do(r.dest.transport, req), call)
 	if result.State == adapters.Unanswered {
 		result.Verdict.Request = line
-		r.redact(&result.Verdict)
+		again = result.Verdict.Kind == ferry.Unauthorized && r.dest.renews(req, result.Verdict.Status)
 	}
-	return result
+	return result, again
 }
 
 func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapters.Call) adapters.LookupResult {

@@ -112,12 +112,17 @@ func routeInfos() []ferry.RouteInfo {
 	return []ferry.RouteInfo{
 		{
 			Name: "supplier-invoices", State: ferry.RouteRunning, Worker: "erp-worker-1", Pending: 12, Completed: 98765, DeadLetters: 2,
+			Calls:         &ferry.Calls{Now: 3, Limit: 3, Most: 8},
 			OldestPending: ptr(at(-4 * time.Minute)), ByReason: map[ferry.Reason]int64{ferry.ReasonRejected: 1, ferry.ReasonOutcomeUnknown: 1},
 		},
 		{
 			Name: "orders", State: ferry.RouteUnavailable, Worker: "erp-worker-1", Pending: 1, Parked: 3, Completed: 7, DeadLetters: 3,
 			OldestPending: ptr(at(-50 * time.Hour)), NextProbe: ptr(at(5 * time.Second)),
-			Conditions: []ferry.Condition{{Type: ferry.RouteUnavailable, Since: at(-20 * time.Minute), Reason: "dial tcp 10.0.0.7:443: connection refused", Worker: "erp-worker-1"}},
+			Conditions: []ferry.Condition{
+				{Type: ferry.RouteUnavailable, Since: at(-20 * time.Minute), Reason: "3 messages in a row failed alike: 500 SQL_DEADLOCK", Worker: "erp-worker-1"},
+				{Type: ferry.RouteThrottled, Since: at(-time.Minute), Until: ptr(at(4 * time.Minute)), Reason: "the destination asked for a pause", Worker: "erp-worker-1"},
+			},
+			Hint: "nothing is lost or spent", Calls: &ferry.Calls{Most: 8},
 		},
 	}
 }
