@@ -40,6 +40,8 @@ type world struct {
 	refuse   string
 	bodies   map[ferry.ID][]byte
 	hellos   []queue.Hello
+	claims   []queue.ClaimRequest
+	claim    func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
 	receipts []ferry.Receipt
 	mute     bool // receipts are taken and never confirmed
 	suffix   int
@@ -104,6 +106,16 @@ func (w *world) Body(_ context.Context, _ string, r queue.BodyRequest) ([]byte, 
 		return nil, queue.ErrBodyMissing
 	}
 	return body[r.Offset:min(r.Offset+int64(r.Length), int64(len(body)))], nil
+}
+
+func (w *world) Claim(_ context.Context, _ string, r queue.ClaimRequest) (queue.ClaimAnswer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.claims = append(w.claims, r)
+	if w.claim == nil {
+		return queue.ClaimAnswer{State: queue.ClaimGranted, For: r.For}, nil
+	}
+	return w.claim(r)
 }
 
 // take receives receipts and confirms them, as the ledger does.
