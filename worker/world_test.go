@@ -34,18 +34,19 @@ type world struct {
 	worker *Worker
 	wq     *queue.Queue
 
-	mu       sync.Mutex
-	start    string
-	word     queue.RouteWelcome
-	refuse   string
-	bodies   map[ferry.ID][]byte
-	hellos   []queue.Hello
-	claims   []queue.ClaimRequest
-	claim    func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
-	receipts []ferry.Receipt
-	mute     bool // receipts are taken and never confirmed
-	suffix   int
-	stop     []func()
+	mu         sync.Mutex
+	start      string
+	word       queue.RouteWelcome
+	refuse     string
+	bodies     map[ferry.ID][]byte
+	hellos     []queue.Hello
+	claims     []queue.ClaimRequest
+	claim      func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
+	receipts   []ferry.Receipt
+	helloFails bool // nobody answers in time
+	mute       bool // receipts are taken and never confirmed
+	suffix     int
+	stop       []func()
 }
 
 func inWorld(t *testing.T, test func(w *world)) {
@@ -90,6 +91,11 @@ func (w *world) end() {
 
 func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome {
 	w.mu.Lock()
+	if w.helloFails {
+		w.mu.Unlock()
+		time.Sleep(helloTimeout + time.Second)
+		return queue.Welcome{}
+	}
 	defer w.mu.Unlock()
 	w.hellos = append(w.hellos, h)
 	return queue.Welcome{
