@@ -137,7 +137,7 @@ func TestTheHolderIsHeardUntilItIsTakenOver(t *testing.T) {
 		a.claim(d, "n1", queue.ClaimGranted)
 		b.tell(b.receipt(d, ferry.Rejected, rejected()))
 		w.state(id, ferry.StateQueued)
-		time.Sleep(claimFor + 3*time.Second)
+		time.Sleep(claimFor + claimBound - time.Second)
 		a.report(d, ferry.Rejected, rejected())
 		w.state(id, ferry.StateDeadLettered)
 		w.balanced()

@@ -23,10 +23,12 @@ const (
 	maxClaim = 2 * time.Hour
 	// maxClaimBound is the longest that a destination may go on writing.
 	maxClaimBound = 48 * time.Hour
-	// reportGrace is how long after its end a claim's holder is still heard. It
-	// delays nothing: the next turn is due later than that anyhow.
-	reportGrace = 10 * time.Second
 )
+
+// clock is the time for claims: that of the opening, gone on since then whatever
+// happens to the system's clock. A claim must not be over before its time because
+// somebody set the clock.
+func (l *Ledger) clock() time.Time { return l.opened.Add(time.Since(l.opened)) }
 
 // Claim asks for a turn.
 type Claim struct {
@@ -55,7 +57,7 @@ const (
 func (l *Ledger) Claim(ctx context.Context, c Claim) (state ClaimState, left time.Duration, err error) {
 	c.For, c.Bound = min(max(c.For, 0), maxClaim), min(max(c.Bound, 0), maxClaimBound)
 	err = l.update(ctx, 0, func(tx *bbolt.Tx) (err error) {
-		state, left, err = l.claim(tx, &c, time.Now())
+		state, left, err = l.claim(tx, &c, l.clock())
 		return err
 	})
 	return state, left, err
@@ -102,15 +104,12 @@ func (l *Ledger) peek(no uint32) *routeRow {
 	return l.row(no)
 }
 
-// overdue is when the claim is taken over.
-func (h *holder) overdue() int64 { return h.Until + min(h.Bound, int64(reportGrace)) }
-
 // calm is when the destination has surely stopped writing what a call of the
-// claim left.
+// claim left. Until then its holder is heard; from then on the claim is taken over.
 func (h *holder) calm() int64 { return h.Until + h.Bound }
 
 func claimKey(r *record) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(r.Holder.overdue())), r.ID[:]...)
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(r.Holder.calm())), r.ID[:]...)
 }
 
 // endClaim ends the claim on the record's turn, if there is one.
@@ -146,17 +145,17 @@ type TakenOver struct {
 	Times  int    // in this generation, with this one
 }
 
-// TakeOverClaims gives the next turn to messages whose claims are over without a
-// receipt, at most most of them: begun elsewhere, and due when the destination
-// has surely stopped writing. next is when the next claim is over, as far as it
+// TakeOverClaims gives the next turn, begun elsewhere, to messages whose claims
+// are over without a receipt and whose destination has surely stopped writing: at
+// most most of them. next is when the next claim is over, as far as it
 // is known now; zero when nothing is claimed.
 func (l *Ledger) TakeOverClaims(ctx context.Context, most int) (list []TakenOver, next time.Time, err error) {
-	if next, err = l.nextOverdue(); err != nil || next.IsZero() || time.Now().Before(next) {
+	if next, err = l.nextCalm(); err != nil || next.IsZero() || l.clock().Before(next) {
 		return nil, next, err
 	}
 	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		list = list[:0]
-		limit := u64(uint64(time.Now().UnixNano()) + 1)
+		limit := u64(uint64(l.clock().UnixNano()) + 1)
 		var keys [][]byte
 		c := tx.Bucket(bClaims).Cursor()
 		for k, _ := c.First(); k != nil && len(keys) < most && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
@@ -176,11 +175,11 @@ func (l *Ledger) TakeOverClaims(ctx context.Context, most int) (list []TakenOver
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	next, err = l.nextOverdue()
+	next, err = l.nextCalm()
 	return list, next, err
 }
 
-func (l *Ledger) nextOverdue() (next time.Time, err error) {
+func (l *Ledger) nextCalm() (next time.Time, err error) {
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		if k, _ := tx.Bucket(bClaims).Cursor().First(); len(k) == 24 {
 			next = timeOf(int64(binary.BigEndian.Uint64(k)))

@@ -72,7 +72,7 @@ func (m *machine) takeOverClaims(rt *rapid.T) {
 		over[t.ID] = t.Turn
 	}
 	for id, mm := range m.msgs {
-		due := mm.holder != nil && !mm.until.Add(min(mm.holder.Bound, reportGrace)).After(time.Now())
+		due := mm.holder != nil && !mm.until.Add(mm.holder.Bound).After(time.Now())
 		if turn, taken := over[id]; taken != due || taken && turn != mm.turn {
 			rt.Fatalf("message %s taken over %v at turn %d, the model has %+v", id, taken, turn, mm)
 		}

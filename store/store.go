@@ -83,6 +83,7 @@ type Ledger struct {
 	notify func([]Change)
 	start  string // names this opening; no two are alike
 	fileID func(path string) (uint64, error)
+	opened time.Time // with the monotonic clock's reading
 
 	group group // the committer's: what the current group has changed in memory
 
@@ -117,7 +118,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 			WithHint("set dataDir to a folder that this process may make and write to")
 	}
 	l := &Ledger{
-		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID,
+		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes),

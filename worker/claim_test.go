@@ -209,6 +209,15 @@ func TestClaimedCallEndsByTheDeadline(t *testing.T) {
 	inWorld(t, func(w *world) {
 		began := time.Now()
 		var ended time.Duration
+		defer func() {
+			// Frozen after the last look at the clock: little is left, and no more.
+			began = time.Now()
+			h := w.claimed()
+			late := &turn{w: w.worker, r: w.worker.routes[0], h: &h, deadline: began.Add(3 * time.Second)}
+			if v := late.deliverOnce(); v.Effect != ferry.EffectMaybe || ended != 3*time.Second {
+				t.Errorf("%s after %s", v.Kind, ended)
+			}
+		}()
 		w.erp.post = func(ctx context.Context, _ adapters.Call) ferry.Verdict {
 			<-ctx.Done()
 			ended = time.Since(began)
