@@ -171,6 +171,9 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return err
 		}
+		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+			return err
+		}
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
@@ -209,6 +212,7 @@ func (b *Broker) Start() error {
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.goRun(func() { b.sweep(ctx) })
+	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	return nil
@@ -284,7 +288,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	case err != nil:
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
-	case info.Binding == nil || !b.fleet.heard(info.Binding.Worker):
+	case !b.hasWorker(&info):
 		e.WaitingFor.Reason = "noWorker"
 	default:
 		b.waitsForDestination(e.WaitingFor, &info)

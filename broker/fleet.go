@@ -121,6 +121,7 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 	if _, ok := b.worker(h.Worker); !ok { // revoked meanwhile
 		b.fleet.forget(h.Worker)
 	}
+	b.nudgeClaimed(welcome)
 	return welcome
 }
 
@@ -137,6 +138,12 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	info, err := b.ledger.Route(r.Name)
 	if err != nil {
 		return refuse("%s", err)
+	}
+	if info.Several {
+		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
+			return refuse("%s", err)
+		}
+		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true}
 	}
 	if info.Binding == nil || info.Binding.Inbox == h.Inbox {
 		binding := store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}
@@ -181,12 +188,10 @@ func (w workers) Body(_ context.Context, from string, r queue.BodyRequest) ([]by
 	return part, err
 }
 
-// helloAgain asks the worker that a route is bound to for a hello at once, so
-// that it learns of a pause or a resume.
+// helloAgain asks the workers that deliver a route for a hello at once, so that
+// they learn of a pause, a resume, or of another one's binding.
 func (b *Broker) helloAgain(ctx context.Context, route string) {
-	info, err := b.ledger.Route(route)
-	if err != nil || info.Binding == nil {
-		return
+	for _, worker := range b.fleet.speaking(route) {
+		b.askForHello(ctx, worker)
 	}
-	b.askForHello(ctx, info.Binding.Worker)
 }

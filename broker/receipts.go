@@ -77,6 +77,9 @@ func (b *Broker) refuseReceipt(d *queue.ReceiptDelivery) string {
 	if d.From == "" {
 		return "" // this queue cannot tell who sends
 	}
+	if d.Receipt.Inbox == "" {
+		return "it names no inbox: only the broker's own do not"
+	}
 	if d.From != d.Receipt.Worker {
 		return "it names another worker than the one that sent it"
 	}

@@ -168,8 +168,8 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 				return *info.Paused.Until, nil
 			}
 		}
-		if info.Binding == nil {
-			return time.Time{}, nil
+		if info.Binding == nil && !(info.Several && len(r.b.fleet.granted(r.name)) > 0) {
+			return time.Time{}, nil // a hello nudges
 		}
 		next, more, err := r.handOut(ctx)
 		if err != nil || !more {

@@ -44,7 +44,11 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	for _, n := range in.Dead {
 		info.DeadLetters += n
 	}
-	if in.Binding != nil {
+	info.State = gravest(info.Conditions)
+	switch {
+	case in.Several:
+		b.describeSeveral(&info)
+	case in.Binding != nil:
 		info.Worker = in.Binding.Worker
 		if s := b.fleet.get(info.Worker); s != nil && b.fleet.heard(info.Worker) {
 			info.NextProbe, info.Calls = s.routes[name].NextProbe, s.routes[name].Calls
@@ -57,7 +61,6 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	if !oldest.IsZero() {
 		info.OldestPending = &oldest
 	}
-	info.State = gravest(info.Conditions)
 	info.Hint = whatToDo(&info)
 	return info, nil
 }
@@ -70,6 +73,8 @@ func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
 		list = append(list, *in.Paused)
 	}
 	switch {
+	case in.Several:
+		list = append(list, b.severalConditions(in.Name)...)
 	case in.Binding == nil:
 		list = append(list, ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Reason: "no worker has asked for this route yet"})
 	case !b.fleet.heard(in.Binding.Worker):

@@ -89,8 +89,8 @@ type BrokerRoute struct {
 	OnDeadLetter string       `yaml:"onDeadLetter"`
 	SearchKeys   []string     `yaml:"searchKeys"` // jq over the payload, at most 10
 	Owner        *ferry.Owner `yaml:"owner"`
-	// Workers is one, the default: a worker is its inbox. "several" is not
-	// supported by this version.
+	// Workers is one, the default: the route is bound to one worker's inbox; or
+	// several: each of its workers claims a message before the call.
 	Workers string `yaml:"workers"`
 
 	Schema     any `yaml:"schema" later:"true"`
@@ -137,7 +137,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 		routes[i] = ferry.Route{
 			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
-			SearchKeys: r.SearchKeys, Owner: r.Owner,
+			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == "several",
 		}
 	}
 	return routes
@@ -221,11 +221,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
-	if r.Workers == "several" {
-		d.at(path+".workers", "take the key out", "several workers on a route are not supported by this version")
-	} else {
-		d.checkOneOf(path+".workers", r.Workers, "one")
-	}
+	d.checkOneOf(path+".workers", r.Workers, "one", "several")
 	if len(r.SearchKeys) > maxSearchKeys {
 		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
 	}

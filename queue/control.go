@@ -47,6 +47,9 @@ type RouteWelcome struct {
 	Granted bool   `json:"granted"`
 	Why     string `json:"why,omitempty"` // of a refusal: a sentence with what to do
 	Paused  bool   `json:"paused,omitempty"`
+	// Claims: several workers deliver the route. What was published for one inbox
+	// before this word is not worked on any more.
+	Claims bool `json:"claims,omitempty"`
 	// ResumedAt is when somebody last resumed the route: it lifts a stop for
 	// refused credentials that is older.
 	ResumedAt time.Time `json:"resumedAt,omitzero"`

@@ -92,7 +92,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 				return out, err
 			}
 		}
-	case r.State.Pending() && (rc.Turn == r.Turn || !rules.On(rules.Once)) && !r.Parked:
+	case r.State.Pending() && (rc.Turn == r.Turn || !rules.On(rules.Once)) && !r.Parked && l.peek(r.Route).mayReport(r, rc):
 		out.Applied, changed = true, true
 		if err := l.applyNext(tx, r, rc, now, continueAfterDead); err != nil {
 			return out, err

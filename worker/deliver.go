@@ -9,6 +9,7 @@ import (
 
 	"ferry"
 	"ferry/adapters"
+	"ferry/internal/rules"
 	"ferry/queue"
 )
 
@@ -59,6 +60,12 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	}
 	t.rec = rec
 	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
+	if !h.Claims && t.plan.action > actRetell && r.claimed() {
+		t.plan.action = actRefuse // published before the route got several workers
+	}
+	if t.plan.action.claims() && !t.claim(0) {
+		return
+	}
 	switch t.plan.action {
 	case actRefuse:
 		if r.grantedAfter(h.PublishedAt) {
@@ -159,6 +166,9 @@ func (t *turn) callInSlot() outcome {
 		t.fault("body.fetch", err)
 		return outcome{}
 	}
+	if !t.claim(t.plan.calls()) { // as late as can be: waiting must not eat it
+		return outcome{}
+	}
 	if missing && t.plan.action == actPost {
 		return ended(bodyMissing(), situation{reason: ferry.ReasonBodyMissing})
 	}
@@ -230,7 +240,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 		absent, reason = bodyMissing(), ferry.ReasonBodyMissing
 	case t.expired():
 		absent.Kind, reason = ferry.Expired, ferry.ReasonExpired
-	case t.rec != nil && t.rec.generation == t.h.Generation && t.rec.crashes >= maxCrashes:
+	case t.rec != nil && t.rec.generation == t.h.Generation && t.rec.crashes >= maxCrashes || t.h.TakenOver >= maxCrashes:
 		reason = ferry.ReasonUndeliverable
 	case t.r.Retry.Exhausted(t.h.Spent + t.resolved):
 		reason = ferry.ReasonAttemptsExhausted
@@ -246,7 +256,11 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 func answeredVerdict() *ferry.Verdict { return &ferry.Verdict{Kind: ferry.Duplicate} }
 
 func (t *turn) ask() adapters.LookupResult {
-	ctx, cancel := context.WithTimeout(t.w.callCtx, t.r.Timeout)
+	end := time.Now().Add(t.r.Timeout)
+	if t.h.Claims && t.attempt == nil && t.deadline.Before(end) && rules.On(rules.Deadline) {
+		end = t.deadline // what it finds absent would be called too late
+	}
+	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
 	defer cancel()
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
 		return t.r.Adapter.Lookup(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})

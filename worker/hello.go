@@ -55,6 +55,7 @@ func wait(ctx context.Context, d time.Duration) {
 func (w *Worker) hello(ctx context.Context) bool {
 	bounded, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	asked := time.Now()
 	welcome, err := w.queue.Hello(bounded, w.greeting())
 	if ctx.Err() != nil {
 		return false
@@ -81,7 +82,7 @@ func (w *Worker) hello(ctx context.Context) bool {
 	if err != nil {
 		return false // what was granted stays: without the broker there is nothing to receive
 	}
-	w.greet(welcome)
+	w.greet(welcome, asked)
 	if fresh {
 		poke(w.resendSoon)
 	}
@@ -108,7 +109,7 @@ func (w *Worker) greeting() queue.Hello {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
+			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.SettleTime,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
 			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
@@ -116,12 +117,13 @@ func (w *Worker) greeting() queue.Hello {
 	return h
 }
 
-func (w *Worker) greet(welcome queue.Welcome) {
+func (w *Worker) greet(welcome queue.Welcome, asked time.Time) {
 	for _, r := range w.routes {
 		word, named := welcome.Routes[r.Name]
 		if welcome.Error != "" {
 			word, named = queue.RouteWelcome{Why: welcome.Error}, false
 		}
+		r.heard(word, named, asked)
 		if !r.greet(word, named, welcome.Now) {
 			continue
 		}

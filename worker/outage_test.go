@@ -33,13 +33,16 @@ type lab struct {
 
 // newLab has routes with so many hands each; post answers the calls of their
 // messages, ping the health request (nil: none is configured).
-func newLab(t interface{ Context() context.Context }, routes, hands int, post func(id ferry.ID) ferry.Verdict, ping func() error) *lab {
+func newLab(t interface{ Context() context.Context }, routes, hands int, post func(id ferry.ID) ferry.Verdict, ping func() error, before ...func(*lab)) *lab {
 	l := &lab{erp: &script{}}
 	l.erp.post = func(_ context.Context, call adapters.Call) ferry.Verdict { l.note(); return post(call.ID) }
 	if ping != nil {
 		l.erp.probeFn = func() error { l.note(); return ping() }
 	}
 	l.d = NewDest(DestOptions{Name: "erp", Destination: l.erp, Concurrency: 8})
+	for _, f := range before {
+		f(l) // calls begin at once
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	for range routes {

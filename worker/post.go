@@ -13,13 +13,8 @@ import (
 
 // post begins the turn on disk and makes its one call.
 func (t *turn) post() outcome {
-	t.begunAt = time.Now()
-	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
-	if rules.On(rules.Begun) {
-		if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
-			t.fault("inbox.write", err)
-			return outcome{}
-		}
+	if !t.h.Claims && !t.begin() {
+		return outcome{}
 	}
 	if why := t.mayNotCall(); why != "" {
 		if !rules.On(rules.GiveBack) {
@@ -48,6 +43,27 @@ func (t *turn) post() outcome {
 	return out
 }
 
+// begin notes on disk that the call is about to be made. Otherwise the delivery
+// was given back.
+func (t *turn) begin() bool {
+	t.begunAt = time.Now()
+	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
+	if !t.r.mayBegin(t.begunAt) {
+		t.w.helloNow()
+		t.r.hold(pauseFault)
+		t.w.giveBack(t.d) // not begun: harmless
+		return false
+	}
+	if !rules.On(rules.Begun) {
+		return true
+	}
+	if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
+		t.fault("inbox.write", err)
+		return false
+	}
+	return true
+}
+
 // begunRecord is what must be on disk before the first byte: this turn is begun,
 // and what is still open of earlier ones.
 func (t *turn) begunRecord() *record {
@@ -70,7 +86,7 @@ func (t *turn) carry(rec *record) {
 	}
 	if open, revision, ended := t.rec.openSince(); open && t.plan.open {
 		rec.doubt, rec.own, rec.doubtRevision, rec.callEnded = true, t.rec.ownCall(), revision, ended
-		rec.free = t.rec.costsNothing()
+		rec.free = t.rec.costsNothing(t.h)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"ferry"
 )
 
 // recordState says how far the turn of a record came.
@@ -148,8 +150,11 @@ func (r *record) openSince() (open bool, revision int, ended time.Time) {
 func (r *record) ownCall() bool { return r != nil && (r.state == begun || r.doubt && r.own) }
 
 // costsNothing says whether the open outcome on record costs no attempt when it
-// proves absent. A call whose end nobody recorded is not covered.
-func (r *record) costsNothing() bool { return r != nil && r.state == result && r.doubt && r.free }
+// proves absent at h. A call whose end nobody recorded is not covered, and where
+// turns are claimed, another worker may have called since.
+func (r *record) costsNothing(h *ferry.HandOut) bool {
+	return r != nil && r.state == result && r.doubt && r.free && (!h.Claims || r.turn+1 == h.Turn)
+}
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -244,10 +244,11 @@ func TestProbeIsALogon(t *testing.T) {
 				return nil
 			}
 			return fmt.Errorf("%w: status 403", adapters.ErrRefused)
+		}, func(l *lab) {
+			l.erp.set(func(s *script) { s.print = "wrong" })
+			l.d.breaker.Unavailable(true)
 		})
 		defer l.end()
-		l.erp.set(func(s *script) { s.print = "wrong" })
-		l.d.breaker.Unavailable(true)
 		time.Sleep(20 * time.Minute)
 		mu.Lock()
 		if logons != 1 || most != 1 {

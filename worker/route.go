@@ -88,6 +88,7 @@ type route struct {
 	greeted   bool      // a Welcome named this route
 	welcomeAt time.Time // the broker's time of the last that did
 	heldUntil time.Time
+	grantedAt time.Time          // when the last hello was sent that it was granted to
 	stop      context.CancelFunc // ends the receive under way, nil when there is none
 }
 
@@ -150,7 +151,7 @@ func (r *route) greet(w queue.RouteWelcome, named bool, at time.Time) (changed b
 	before, knew := r.welcome, r.greeted
 	r.welcome, r.greeted, r.welcomeAt = w, named, at
 	r.mu.Unlock()
-	changed = knew != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Why != w.Why
+	changed = knew != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Claims != w.Claims || before.Why != w.Why
 	if changed {
 		r.poke()
 	}

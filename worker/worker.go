@@ -39,6 +39,7 @@ type Worker struct {
 	inbox  *inbox
 	teller *teller
 	alone  alone
+	unsure unsure
 
 	receiveCtx, callCtx, ioCtx          context.Context // end in this order
 	stopReceive, stopCalls, stopIO      context.CancelFunc

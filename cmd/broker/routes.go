@@ -73,6 +73,9 @@ func (a *app) why(r ferry.RouteInfo) string {
 			continue
 		}
 		part := string(c.Type)
+		if r.Several && c.Worker != "" {
+			part += " (worker " + c.Worker + ")"
+		}
 		if !c.Since.IsZero() {
 			part += " for " + age(a.now(), c.Since)
 		}

@@ -66,6 +66,10 @@ type Options struct {
 	// whether the group is on disk. Like the writes and Flush it runs on the
 	// committer's goroutine.
 	Finish func(committed bool)
+	// Copied runs once on the copy that Open makes of a file after a disk error,
+	// in a transaction of its own and before the copy takes the file's place. What
+	// the content says of its file can be set right there.
+	Copied func(tx *bbolt.Tx, from, to string) error
 }
 
 // DB is an open file. Its methods may be called concurrently.
@@ -101,7 +105,7 @@ func Open(path string, opts Options) (*DB, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20
 	}
-	if err := rescue(path, opts.Log); err != nil {
+	if err := rescue(path, opts); err != nil {
 		return nil, err
 	}
 	b, err := openBolt(path, int(opts.MaxSize))

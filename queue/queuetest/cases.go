@@ -26,6 +26,7 @@ func cases() []test {
 		{"ReceiptSentAgain", false, receiptSentAgain},
 		{"HelloAndWelcome", false, helloAndWelcome},
 		{"BodyInParts", false, bodyInParts},
+		{"ClaimAndAnswer", false, claimAndAnswer},
 		{"NobodyAnswers", false, nobodyAnswers},
 		{"AnswersAtTheSameTime", false, answersAtTheSameTime},
 		{"Signals", false, signals},

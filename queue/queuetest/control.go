@@ -103,6 +103,7 @@ func receiptSentAgain(s *suite) {
 type answers struct {
 	hello func(from string, h queue.Hello) queue.Welcome
 	body  func(from string, r queue.BodyRequest) ([]byte, error)
+	claim func(from string, r queue.ClaimRequest) (queue.ClaimAnswer, error)
 }
 
 func (a answers) Hello(_ context.Context, from string, h queue.Hello) queue.Welcome {
@@ -111,6 +112,10 @@ func (a answers) Hello(_ context.Context, from string, h queue.Hello) queue.Welc
 
 func (a answers) Body(_ context.Context, from string, r queue.BodyRequest) ([]byte, error) {
 	return a.body(from, r)
+}
+
+func (a answers) Claim(_ context.Context, from string, r queue.ClaimRequest) (queue.ClaimAnswer, error) {
+	return a.claim(from, r)
 }
 
 func (s *suite) serve(q *queue.Queue, a answers) (stop func()) {
