@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,20 @@ func TestReceiptsAreFacts(t *testing.T) {
 	report(t, l, id, ferry.Rejected, setAside(ferry.ReasonRejected))
 	if e := show(t, l, id); e.State != ferry.StateCompleted || e.Reference != "INV-1" || e.DeadLetter != nil {
 		t.Errorf("completed: %+v", e)
+	}
+
+	// A turn without a call leaves its words, for as long as they are the last.
+	asked := accept(t, l, "asked")
+	handOut(t, l, testRoute, 10)
+	report(t, l, asked, ferry.Unavailable, ferry.Next{Do: ferry.DoRetry, After: time.Hour, Doubt: true}, func(rc *ferry.Receipt) {
+		rc.Attempts, rc.Text = nil, "the lookup was not answered: "+strings.Repeat("é", 400)
+	})
+	if w := show(t, l, asked).WaitingFor; !w.Open || !strings.HasPrefix(w.Text, "the lookup was not answered: éé") || !strings.HasSuffix(w.Text, "é…") || len(w.Text) > maxSaid+3 {
+		t.Errorf("waits for %+v", w)
+	}
+	report(t, l, asked, ferry.Failed, retryIn(time.Hour))
+	if w := show(t, l, asked).WaitingFor; w.Open || w.Text != "" {
+		t.Errorf("after a call it waits for %+v", w)
 	}
 
 	// On a discarded message a fact is a conflict.

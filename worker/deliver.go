@@ -261,13 +261,13 @@ func (t *turn) found(answer adapters.LookupResult, other bool) ferry.Verdict {
 // destination from answering asks for.
 func unanswered(v ferry.Verdict) outcome {
 	learned := v
+	v.Text = "the lookup was not answered: " + v.Text
 	switch v.Kind {
 	case ferry.Unavailable, ferry.Throttled, ferry.Unauthorized:
 		v.Effect = ferry.EffectNone // of the lookup: it writes nothing
 		learned = v
 	default:
 		v.Kind, v.Effect = ferry.Unavailable, ferry.EffectNone
-		v.Text = "the lookup was not answered: " + v.Text
 		v.RetryAfter = max(v.RetryAfter, lookupAgain)
 		learned = ferry.Verdict{Kind: ferry.Unknown, Status: learned.Status}
 	}

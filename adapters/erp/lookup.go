@@ -63,9 +63,13 @@ func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapte
 	if !ok {
 		rule.Kind = ferry.Failed
 	}
+	text := problem.Text
+	if text == "" {
+		text = fmt.Sprintf("status %d", a.Status)
+	}
 	v := ferry.Verdict{
 		Kind: rule.Kind, Status: a.Status, Code: problem.Code, Fields: problem.Fields,
-		Text: cut(sentences("the lookup was not answered", problem.Text), ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		Text: cut(text, ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
 	}
 	if v.Kind == ferry.Throttled || v.Kind == ferry.Unavailable {
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())

@@ -83,7 +83,10 @@ func (f *fake) seed() {
 	})
 	f.add(idRetrying, "orders", `{"n":2}`, "application/json", func(e *ferry.Envelope) {
 		e.State, e.OrderingKey = ferry.StateRetrying, "customer-1"
-		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: ptr(at(4 * time.Minute))}
+		e.WaitingFor = &ferry.WaitingFor{
+			Reason: "dueTime", Until: ptr(at(4 * time.Minute)), Open: true,
+			Text: "the lookup was not answered: Internal Server Error: the index is being rebuilt",
+		}
 		e.ExpiresAt = ptr(at(29 * 24 * time.Hour))
 	})
 	f.add(idDiscarded, "orders", "\x1b[2Jhello\n", "text/plain", func(e *ferry.Envelope) {
