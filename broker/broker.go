@@ -80,6 +80,7 @@ type Broker struct {
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
 	receipts  receiptChannel
+	away      absence
 
 	stop    context.CancelFunc
 	running sync.WaitGroup

@@ -3,9 +3,11 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ferry/queue"
 )
@@ -75,4 +77,32 @@ func (b *Broker) askForHello(ctx context.Context, worker string) {
 	if err := b.queue.Signal(ctx, worker, queue.Signal{HelloAgain: true}); err != nil {
 		b.log.Debug("the worker hears of it with its next hello", "worker", worker, "error", err)
 	}
+}
+
+// absence is since when the queue cannot be reached; zero while it can.
+type absence struct {
+	mu    sync.Mutex
+	since time.Time
+}
+
+// note takes how a sweep ended.
+func (a *absence) note(err error, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil:
+		a.since = time.Time{}
+	case errors.Is(err, queue.ErrUnavailable) && a.since.IsZero():
+		a.since = now
+	}
+}
+
+// problem is a sentence for status, "" while all is well.
+func (a *absence) problem() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.since.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("the queue cannot be reached since %s: messages are accepted and wait", a.since.UTC().Format(time.RFC3339))
 }

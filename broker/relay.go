@@ -292,7 +292,11 @@ func (b *Broker) sweep(ctx context.Context) {
 		for i := 0; i < len(b.names) && !errors.Is(err, queue.ErrUnavailable) && ctx.Err() == nil; i++ {
 			err = errors.Join(err, b.routes[b.names[i]].relay.sweep(ctx))
 		}
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return
+		}
+		b.away.note(err, time.Now())
+		if err != nil {
 			b.log.Warn("the queue could not be asked how far it is", "error", err)
 		}
 	}

@@ -181,6 +181,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("only %d MiB are free on the disk of %s", free>>20, b.opts.DataDir))
 		}
 	}
+	if problem := b.away.problem(); problem != "" {
+		s.Problems = append(s.Problems, problem)
+	}
 	var dead int64
 	for i := range routes {
 		r := &routes[i]

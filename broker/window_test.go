@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,14 @@ import (
 type meddling struct {
 	queue.Driver
 	publish func(ctx context.Context, packets []queue.Packet, next publisher) ([]uint64, error)
+	away    atomic.Bool
+}
+
+func (m *meddling) Progress(ctx context.Context, of queue.Address) (queue.Progress, error) {
+	if m.away.Load() {
+		return queue.Progress{}, queue.ErrUnavailable
+	}
+	return m.Driver.Progress(ctx, of)
 }
 
 type publisher func(packets []queue.Packet) ([]uint64, error)
@@ -412,4 +421,30 @@ func TestRestartsDoNotPileUpCopies(t *testing.T) {
 		h.deliverAll(8, 3)
 		w.balanced()
 	})
+}
+
+// A queue that is away is told of, and keeps nobody from sending.
+func TestAQueueThatIsAway(t *testing.T) {
+	m := &meddling{}
+	bubble(t, func(t *testing.T, w *world) {
+		says := func() bool {
+			t.Helper()
+			s, err := w.b.Status(t.Context())
+			if err != nil || !s.Ready {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			return strings.Contains(strings.Join(s.Problems, "; "), "the queue cannot be reached since")
+		}
+		m.away.Store(true)
+		time.Sleep(10 * time.Second)
+		if !says() {
+			t.Error("status says nothing of it")
+		}
+		w.send(`{}`)
+		m.away.Store(false)
+		time.Sleep(10 * time.Second)
+		if says() {
+			t.Error("status still says so")
+		}
+	}, meddle(m))
 }

@@ -120,17 +120,13 @@ func TestExternalPurged(t *testing.T) {
 		"streams deleted": func(t *testing.T, w *world, _ *natsServer, js jetstream.JetStream, l *load) {
 			for _, stream := range []string{messagesStream, receiptsStream} {
 				l.awaitMore(10)
-				if err := js.DeleteStream(t.Context(), stream); err != nil {
-					t.Fatal(err)
-				}
+				succeeds(t, func() error { return js.DeleteStream(t.Context(), stream) })
 			}
 		},
 		"consumers deleted": func(t *testing.T, w *world, _ *natsServer, js jetstream.JetStream, l *load) {
 			l.awaitMore(10)
 			for stream, consumer := range map[string]string{messagesStream: invoices, receiptsStream: "broker"} {
-				if err := js.DeleteConsumer(t.Context(), stream, consumer); err != nil {
-					t.Fatal(err)
-				}
+				succeeds(t, func() error { return js.DeleteConsumer(t.Context(), stream, consumer) })
 			}
 		},
 	} {
@@ -149,6 +145,17 @@ func TestExternalPurged(t *testing.T) {
 			t.Logf("drained %s after the last loss", time.Since(began).Round(100*time.Millisecond))
 		})
 	}
+}
+
+// succeeds waits until there is something to delete.
+func succeeds(t *testing.T, do func() error) {
+	t.Helper()
+	eventually(t, 15*time.Second, func() string {
+		if err := do(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // TestExternalRestarted: the server ends in order, and by kill -9, under load and
