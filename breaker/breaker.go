@@ -47,7 +47,7 @@ type Breaker struct {
 	nextProbe time.Time
 	heldSince time.Time
 	heldUntil time.Time
-	slots     int // slow start: calls at a time; 0: no limit
+	slots     int       // slow start: calls at a time; 0: no limit
 	slotsAt   time.Time // when the slow start began
 }
 
