@@ -172,7 +172,7 @@ func TestOutage(t *testing.T) {
 				key := fmt.Sprintf("outage-%03d", i)
 				accepted[key] = w.send(invoices, key, kibibyte(key)).ID
 			}
-			w.wantUnavailable(began.Add(outage))
+			w.wantUnavailable(outage + slack())
 			time.Sleep(time.Until(began.Add(outage))) // the outage lasts so long
 			calls, text := f.whileDown()
 			back := time.Now()
@@ -213,9 +213,9 @@ func slack() time.Duration {
 
 // wantUnavailable: everybody who asks is told that the destination is down, since
 // when, why, and when it is probed next.
-func (w *world) wantUnavailable(until time.Time) {
+func (w *world) wantUnavailable(within time.Duration) {
 	w.t.Helper()
-	eventually(w.t, time.Until(until), func() string {
+	eventually(w.t, within, func() string {
 		routes, err := w.client.Routes(w.t.Context())
 		if err != nil {
 			return err.Error()

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,9 +125,10 @@ func TestAnOutcomeThatCostsNothingIsKept(t *testing.T) {
 // was written.
 func TestCutOffCallsCostNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		w.erp.post = func(context.Context, adapters.Call) ferry.Verdict {
-			if down {
+			if down.Load() {
 				return ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: "cut"}
 			}
 			return delivered("INV-1")
@@ -143,7 +145,7 @@ func TestCutOffCallsCostNothing(t *testing.T) {
 			again = append(again, next(h, r))
 		}
 		time.Sleep(2 * time.Minute)
-		down = false
+		down.Store(false)
 		w.clear()
 		w.publish(again...)
 		time.Sleep(30 * time.Second)
@@ -151,6 +153,29 @@ func TestCutOffCallsCostNothing(t *testing.T) {
 			if r := w.receiptOf(h); r.Verdict != ferry.Delivered || r.Next.Spends != 0 {
 				w.t.Fatalf("%s %+v", r.Verdict, r.Next)
 			}
+		}
+	})
+}
+
+// With one call at a time nothing is kept ready that would be given back with
+// every probe.
+func TestProbesBounceNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		oneAtATime(w)
+		w.erp.post = always(verdict(ferry.Unavailable, ferry.EffectNone, 503))
+		w.run()
+		w.publish(w.handOuts(30)...)
+		time.Sleep(time.Second)
+		released := func() int { return strings.Count(w.log.String(), "delivery.released") }
+		before := released()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		posts, _ := w.erp.counts()
+		if n := released() - before; posts < 12 || posts > 14 || before > 3 || n != 0 {
+			w.t.Fatalf("%d posts in a minute; %d messages given back at first, %d by the probes", posts, before, n)
+		}
+		if n := len(w.all()); n != posts {
+			w.t.Fatalf("%d receipts of %d calls", n, posts)
 		}
 	})
 }
@@ -181,9 +206,9 @@ func TestHelloTellsTheCalls(t *testing.T) {
 // again when it is fast.
 func TestSlowDestinationIsGivenFewerCalls(t *testing.T) {
 	inWorld(t, func(w *world) {
-		slow := false
+		var slow atomic.Bool
 		w.erp.post = func(context.Context, adapters.Call) ferry.Verdict {
-			if slow {
+			if slow.Load() {
 				w.erp.mu.Lock()
 				out := w.erp.out
 				w.erp.mu.Unlock()
@@ -210,12 +235,12 @@ func TestSlowDestinationIsGivenFewerCalls(t *testing.T) {
 		if c := w.dest.calls(); c.Limit != 16 {
 			w.t.Fatalf("calls %+v while it is fast", c)
 		}
-		slow = true
+		slow.Store(true)
 		through(3)
 		if most := through(3); most > 6 {
 			w.t.Fatalf("%d calls at a time while it is slow", most)
 		}
-		slow = false
+		slow.Store(false)
 		through(10)
 		if c := w.dest.calls(); c.Limit != 16 {
 			w.t.Fatalf("calls %+v after it recovered", c)

@@ -87,22 +87,23 @@ func (d *Dest) join(pokes ...func()) (place int) {
 }
 
 // room says how many messages of a route may be in hand now, and when none, how
-// long until that may change; 0: until a change is told. calling is how many of
-// the route are in slots already.
-func (d *Dest) room(place, calling int) (most int, wait time.Duration) {
+// long until that may change; 0: until a change is told. all: as many as it is
+// ever given, so that more may be kept ready. calling is how many of the route are
+// in slots already.
+func (d *Dest) room(place, calling int) (most int, all bool, wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	most, wait = d.roomLocked()
 	s := d.breaker.Snapshot()
 	if most == 0 || s.State == breaker.Closed {
-		return most, wait
+		return most, most >= d.opts.Concurrency && !d.careful(), wait
 	}
 	// A message is the probe: one route after the other looks for one.
 	turn := time.Duration((place+d.round)%max(d.routes, 1)) * probeApart
 	if wait = time.Until(s.NextProbe.Add(turn)); wait > 0 {
-		return 0, wait
+		return 0, false, wait
 	}
-	return min(calling+1, most), 0
+	return min(calling+1, most), false, 0
 }
 
 // roomLocked says how many calls may be out at a time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -32,17 +33,15 @@ type lab struct {
 }
 
 // newLab has routes with so many hands each; post answers the calls of their
-// messages, ping the health request (nil: none is configured).
-func newLab(t interface{ Context() context.Context }, routes, hands int, post func(id ferry.ID) ferry.Verdict, ping func() error, before ...func(*lab)) *lab {
-	l := &lab{erp: &script{}}
+// messages, ping the health request (nil: none is configured), print is the
+// fingerprint of the credentials, if there are any.
+func newLab(t *testing.T, routes, hands int, post func(id ferry.ID) ferry.Verdict, ping func() error, print ...string) *lab {
+	l := &lab{erp: &script{print: strings.Join(print, "")}}
 	l.erp.post = func(_ context.Context, call adapters.Call) ferry.Verdict { l.note(); return post(call.ID) }
 	if ping != nil {
 		l.erp.probeFn = func() error { l.note(); return ping() }
 	}
 	l.d = NewDest(DestOptions{Name: "erp", Destination: l.erp, Concurrency: 8})
-	for _, f := range before {
-		f(l) // calls begin at once
-	}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	for range routes {
@@ -73,7 +72,7 @@ type labRoute struct {
 func (r *labRoute) receive(d *Dest) (ok bool, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	most, wait := d.room(r.place, r.calling)
+	most, _, wait := d.room(r.place, r.calling)
 	if r.inHand >= most {
 		return false, wait
 	}
@@ -187,11 +186,11 @@ func TestDownIsNotStormed(t *testing.T) {
 					if calls > 12 {
 						t.Errorf("%d calls until the breaker opened", calls)
 					}
-					time.Sleep(5 * time.Minute)
+					time.Sleep(3 * time.Minute)
 					after, done, bouncedAfter := l.counts()
 					// Where the health request says well for the first time, it is believed once.
-					if most := int(5 * time.Minute / breaker.ProbeInterval); after-calls > most+2 || after-calls < most/3 {
-						t.Errorf("%d calls in five minutes", after-calls)
+					if most := int(3 * time.Minute / breaker.ProbeInterval); after-calls > most+2 || after-calls < most/3 {
+						t.Errorf("%d calls in three minutes", after-calls)
 					}
 					if bounced > 12 || bouncedAfter > bounced+3 || done != 0 {
 						t.Errorf("%d messages given back at first, then %d, %d done", bounced, bouncedAfter-bounced, done)
@@ -207,6 +206,34 @@ func TestDownIsNotStormed(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A probe that takes a lookup and a call counts for two.
+func TestLookupsCountAsProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDest(DestOptions{Name: "erp", Destination: &script{}})
+		d.pings.none = true
+		d.breaker.Unavailable(true)
+		down := ferry.Verdict{Kind: ferry.Unavailable, Effect: ferry.EffectNone}
+		calls, start := 0, time.Now()
+		for time.Since(start) < 5*time.Minute {
+			if most, _, _ := d.room(0, 0); most > 0 {
+				ticket, err := d.enter(t.Context())
+				if err != nil || !ticket.probe {
+					t.Fatalf("%+v, %v", ticket, err)
+				}
+				both := calls%3 == 0
+				if calls++; both {
+					calls++
+				}
+				d.leave(ticket, lesson{verdict: &down, posted: true, both: both})
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if most := int(5 * time.Minute / breaker.ProbeInterval); calls > most+1 || calls < most-3 {
+			t.Fatalf("%d calls in five minutes, %d at the most", calls, most)
+		}
+	})
 }
 
 // After it is back, calls at a time grow: 1, 2, 4 …
@@ -311,7 +338,7 @@ func TestAlwaysDisarms(t *testing.T) {
 				case 5:
 					time.Sleep(time.Duration(s.arg) * time.Second)
 				case 6:
-					_, _ = d.room(places[s.arg%2], 0)
+					_, _, _ = d.room(places[s.arg%2], 0)
 				}
 			}
 			erp.set(func(*script) { well = true })
@@ -327,7 +354,7 @@ func TestAlwaysDisarms(t *testing.T) {
 			}
 			start, flowed := time.Now(), 0
 			for time.Since(start) <= bound+time.Second && flowed < 3 {
-				if most, _ := d.room(places[1], 0); most > 0 {
+				if most, _, _ := d.room(places[1], 0); most > 0 {
 					bounded, done := context.WithTimeout(ctx, 20*time.Millisecond)
 					if ticket, err := d.enter(bounded); err == nil {
 						v := delivered("INV-1")

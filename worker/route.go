@@ -113,8 +113,8 @@ func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 	if now.Before(held) {
 		return 0, held.Sub(now)
 	}
-	most, wait = r.Destination.room(r.place, int(r.calling.Load()))
-	if most >= r.Destination.opts.Concurrency {
+	most, all, wait := r.Destination.room(r.place, int(r.calling.Load()))
+	if all {
 		most = cap(r.hands)
 	}
 	return most, wait

@@ -226,7 +226,11 @@ func (w *Worker) draining() bool { return w.receiveCtx.Err() != nil }
 // complete and giveBack end a delivery. A failure only means that it comes
 // again, which the inbox knows how to take.
 func (w *Worker) complete(d *queue.Delivery) { w.settled("complete", d, d.Complete(w.ioCtx)) }
-func (w *Worker) giveBack(d *queue.Delivery) { w.settled("release", d, d.Release(w.ioCtx)) }
+
+func (w *Worker) giveBack(d *queue.Delivery) {
+	w.log.Debug("delivery.released", "route", d.HandOut.Route, "message", d.HandOut.ID)
+	w.settled("release", d, d.Release(w.ioCtx))
+}
 
 func (w *Worker) settled(verb string, d *queue.Delivery, err error) {
 	if err != nil && !errors.Is(err, queue.ErrLockLost) {
