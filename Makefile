@@ -26,8 +26,12 @@ race: ## the same with the race detector
 	$(GO) test -race ./...
 
 .PHONY: test-all
-test-all: ## what needs more: a full disk, long kill loops, container files
+test-all: ## what needs more: a full disk, more kills, container files
 	./scripts/test-all
+
+.PHONY: chaos
+chaos: ## the long forms: kills, lost answers, order, outages, lost queues, power cuts, seeds
+	./scripts/chaos
 
 .PHONY: lint
 lint: ## gofumpt, vet, staticcheck
@@ -44,7 +48,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	./scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## ratios of one run: accepts and whole path against the same without a ledger
+bench: ## ratios of one run: accepts and whole path without a ledger, the path without a rule
 	$(GO) run ./internal/bench
 
 .PHONY: cover

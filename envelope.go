@@ -40,9 +40,15 @@ type Envelope struct {
 
 // WaitingFor says why a pending message is not being delivered yet.
 type WaitingFor struct {
-	Reason string     `json:"reason"`           // "turn", "dueTime", "paused", "noWorker", "orderingKey", "delivery"
+	// Reason: turn, dueTime, paused, noWorker, orderingKey, delivery; or what keeps
+	// the destination from being called: unavailable, throttled, unauthorized.
+	Reason string     `json:"reason"`
 	Until  *time.Time `json:"until,omitempty"`  // when known
 	Behind *ID        `json:"behind,omitempty"` // orderingKey: the message in front
+	// Open: an earlier call may have been written. The message is not sent again
+	// before the destination was asked, or honours its key.
+	Open bool   `json:"open,omitempty"`
+	Text string `json:"text,omitempty"` // how the last turn ended, when that was without a call: a lookup's answer, say
 }
 
 // DeadLetter is why a message was set aside.

@@ -118,14 +118,23 @@ type Condition struct {
 	Worker string     `json:"worker,omitempty"`
 }
 
+// Calls are how many calls a destination is given at a time.
+type Calls struct {
+	Now   int `json:"now"`   // out at the moment, over all routes of the destination
+	Limit int `json:"limit"` // how many may be: fewer than Most while it is slow, down or starts again
+	Most  int `json:"most"`  // as configured
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
 	State         RouteState       `json:"state"`
 	Conditions    []Condition      `json:"conditions"`
+	Hint          string           `json:"hint,omitempty"` // what helps against the gravest of them
 	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
 	Worker        string           `json:"worker,omitempty"`   // bound to
 	Several       bool             `json:"several,omitempty"`  // workers claim turns; none is bound
+	Calls         *Calls           `json:"calls,omitempty"`    // of its destination, as its worker last told
 	Awaiting      int64            `json:"awaiting,omitempty"` // pending, taken by the destination, which says later
 	Pending       int64            `json:"pending"`
 	Parked        int64            `json:"parked"` // pending behind another of their ordering key
@@ -150,6 +159,9 @@ type WorkerInfo struct {
 	LastSeen  *time.Time `json:"lastSeen,omitempty"`
 	CreatedAt time.Time  `json:"createdAt"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	// LoginElsewhere: the login itself is made and removed by the operator of the
+	// queue's server; the broker only decides whom it speaks to.
+	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -157,6 +169,9 @@ type WorkerInfo struct {
 type NewWorker struct {
 	WorkerInfo
 	Seed string `json:"seed"` // nkey seed, SU…
+	// LoginConfig, with LoginElsewhere, is what the operator of the queue's server
+	// adds to its configuration; it holds no secret.
+	LoginConfig string `json:"loginConfig,omitempty"`
 }
 
 // Operation is a bulk act on dead letters: durable, and carried on after a restart.

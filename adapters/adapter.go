@@ -20,7 +20,8 @@ import (
 // Adapter delivers the messages of one route to its destination.
 //
 // Deliver makes at most one call that can write, ends it by ctx's deadline, and
-// never re-sends by itself. It gives one of the first eight kinds of verdicts,
+// never re-sends by itself: only a call that was answered with a refusal of its
+// token, and so wrote nothing, may be made once more with a fresh one. It gives one of the first eight kinds of verdicts,
 // or [ferry.NotTried] when ctx was cancelled (not: ran out) before the first
 // byte of the request left. All methods may be called concurrently.
 type Adapter interface {
@@ -96,8 +97,9 @@ type Fingerprinter interface {
 type Destination interface {
 	// Route makes the adapter of one route. A bad setting is an error that names it.
 	Route(cfg RouteConfig) (Adapter, error)
-	// Probe makes the configured health request; ErrNoProbe when there is none.
-	// Nil: the destination is up. It writes nothing.
+	// Probe makes the configured health request; ErrNoProbe when there is none,
+	// ErrRefused when the destination refuses the credentials. Nil: the destination
+	// is up. It writes nothing.
 	Probe(ctx context.Context) error
 	// Check proves that the destination can be reached and takes the credentials,
 	// as far as that can be told without writing.
@@ -107,6 +109,10 @@ type Destination interface {
 
 // ErrNoProbe says that no health request is configured.
 var ErrNoProbe = fmt.Errorf("no health request is configured")
+
+// ErrRefused says that the destination refuses the credentials: they are not
+// tried again before they change.
+var ErrRefused = fmt.Errorf("the destination refuses the credentials")
 
 // DestinationConfig is a destination of worker.yaml as adapters see it.
 type DestinationConfig struct {

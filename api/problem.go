@@ -53,6 +53,7 @@ func statusOf(code ferry.Code) (int, bool) {
 	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
+		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
 		ferry.CodeBadConfig, ferry.CodeInternal:
 		// The first five end a start and never reach a sender.
 		return http.StatusInternalServerError, true

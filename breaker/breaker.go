@@ -2,8 +2,8 @@
 // when calls find the destination unavailable, lets one probe through now and
 // then, and after recovery lets calls back in by and by.
 //
-// The breaker always disarms: a probe whose outcome never comes back blocks the
-// next one for a minute at the most, and a throttle ends by itself.
+// The breaker always disarms: a probe is due an interval after the one before
+// began, whether or not that one ever ends, and a throttle ends by itself.
 package breaker
 
 import (
@@ -14,8 +14,7 @@ import (
 // The breaker's pace.
 const (
 	Threshold     = 3               // unavailables in a row that open it
-	ProbeInterval = 5 * time.Second // between two probes, at least
-	PermitLife    = time.Minute     // after which a probe without an outcome counts as lost
+	ProbeInterval = 5 * time.Second // from the start of a probe to the next, at least
 	MaxHold       = time.Hour       // that Throttled holds at the most
 )
 
@@ -26,15 +25,16 @@ type State string
 const (
 	Closed   State = "closed"   // calls go through
 	Open     State = "open"     // no call goes through until the next probe is due
-	HalfOpen State = "halfOpen" // a probe is out or due
+	HalfOpen State = "halfOpen" // a probe is due
 )
 
 // Snapshot is a breaker at a moment.
 type Snapshot struct {
 	State     State
 	Since     time.Time // when the state began; zero if it was never left
-	NextProbe time.Time // open: when the next probe is due; half open: when a silent one counts as lost
-	HeldUntil time.Time // zero, or until when the destination asked for a pause
+	NextProbe time.Time // not closed: when the next probe is due, or was
+	HeldSince time.Time // when the pause began that the destination asked for; zero: it asked for none
+	HeldUntil time.Time // and when it ends
 }
 
 // Breaker guards one destination. The zero value is closed and ready. It may be
@@ -45,14 +45,15 @@ type Breaker struct {
 	since     time.Time
 	failures  int // unavailables in a row, while closed
 	nextProbe time.Time
-	permit    time.Time // when the probe that is out was let through; zero: none is
+	heldSince time.Time
 	heldUntil time.Time
-	slots     int // slow start: calls at a time; 0: no limit
+	slots     int       // slow start: calls at a time; 0: no limit
+	slotsAt   time.Time // when the slow start began
 }
 
 // Allow says whether a call may be made now. While the breaker is open it lets
-// one through as a probe whenever one is due; its outcome must then be told by
-// Success, Unavailable, Throttled or Lost.
+// one through as a probe whenever one is due; when that call is not made after
+// all, Lost makes the next one due at once.
 func (b *Breaker) Allow() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,13 +64,9 @@ func (b *Breaker) Allow() bool {
 	if !b.open {
 		return true
 	}
-	if !b.permit.IsZero() && now.Sub(b.permit) < PermitLife {
-		return false
-	}
 	if now.Before(b.nextProbe) {
 		return false
 	}
-	b.permit = now
 	b.nextProbe = now.Add(ProbeInterval)
 	return true
 }
@@ -80,12 +77,15 @@ func (b *Breaker) Allow() bool {
 func (b *Breaker) Success() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.success()
+}
+
+func (b *Breaker) success() {
 	b.failures = 0
-	b.permit = time.Time{}
 	if b.open {
 		b.open = false
 		b.since = time.Now()
-		b.slots = 1
+		b.slots, b.slotsAt = 1, b.since
 		return
 	}
 	if b.slots > 0 {
@@ -101,17 +101,14 @@ const maxSlots = 1024
 
 // Unavailable tells that a call found the destination down. Threshold of them
 // in a row open the breaker, and so does one when atOnce: a refused connection,
-// a failed probe, a 503. It says whether this call opened it.
+// a failed probe, a 503. It says whether this call opened it. Late answers of
+// calls from before it opened change nothing.
 func (b *Breaker) Unavailable(atOnce bool) (opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.failures++
-	b.permit = time.Time{}
 	if b.open {
-		// Late answers of calls from before it opened do not put the probe off
-		// further than an interval from now.
-		b.nextProbe = now.Add(ProbeInterval)
 		return false
 	}
 	// During a slow start one failure is enough: it is not back yet.
@@ -124,33 +121,49 @@ func (b *Breaker) Unavailable(atOnce bool) (opened bool) {
 }
 
 // Throttled tells that the destination asked not to be called until a moment,
-// at most MaxHold from now. It is there, so an open breaker closes.
+// at most MaxHold from now. It is there, so an open breaker closes; after the
+// pause it starts slowly.
 func (b *Breaker) Throttled(until time.Time) {
-	b.Success()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if most := time.Now().Add(MaxHold); until.After(most) {
+	b.success()
+	now := time.Now()
+	if most := now.Add(MaxHold); until.After(most) {
 		until = most
 	}
-	if until.After(b.heldUntil) {
-		b.heldUntil = until
+	if !until.After(now) {
+		return
 	}
+	b.slots, b.slotsAt = 1, until
+	if !now.Before(b.heldUntil) {
+		b.heldSince = now
+	}
+	b.heldUntil = later(b.heldUntil, until)
 }
 
-// Lost gives back a permit of Allow whose call was not made, or told nothing
-// about the destination.
+// Lost gives back a probe that Allow let through and that was not made: the next
+// one is due at once.
 func (b *Breaker) Lost() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.permit.IsZero() {
-		b.permit = time.Time{}
+	if b.open {
 		b.nextProbe = time.Now()
 	}
 }
 
+// PutOff makes the next probe due an interval later, for one that took two calls.
+func (b *Breaker) PutOff() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		b.nextProbe = b.nextProbe.Add(ProbeInterval)
+	}
+}
+
 // Limit is how many calls may be out at a time, of at most `most`: 0 while the
-// breaker is open or the destination asked for a pause, 1 when a probe is due
-// or out, 1, 2, 4 … after it closed, then `most`.
+// breaker is open or the destination asked for a pause, 1 when a probe is due,
+// 1, 2, 4 … after it closed, then `most`. Since such a call may hang, there is one
+// more with every probe interval.
 func (b *Breaker) Limit(most int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,10 +174,17 @@ func (b *Breaker) Limit(most int) int {
 	case state == HalfOpen:
 		return min(1, most)
 	case b.slots > 0:
-		return min(b.slots, most)
+		return min(b.slots+int(max(now.Sub(b.slotsAt), 0)/ProbeInterval), most)
 	default:
 		return most
 	}
+}
+
+// Starting says whether calls are let back in by and by.
+func (b *Breaker) Starting() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.open && b.slots > 0
 }
 
 // Wait is how long it takes until Allow may say yes, 0 when it may now.
@@ -173,11 +193,7 @@ func (b *Breaker) Wait() time.Duration {
 	defer b.mu.Unlock()
 	until := b.heldUntil
 	if b.open {
-		due := b.nextProbe
-		if !b.permit.IsZero() {
-			due = later(due, b.permit.Add(PermitLife))
-		}
-		until = later(until, due)
+		until = later(until, b.nextProbe)
 	}
 	return max(time.Until(until), 0)
 }
@@ -189,13 +205,10 @@ func (b *Breaker) Snapshot() Snapshot {
 	now := time.Now()
 	s := Snapshot{State: b.state(now), Since: b.since}
 	if b.open {
-		s.NextProbe = b.nextProbe
-		if !b.permit.IsZero() {
-			s.NextProbe = later(s.NextProbe, b.permit.Add(PermitLife))
-		}
+		s.NextProbe = later(b.nextProbe, b.heldUntil)
 	}
 	if now.Before(b.heldUntil) {
-		s.HeldUntil = b.heldUntil
+		s.HeldSince, s.HeldUntil = b.heldSince, b.heldUntil
 	}
 	return s
 }
@@ -204,7 +217,7 @@ func (b *Breaker) state(now time.Time) State {
 	switch {
 	case !b.open:
 		return Closed
-	case !b.permit.IsZero() || !now.Before(b.nextProbe):
+	case !now.Before(b.nextProbe):
 		return HalfOpen
 	default:
 		return Open

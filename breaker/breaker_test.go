@@ -46,7 +46,7 @@ func TestRefusedOpensAtOnceAndProbesArePaced(t *testing.T) {
 		for time.Since(start) < 16*time.Second {
 			if b.Allow() {
 				probes = append(probes, time.Since(start))
-				if got := b.Limit(8); got != 1 {
+				if got := b.Limit(8); got != 0 {
 					t.Fatalf("Limit = %d while a probe is out", got)
 				}
 				if b.Allow() {
@@ -91,6 +91,26 @@ func TestRecoveryStartsSlowly(t *testing.T) {
 	})
 }
 
+// A call that hangs after it closed does not keep the others away for ever.
+func TestSlowStartGoesOnWhileCallsHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker.Breaker
+		b.Unavailable(true)
+		time.Sleep(b.Wait())
+		b.Success()
+		var limits []int
+		for range 4 {
+			limits = append(limits, b.Limit(3))
+			time.Sleep(breaker.ProbeInterval)
+		}
+		for i, want := range []int{1, 2, 3, 3} {
+			if limits[i] != want || !b.Starting() {
+				t.Fatalf("limits %v", limits)
+			}
+		}
+	})
+}
+
 func TestOneFailureDuringSlowStartOpensAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b breaker.Breaker
@@ -104,17 +124,20 @@ func TestOneFailureDuringSlowStartOpensAgain(t *testing.T) {
 	})
 }
 
+// A probe that never ends does not keep the next one away, and one that was not
+// made makes it due at once.
 func TestLostProbeDisarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b breaker.Breaker
+		b.Lost() // closed: nothing to give back
 		b.Unavailable(true)
 		time.Sleep(breaker.ProbeInterval)
 		if !b.Allow() {
 			t.Fatal("no probe")
 		}
-		time.Sleep(breaker.PermitLife - time.Millisecond)
+		time.Sleep(breaker.ProbeInterval - time.Millisecond)
 		if b.Allow() {
-			t.Fatal("a second probe before the first counts as lost")
+			t.Fatal("a second probe within an interval")
 		}
 		time.Sleep(b.Wait())
 		if !b.Allow() {
@@ -122,7 +145,22 @@ func TestLostProbeDisarms(t *testing.T) {
 		}
 		b.Lost()
 		if !b.Allow() {
-			t.Fatal("a permit that was given back is gone")
+			t.Fatal("a probe that was given back is gone")
+		}
+	})
+}
+
+// Answers of calls from before it opened neither hurry the probe nor put it off.
+func TestLateAnswersDoNotMoveTheProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker.Breaker
+		b.Unavailable(true)
+		for range 4 {
+			time.Sleep(time.Second)
+			b.Unavailable(true)
+		}
+		if w := b.Wait(); w != breaker.ProbeInterval-4*time.Second {
+			t.Fatalf("Wait = %s", w)
 		}
 	})
 }
@@ -130,20 +168,32 @@ func TestLostProbeDisarms(t *testing.T) {
 func TestThrottleHoldsAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b breaker.Breaker
-		b.Throttled(time.Now().Add(7 * time.Second))
-		b.Throttled(time.Now().Add(3 * time.Second)) // does not shorten
-		if b.Allow() || b.Limit(4) != 0 || b.Wait() != 7*time.Second || b.Snapshot().State != breaker.Closed {
+		start := time.Now()
+		b.Throttled(start.Add(7 * time.Second))
+		time.Sleep(time.Second)
+		b.Throttled(start.Add(3 * time.Second)) // does not shorten
+		if b.Allow() || b.Limit(4) != 0 || b.Wait() != 6*time.Second {
 			t.Fatalf("not held: %+v", b.Snapshot())
 		}
-		time.Sleep(7 * time.Second)
-		if !b.Allow() || b.Limit(4) != 4 || !b.Snapshot().HeldUntil.IsZero() {
-			t.Fatalf("still held: %+v", b.Snapshot())
+		if s := b.Snapshot(); s.State != breaker.Closed || !s.HeldSince.Equal(start) || !s.HeldUntil.Equal(start.Add(7*time.Second)) {
+			t.Fatalf("Snapshot = %+v", s)
+		}
+		time.Sleep(6 * time.Second)
+		if !b.Allow() || b.Limit(4) != 1 || !b.Snapshot().HeldUntil.IsZero() {
+			t.Fatalf("still held, or no slow start: %+v", b.Snapshot())
 		}
 		b.Throttled(time.Now().Add(24 * time.Hour))
 		if w := b.Wait(); w != breaker.MaxHold {
 			t.Fatalf("held for %s", w)
 		}
+		if s := b.Snapshot(); !s.HeldSince.Equal(start.Add(7 * time.Second)) {
+			t.Fatalf("a new pause began at %s", s.HeldSince)
+		}
 		b2 := &breaker.Breaker{}
+		b2.Throttled(time.Now().Add(-time.Second)) // over already
+		if b2.Limit(4) != 4 {
+			t.Fatal("a pause that is over leads to a slow start")
+		}
 		b2.Unavailable(true)
 		time.Sleep(breaker.ProbeInterval)
 		b2.Allow()
@@ -154,7 +204,8 @@ func TestThrottleHoldsAndEnds(t *testing.T) {
 	})
 }
 
-// However it is used, waiting as long as it asks for always leads to a call.
+// However it is used, waiting as long as it asks for always leads to a call, and
+// without a throttle that wait is no longer than a probe interval.
 func TestAlwaysDisarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b breaker.Breaker
@@ -165,6 +216,9 @@ func TestAlwaysDisarms(t *testing.T) {
 		for seed := range 2000 {
 			for n := seed; n > 0; n /= len(acts) {
 				acts[n%len(acts)]()
+			}
+			if held := b.Snapshot().HeldUntil; held.IsZero() && b.Wait() > breaker.ProbeInterval {
+				t.Fatalf("sequence %d: %s to the next call: %+v", seed, b.Wait(), b.Snapshot())
 			}
 			time.Sleep(b.Wait())
 			if !b.Allow() {

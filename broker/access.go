@@ -124,7 +124,20 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
 		return ferry.NewWorker{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
 	}
-	return ferry.NewWorker{WorkerInfo: w, Seed: seed}, nil
+	for _, name := range w.Routes { // it may have been held back while its worker was revoked
+		if r, ok := b.routes[name]; ok {
+			r.relay.nudge()
+		}
+	}
+	made := ferry.NewWorker{WorkerInfo: w, Seed: seed}
+	if elsewhere, ok := b.transport.(LoginElsewhere); ok {
+		made.WorkerInfo.LoginElsewhere = true
+		if made.LoginConfig, err = elsewhere.LoginConfig(w); err != nil {
+			return ferry.NewWorker{}, err
+		}
+		b.askForHello(ctx, w.Name) // it may be connected under an earlier login
+	}
+	return made, nil
 }
 
 // RevokeWorker ends a worker's login and cuts its connection at once.
@@ -142,6 +155,10 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, by string) (ferry.Worke
 	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
 		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
 	}
+	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
+		// It may still be connected: what it was granted ends with its next hello.
+		b.askForHello(ctx, name)
+	}
 	return w, nil
 }
 
@@ -150,7 +167,9 @@ func (b *Broker) Workers(context.Context) ([]ferry.WorkerInfo, error) { return b
 
 func (b *Broker) workerInfos() []ferry.WorkerInfo {
 	list := b.ledger.Workers()
+	_, elsewhere := b.transport.(LoginElsewhere)
 	for i := range list {
+		list[i].LoginElsewhere = elsewhere
 		if s := b.fleet.get(list[i].Name); s != nil {
 			at := s.at.UTC()
 			list[i].LastSeen, list[i].Version, list[i].Inbox = &at, s.hello.Version, s.hello.Inbox

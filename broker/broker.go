@@ -36,6 +36,13 @@ type Transport interface {
 	Close(ctx context.Context) error
 }
 
+// LoginElsewhere is a Transport whose logins the operator of its server makes and
+// removes: SetWorkers changes nothing there.
+type LoginElsewhere interface {
+	// LoginConfig is what that operator adds for the worker; it holds no secret.
+	LoginConfig(w ferry.WorkerInfo) (string, error)
+}
+
 // Options of New.
 type Options struct {
 	DataDir     string
@@ -58,6 +65,9 @@ type Options struct {
 	// noWorker. Default 30 s.
 	NoWorkerAfter time.Duration
 
+	// FileID tells the ledger's file from a copy of it: see store.Options. Tests that
+	// copy the file to play a kill say that it is the same.
+	FileID func(path string) (uint64, error)
 	// BeforeCommit and AfterCommit are called around each commit of the ledger, on
 	// its goroutine: a simulation stops the world there.
 	BeforeCommit, AfterCommit func()
@@ -76,6 +86,8 @@ type Broker struct {
 	metrics   *metrics
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
+	receipts  receiptChannel
+	away      absence
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -117,7 +129,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	}
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnCommit: b.metrics.commit, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
@@ -167,6 +179,9 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return err
 		}
+		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+			return err
+		}
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
@@ -175,6 +190,9 @@ func (b *Broker) open(ctx context.Context) error {
 	b.transport, b.queue = transport, transport.Queue()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+	}
+	if err := b.sweepReceipts(ctx); err != nil {
+		return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
 	}
 	for _, r := range b.routes {
 		if err := r.relay.begin(ctx); err != nil {
@@ -202,6 +220,7 @@ func (b *Broker) Start() error {
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.goRun(func() { b.sweep(ctx) })
+	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	return nil
@@ -277,7 +296,22 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	case err != nil:
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
-	case info.Binding == nil || !b.fleet.heard(info.Binding.Worker):
+	case !b.hasWorker(&info):
 		e.WaitingFor.Reason = "noWorker"
+	default:
+		b.waitsForDestination(e.WaitingFor, &info)
+	}
+}
+
+// waitsForDestination names what the worker says that keeps the destination from
+// being called, the gravest first.
+func (b *Broker) waitsForDestination(w *ferry.WaitingFor, info *store.RouteLedger) {
+	conditions := b.conditions(info)
+	state := gravest(conditions)
+	for _, c := range conditions {
+		if c.Type == state {
+			w.Reason, w.Until = string(state), c.Until
+			return
+		}
 	}
 }

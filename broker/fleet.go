@@ -27,6 +27,7 @@ type sighting struct {
 	hello  queue.Hello
 	asked  map[string]queue.RouteHello // every route that it spoke of
 	routes map[string]queue.RouteHello // those that were granted
+	left   bool                        // it said that it stops
 }
 
 func newFleet(silentAfter time.Duration) *fleet {
@@ -52,10 +53,21 @@ func (f *fleet) forget(worker string) {
 	f.mu.Unlock()
 }
 
-// heard says whether the worker was heard lately.
+// heard says whether the worker was heard lately, and did not say goodbye.
 func (f *fleet) heard(worker string) bool {
 	s := f.get(worker)
-	return s != nil && time.Since(s.at) <= f.silentAfter
+	return s != nil && !s.left && time.Since(s.at) <= f.silentAfter
+}
+
+// leaves notes that a worker stops, unless another one has taken its name.
+func (f *fleet) leaves(h queue.Hello) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sightings[h.Worker]; s != nil && s.hello.Inbox == h.Inbox {
+		gone := *s
+		gone.left, gone.at = true, time.Now()
+		f.sightings[h.Worker] = &gone
+	}
 }
 
 func (f *fleet) get(worker string) *sighting {
@@ -76,12 +88,8 @@ func (f *fleet) may(worker, route string) bool {
 }
 
 func (b *Broker) worker(name string) (ferry.WorkerInfo, bool) {
-	for _, w := range b.ledger.Workers() {
-		if w.Name == name && w.RevokedAt == nil {
-			return w, true
-		}
-	}
-	return ferry.WorkerInfo{}, false
+	w, ok := b.ledger.Worker(name)
+	return w, ok && w.RevokedAt == nil
 }
 
 func (b *Broker) workerMay(name, route string) bool {
@@ -92,7 +100,7 @@ func (b *Broker) workerMay(name, route string) bool {
 // hello answers a worker: it may deliver the routes that are bound to its
 // inbox. A route that is bound to none is bound to the first that asks.
 func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.Welcome {
-	welcome := queue.Welcome{Start: b.ledger.StartID(), Now: time.Now().UTC(), Routes: map[string]queue.RouteWelcome{}}
+	welcome := queue.Welcome{Start: b.tellAgain(), Now: time.Now().UTC(), Routes: map[string]queue.RouteWelcome{}}
 	if from != "" && from != h.Worker {
 		welcome.Error = fmt.Sprintf("this login belongs to worker %s, not %s: set name: %s in worker.yaml", from, h.Worker, from)
 		return welcome
@@ -102,10 +110,18 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 		welcome.Error = fmt.Sprintf("this broker knows no worker %s: broker workers add %s --routes … --out FILE", h.Worker, h.Worker)
 		return welcome
 	}
+	if h.Leaving {
+		b.fleet.leaves(h)
+		return welcome
+	}
 	for _, r := range h.Routes {
 		welcome.Routes[r.Name] = b.helloRoute(ctx, w, h, r)
 	}
 	b.fleet.saw(h, func(route string) bool { return welcome.Routes[route].Granted })
+	if _, ok := b.worker(h.Worker); !ok { // revoked meanwhile
+		b.fleet.forget(h.Worker)
+	}
+	b.nudgeClaimed(welcome)
 	return welcome
 }
 
@@ -122,6 +138,12 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	info, err := b.ledger.Route(r.Name)
 	if err != nil {
 		return refuse("%s", err)
+	}
+	if info.Several {
+		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
+			return refuse("%s", err)
+		}
+		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true}
 	}
 	if info.Binding == nil || info.Binding.Inbox == h.Inbox {
 		binding := store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}
@@ -166,14 +188,10 @@ func (w workers) Body(_ context.Context, from string, r queue.BodyRequest) ([]by
 	return part, err
 }
 
-// helloAgain asks the worker that a route is bound to for a hello at once, so
-// that it learns of a pause or a resume.
+// helloAgain asks the workers that deliver a route for a hello at once, so that
+// they learn of a pause, a resume, or of another one's binding.
 func (b *Broker) helloAgain(ctx context.Context, route string) {
-	info, err := b.ledger.Route(route)
-	if err != nil || info.Binding == nil {
-		return
-	}
-	if err := b.queue.Signal(ctx, info.Binding.Worker, queue.Signal{HelloAgain: true}); err != nil {
-		b.log.Debug("the worker hears of it with its next hello", "worker", info.Binding.Worker, "error", err)
+	for _, worker := range b.fleet.speaking(route) {
+		b.askForHello(ctx, worker)
 	}
 }

@@ -7,7 +7,8 @@ import (
 
 const (
 	overdueEvery = 10 * time.Second
-	overdueBound = 10_000
+	overdueBound = 20_000 // entries of the due index in one round
+	overdueStep  = 2_000  // and under one read of the ledger
 	purgeEvery   = time.Hour
 	orphanAge    = time.Hour
 )
@@ -16,9 +17,9 @@ const (
 // no worker could hold them, pauses that were to end, ended messages beyond the
 // retention, files of bodies that no message refers to.
 func (b *Broker) janitor(ctx context.Context) {
-	purged := time.Time{}
+	purged, look := time.Time{}, overdueLook{}
 	for ctx.Err() == nil {
-		b.expireOverdue(ctx)
+		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
@@ -28,23 +29,47 @@ func (b *Broker) janitor(ctx context.Context) {
 	}
 }
 
-func (b *Broker) expireOverdue(ctx context.Context) {
-	for _, name := range b.names {
-		info, err := b.ledger.Route(name)
-		if err != nil || paused(info) {
-			continue // a pause holds the message: its time does not run out meanwhile
-		}
-		ids, err := b.ledger.Overdue(name, time.Now(), overdueBound)
-		if err == nil && len(ids) > 0 {
-			var n int
-			n, err = b.ledger.Expire(ctx, ids, b.continueAfterDead)
-			b.metrics.expired(name, n)
-			b.log.Warn("messages expired before they could be delivered", "route", name, "messages", n)
-		}
+// overdueLook is how far the look for expired messages has come. A backlog is not
+// read whole in every round: the next one goes on from here.
+type overdueLook struct {
+	route int // in names
+	after []byte
+}
+
+func (l *overdueLook) nextRoute(routes int) { l.route, l.after = (l.route+1)%routes, nil }
+
+func (b *Broker) expireOverdue(ctx context.Context, look *overdueLook) {
+	left, routes := overdueBound, len(b.names)
+	for done := 0; done < routes && left > 0 && ctx.Err() == nil; {
+		name := b.names[look.route]
+		looked, next, err := b.expireSome(ctx, name, look.after, min(left, overdueStep))
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("expired messages could not be set aside", "route", name, "error", err)
 		}
+		left -= looked
+		if look.after = next; next == nil {
+			look.nextRoute(routes)
+			done++
+		}
 	}
+}
+
+func (b *Broker) expireSome(ctx context.Context, name string, after []byte, bound int) (looked int, next []byte, err error) {
+	info, err := b.ledger.Route(name)
+	if err != nil || paused(info) {
+		return 0, nil, err // a pause holds the message: its time does not run out meanwhile
+	}
+	ids, looked, next, err := b.ledger.Overdue(name, after, time.Now(), bound)
+	if err != nil || len(ids) == 0 {
+		return looked, next, err
+	}
+	n, err := b.ledger.Expire(ctx, ids, b.continueAfterDead)
+	b.metrics.expired(name, n)
+	b.log.Warn("messages expired before they could be delivered", "route", name, "messages", n)
+	if err != nil {
+		return looked, nil, err
+	}
+	return looked, next, nil
 }
 
 func (b *Broker) endPauses(ctx context.Context) {

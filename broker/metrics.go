@@ -24,6 +24,7 @@ type metrics struct {
 	duplicatesTotal *prometheus.CounterVec
 	refusedTotal    *prometheus.CounterVec
 	attemptsTotal   *prometheus.CounterVec
+	claimsTotal     *prometheus.CounterVec
 	acceptSeconds   prometheus.Histogram
 	deliverySeconds *prometheus.HistogramVec
 	commitSeconds   prometheus.Histogram
@@ -44,13 +45,14 @@ func newMetrics(b *Broker) *metrics {
 		duplicatesTotal: counter("duplicates_total", "Repeats recognised by their key.", "route"),
 		refusedTotal:    counter("requests_refused_total", "Requests that were refused.", "route", "code"),
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),
+		claimsTotal:     counter("claims_total", "Claims of routes with several workers, by what became of them.", "route", "answer"),
 		acceptSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_accept_duration_seconds", Help: "From the request to its answer, on disk.", Buckets: fast}),
 		deliverySeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ferry_delivery_duration_seconds", Help: "From acceptance to completion.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 12)}, []string{"route"}),
 		commitSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_duration_seconds", Help: "Of one group commit.", Buckets: fast}),
 		commitWrites:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_writes", Help: "Writes that shared one group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
-		m.attemptsTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+		m.attemptsTotal, m.claimsTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
 	return m
 }
 
@@ -67,6 +69,8 @@ func (m *metrics) accepted(a ferry.Accepted) {
 		m.acceptedTotal.WithLabelValues(a.Route).Inc()
 	}
 }
+
+func (m *metrics) claim(route, answer string) { m.claimsTotal.WithLabelValues(route, answer).Inc() }
 
 func (m *metrics) commit(took time.Duration, writes int) {
 	m.commitSeconds.Observe(took.Seconds())
@@ -151,11 +155,15 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		for _, state := range ferry.RouteStates() {
 			holds := 0.0
 			for _, c := range info.Conditions {
-				if c.Type == state {
+				// What only some of several workers say is no alarm.
+				if c.Type == state && (!info.Several || c.Worker == "" || info.State == state) {
 					holds = 1
 				}
 			}
 			give(desc("route_condition", "1 while the condition holds.", "route", "condition"), holds, name, string(state))
+		}
+		if info.Calls != nil {
+			give(desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"), float64(info.Calls.Limit), name)
 		}
 		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning {
 			lag = max(lag, age)

@@ -25,6 +25,9 @@ func (b *Broker) takeReceipts(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				b.log.Warn("receipts could not be received", "error", err)
+				if errors.Is(err, queue.ErrNotFound) {
+					_ = b.sweepReceipts(ctx) // makes the channel anew; that it could not, the next look tells
+				}
 				sleep(ctx, pause)
 			}
 			continue
@@ -73,6 +76,9 @@ func (b *Broker) acknowledge(ctx context.Context, batch []*queue.ReceiptDelivery
 func (b *Broker) refuseReceipt(d *queue.ReceiptDelivery) string {
 	if d.From == "" {
 		return "" // this queue cannot tell who sends
+	}
+	if d.Receipt.Inbox == "" {
+		return "it names no inbox: only the broker's own do not"
 	}
 	if d.From != d.Receipt.Worker {
 		return "it names another worker than the one that sent it"

@@ -27,10 +27,8 @@ type relay struct {
 	mu     sync.Mutex
 	out    map[ferry.ID]*handed
 	cursor []byte // the last key of the due index that was looked at
-
-	// What the queue last said of the route's channel.
-	incarnation string
-	last        uint64
+	rounds int    // how often it began anew: what was looked at before counts for nothing
+	seen   seen   // of the route's channel
 }
 
 // handed is a turn in the queue or in a worker's hands.
@@ -85,6 +83,7 @@ func (r *relay) nudge() {
 func (r *relay) again() {
 	r.mu.Lock()
 	r.out, r.cursor = map[ferry.ID]*handed{}, nil
+	r.rounds++
 	r.mu.Unlock()
 	r.nudge()
 }
@@ -98,18 +97,31 @@ func (r *relay) inQueue() int {
 // run hands out until ctx ends. After a fault it waits a little, longer each
 // time: an error of the queue or the disk is no reason to hammer it.
 func (r *relay) run(ctx context.Context) {
-	const longest = 10 * time.Second
-	wait := time.Duration(0)
+	const (
+		longest = 10 * time.Second
+		away    = 2 * time.Second // of a queue that is away: it is waited for in each try
+		repeat  = time.Minute     // of the same words in the log
+	)
+	wait, told, toldAt := time.Duration(0), "", time.Time{}
 	for ctx.Err() == nil {
 		next, err := r.step(ctx)
-		if err != nil && ctx.Err() == nil {
-			wait = min(max(2*wait, 100*time.Millisecond), longest)
-			r.b.log.Warn("messages could not be handed to the queue", "route", r.name, "error", err, "again", wait)
-			sleep(ctx, wait)
+		if err == nil || ctx.Err() != nil {
+			wait, told = 0, ""
+			r.await(ctx, next)
 			continue
 		}
-		wait = 0
-		r.await(ctx, next)
+		wait = min(max(2*wait, 100*time.Millisecond), longest)
+		if errors.Is(err, queue.ErrUnavailable) {
+			wait = min(wait, away)
+		}
+		if text := err.Error(); text != told || time.Since(toldAt) >= repeat {
+			told, toldAt = text, time.Now()
+			r.b.log.Warn("messages could not be handed to the queue", "route", r.name, "error", err, "again", wait)
+		}
+		if errors.Is(err, queue.ErrNotFound) {
+			_ = r.sweep(ctx) // makes the channel anew; that it could not, the next publication tells
+		}
+		sleep(ctx, wait)
 	}
 }
 
@@ -145,6 +157,9 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
+		if info.Binding != nil && !r.b.workerMay(info.Binding.Worker, r.name) {
+			return time.Time{}, nil // its worker was revoked: who is added or bound nudges
+		}
 		if info.Paused != nil {
 			if info.Paused.Until == nil {
 				return time.Time{}, nil
@@ -153,8 +168,8 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 				return *info.Paused.Until, nil
 			}
 		}
-		if info.Binding == nil {
-			return time.Time{}, nil
+		if info.Binding == nil && !(info.Several && len(r.b.fleet.granted(r.name)) > 0) {
+			return time.Time{}, nil // a hello nudges
 		}
 		next, more, err := r.handOut(ctx)
 		if err != nil || !more {
@@ -169,7 +184,7 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 // operator's act either came before and is seen, or is refused.
 func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err error) {
 	r.mu.Lock()
-	cursor, room := r.cursor, r.window-len(r.out)
+	cursor, room, round := r.cursor, r.window-len(r.out), r.rounds
 	r.mu.Unlock()
 	if room <= 0 {
 		return time.Time{}, false, nil
@@ -199,8 +214,9 @@ func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err err
 		return time.Time{}, false, err
 	}
 	r.mu.Lock()
-	// A message that became ready meanwhile may have moved the cursor back.
-	if bytes.Equal(r.cursor, cursor) && reached != nil {
+	// A message that became ready meanwhile may have moved the cursor back, and a
+	// queue that lost this batch has begun anew.
+	if r.rounds == round && bytes.Equal(r.cursor, cursor) && reached != nil {
 		r.cursor = reached
 	}
 	r.mu.Unlock()
@@ -272,20 +288,29 @@ func (b *Broker) sweep(ctx context.Context) {
 	every := max(b.opts.SilentAfter/6, 50*time.Millisecond)
 	for ctx.Err() == nil {
 		sleep(ctx, every)
-		for _, name := range b.names {
-			if ctx.Err() != nil {
-				return
-			}
-			if err := b.routes[name].relay.sweep(ctx); err != nil && ctx.Err() == nil {
-				b.log.Warn("the queue could not be asked how far it is", "route", name, "error", err)
-			}
+		err := b.sweepReceipts(ctx)
+		for i := 0; i < len(b.names) && !errors.Is(err, queue.ErrUnavailable) && ctx.Err() == nil; i++ {
+			err = errors.Join(err, b.routes[b.names[i]].relay.sweep(ctx))
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		b.away.note(err, time.Now())
+		if err != nil {
+			b.log.Warn("the queue could not be asked how far it is", "error", err)
 		}
 	}
 }
 
 // begin notes how the route's channel is before anything is handed out: a
 // channel that is made anew before the first sweep must be noticed too.
+//
+// What an earlier run left in it goes: it is handed out again from the ledger,
+// and a worker that is away would find one more copy of its window per restart.
 func (r *relay) begin(ctx context.Context) error {
+	if err := r.b.queue.Clear(ctx, r.name); err != nil {
+		r.b.log.Warn("what an earlier run left in the queue stays there: it does no harm", "route", r.name, "error", err)
+	}
 	p, err := r.b.queue.Progress(ctx, r.name)
 	if err == nil {
 		r.sees(p)
@@ -298,9 +323,7 @@ func (r *relay) begin(ctx context.Context) error {
 func (r *relay) sees(p queue.Progress) (lost bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	lost = r.incarnation != "" && (p.Incarnation != r.incarnation || p.Last < r.last)
-	r.incarnation, r.last = p.Incarnation, p.Last
-	return lost
+	return r.seen.look(p)
 }
 
 func (r *relay) sweep(ctx context.Context) error {
@@ -311,7 +334,7 @@ func (r *relay) sweep(ctx context.Context) error {
 	p, err := r.b.queue.Progress(ctx, r.name)
 	if errors.Is(err, queue.ErrNotFound) {
 		r.b.log.Warn("the queue's channel is gone: making it anew", "route", r.name)
-		if _, err := r.b.queue.Ensure(ctx, r.b.names); err != nil {
+		if _, err := r.b.queue.Ensure(ctx, []string{r.name}); err != nil {
 			return err
 		}
 		p, err = r.b.queue.Progress(ctx, r.name)

@@ -44,10 +44,14 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	for _, n := range in.Dead {
 		info.DeadLetters += n
 	}
-	if in.Binding != nil {
+	info.State = gravest(info.Conditions)
+	switch {
+	case in.Several:
+		b.describeSeveral(&info)
+	case in.Binding != nil:
 		info.Worker = in.Binding.Worker
-		if s := b.fleet.get(info.Worker); s != nil {
-			info.NextProbe = s.routes[name].NextProbe
+		if s := b.fleet.get(info.Worker); s != nil && b.fleet.heard(info.Worker) {
+			info.NextProbe, info.Calls = s.routes[name].NextProbe, s.routes[name].Calls
 		}
 	}
 	oldest, err := b.ledger.OldestPending(name)
@@ -57,7 +61,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	if !oldest.IsZero() {
 		info.OldestPending = &oldest
 	}
-	info.State = gravest(info.Conditions)
+	info.Hint = whatToDo(&info)
 	return info, nil
 }
 
@@ -69,12 +73,17 @@ func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
 		list = append(list, *in.Paused)
 	}
 	switch {
+	case in.Several:
+		list = append(list, b.severalConditions(in.Name)...)
 	case in.Binding == nil:
 		list = append(list, ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Reason: "no worker has asked for this route yet"})
 	case !b.fleet.heard(in.Binding.Worker):
 		c := ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Worker: in.Binding.Worker, Reason: "its worker has not been heard since the broker started"}
 		if s := b.fleet.get(in.Binding.Worker); s != nil {
 			c.Since, c.Reason = s.at.UTC(), "its worker is silent"
+			if s.left {
+				c.Reason = "its worker was stopped"
+			}
 		}
 		list = append(list, c)
 	default:
@@ -93,6 +102,27 @@ func gravest(conditions []ferry.Condition) ferry.RouteState {
 		}
 	}
 	return ferry.RouteRunning
+}
+
+// whatToDo says what helps against the gravest condition of a route, if
+// anything.
+func whatToDo(r *ferry.RouteInfo) string {
+	switch r.State {
+	case ferry.RouteUnauthorized:
+		return "mend the secret, and it is tried at once; broker routes resume " + r.Name + " tries the old one again"
+	case ferry.RoutePaused:
+		return "broker routes resume " + r.Name
+	case ferry.RouteUnavailable:
+		return "nothing is lost or spent; it goes on by itself when the destination is back"
+	case ferry.RouteThrottled:
+		return "nothing to do; fewer calls in worker.yaml (rate, concurrency) if it comes often"
+	case ferry.RouteNoWorker:
+		if r.Worker == "" {
+			return "start a worker that has the route, or broker workers add NAME --routes " + r.Name
+		}
+		return "look at the machine of " + r.Worker + ": is its worker running, and can it reach the broker?"
+	}
+	return ""
 }
 
 // Pause stops the hand-outs of a route; what workers hold they finish.
@@ -150,6 +180,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		if free < lowDisk {
 			s.Problems = append(s.Problems, fmt.Sprintf("only %d MiB are free on the disk of %s", free>>20, b.opts.DataDir))
 		}
+	}
+	if problem := b.away.problem(); problem != "" {
+		s.Problems = append(s.Problems, problem)
 	}
 	var dead int64
 	for i := range routes {

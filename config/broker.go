@@ -50,15 +50,22 @@ type BrokerQueue struct {
 	ServiceBus any `yaml:"servicebus" later:"true"`
 }
 
-// BrokerNATS is the embedded NATS server.
+// BrokerNATS is the NATS server inside the broker, or one elsewhere.
 type BrokerNATS struct {
 	// Listen is the address for workers; default 127.0.0.1:4222. "off" keeps the
 	// server inside the process.
 	Listen string `yaml:"listen"`
 	// Lock is how long a delivery is locked at a time; default 30 s, from 5 s to 15 min.
 	Lock time.Duration `yaml:"lock"`
+	// MaxStore bounds what the queue takes on disk; default 4 GiB, from 64 MiB to 1 TiB.
+	MaxStore Size `yaml:"maxStore"`
 
-	URL any `yaml:"url" later:"true"`
+	// URL is a NATS server elsewhere, several with commas between; instead of Listen.
+	URL string `yaml:"url"`
+	// NKey is where the broker's seed for URL lies: a path, file:PATH or env:NAME.
+	NKey string `yaml:"nkey"`
+	// Replicas of the streams at URL: 1 (the default), 3 or 5.
+	Replicas int `yaml:"replicas"`
 }
 
 // ListenOff is the word for no listener.
@@ -82,8 +89,8 @@ type BrokerRoute struct {
 	OnDeadLetter string       `yaml:"onDeadLetter"`
 	SearchKeys   []string     `yaml:"searchKeys"` // jq over the payload, at most 10
 	Owner        *ferry.Owner `yaml:"owner"`
-	// Workers is one, the default: a worker is its inbox. "several" is not
-	// supported by this version.
+	// Workers is one, the default: the route is bound to one worker's inbox; or
+	// several: each of its workers claims a message before the call.
 	Workers string `yaml:"workers"`
 
 	Schema     any `yaml:"schema" later:"true"`
@@ -95,6 +102,11 @@ type BrokerRoute struct {
 const (
 	maxSearchKeys = 10
 	defaultLock   = 30 * time.Second
+	minLock       = 5 * time.Second
+	maxLock       = 15 * time.Minute
+	defaultStore  = 4 << 30
+	minStore      = 64 << 20
+	maxStore      = 1 << 40
 )
 
 // Default is the configuration of a broker without a file: everything on
@@ -113,7 +125,7 @@ func defaults() *Broker {
 		IdempotencyWindow: ferry.IdempotencyWindow,
 		Queue: BrokerQueue{
 			Driver: DriverNATS,
-			NATS:   BrokerNATS{Listen: "127.0.0.1:4222", Lock: defaultLock},
+			NATS:   BrokerNATS{Listen: "127.0.0.1:4222", Lock: defaultLock, MaxStore: defaultStore, Replicas: 1},
 		},
 	}
 }
@@ -125,7 +137,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 		routes[i] = ferry.Route{
 			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
-			SearchKeys: r.SearchKeys, Owner: r.Owner,
+			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == "several",
 		}
 	}
 	return routes
@@ -196,10 +208,7 @@ func (q *BrokerQueue) check(d *decoder) {
 	} else {
 		d.checkOneOf("queue.driver", q.Driver, DriverNATS)
 	}
-	if q.NATS.Listen != ListenOff {
-		d.checkListen("queue.nats.listen", q.NATS.Listen)
-	}
-	d.checkSpan("queue.nats.lock", int64(q.NATS.Lock), int64(5*time.Second), int64(15*time.Minute), showDuration)
+	q.NATS.check(d)
 }
 
 func (r *BrokerRoute) check(d *decoder, path string) {
@@ -209,14 +218,10 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 		d.checkName(path+".name", "route", r.Name)
 	}
 	d.checkSpan(path+".timeToLive", int64(r.TimeToLive), int64(time.Second), int64(365*day), showDuration)
-	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, func(n int64) string { return fmt.Sprintf("%d bytes", n) })
+	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
-	if r.Workers == "several" {
-		d.at(path+".workers", "take the key out", "several workers on a route are not supported by this version")
-	} else {
-		d.checkOneOf(path+".workers", r.Workers, "one")
-	}
+	d.checkOneOf(path+".workers", r.Workers, "one", "several")
 	if len(r.SearchKeys) > maxSearchKeys {
 		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
 	}
@@ -238,6 +243,8 @@ func (d *decoder) checkJQ(path, program string) {
 }
 
 const day = 24 * time.Hour
+
+func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 
 func showDuration(n int64) string {
 	d := time.Duration(n)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ferry"
+	"ferry/httpauth"
 	"ferry/retry"
 )
 
@@ -100,36 +101,45 @@ func check(t *testing.T, err error, c wrong) {
 
 func TestBrokerRefuses(t *testing.T) {
 	for name, c := range map[string]wrong{
-		"unknown key":         {"listen: 127.0.0.1:1\nlistn: x\n", `f.yaml:2: unknown key "listn"`, "did you mean listen?"},
-		"unknown nested key":  {"routes:\n  - name: a1\n    orderby: .x\n", `f.yaml:3: unknown key "orderby" in routes[0]`, "orderBy"},
-		"duplicate key":       {"listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "f.yaml:2: listen stands here twice, first on line 1", ""},
-		"wrong type":          {"routes: 5\n", "f.yaml:1: routes must be a list", "dash"},
-		"list for a word":     {"listen: [a]\n", "f.yaml:1: listen must be a single value", ""},
-		"not a number":        {"routes:\n  - name: a1\n    window: many\n", `f.yaml:3: routes[0].window: "many" is not a whole number`, ""},
-		"not yaml":            {"listen: [\n", "this is not YAML", ""},
-		"two documents":       {"listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2\n", "more than one document", ""},
-		"bad duration":        {"retention: soon\n", `f.yaml:1: retention: "soon" is not a duration`, "30d"},
-		"too short":           {"retention: 1s\n", "f.yaml:1: retention must lie between 1h0m0s and 3650d", ""},
-		"bad size":            {"routes:\n  - name: a1\n    maxBytes: big\n", `f.yaml:3: routes[0].maxBytes: "big" is not a size`, "1MiB"},
-		"too large":           {"routes:\n  - name: a1\n    maxBytes: 1GiB\n", "f.yaml:3: routes[0].maxBytes must lie between", ""},
-		"bad name":            {"routes:\n  - name: Invoices\n", `f.yaml:2: routes[0].name: "Invoices" cannot be the name of a route`, "letter first"},
-		"reserved name":       {"routes:\n  - name: metrics\n", "reserved", ""},
-		"same name twice":     {"routes:\n  - name: a1\n  - name: a1\n", "f.yaml:3: the route a1 stands here twice, first on line 2", ""},
-		"no name":             {"routes:\n  - window: 5\n", "f.yaml:2: routes[0] has no name", "name:"},
-		"variable not set":    {"environment: ${env:NOWHERE}\n", "f.yaml:1: environment: the environment variable NOWHERE is not set", "NOWHERE"},
-		"unclosed variable":   {"environment: ${env:NO\n", "has no name and closing brace", "${env:NAME}"},
-		"bad jq":              {"routes:\n  - name: a1\n    orderBy: '.a['\n", "f.yaml:3: routes[0].orderBy", ""},
-		"public url needed":   {"listen: 0.0.0.0:8080\n", "f.yaml:1: publicUrl is required", "publicUrl"},
-		"public url is none":  {"publicUrl: broker\n", "f.yaml:1: publicUrl is not a URL", "https://"},
-		"bad listen":          {"listen: here\n", `f.yaml:1: listen: "here" is not an address`, "HOST:PORT"},
-		"unknown driver":      {"queue: {driver: natz}\n", `queue.driver: "natz" is not known`, "did you mean nats?"},
-		"later: driver":       {"queue: {driver: servicebus}\n", "servicebus is not supported by this version", ""},
-		"later: tls":          {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
-		"later: schema":       {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
-		"later: windows":      {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
-		"later: intake":       {"routes:\n  - name: a1\n    intake: {}\n", "routes[0].intake is not supported", ""},
-		"later: many workers": {"routes:\n  - name: a1\n    workers: several\n", "f.yaml:3: several workers on a route are not supported", ""},
-		"later: remote nats":  {"queue: {nats: {url: nats://x}}\n", "queue.nats.url is not supported", ""},
+		"unknown key":        {"listen: 127.0.0.1:1\nlistn: x\n", `f.yaml:2: unknown key "listn"`, "did you mean listen?"},
+		"unknown nested key": {"routes:\n  - name: a1\n    orderby: .x\n", `f.yaml:3: unknown key "orderby" in routes[0]`, "orderBy"},
+		"duplicate key":      {"listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "f.yaml:2: listen stands here twice, first on line 1", ""},
+		"wrong type":         {"routes: 5\n", "f.yaml:1: routes must be a list", "dash"},
+		"list for a word":    {"listen: [a]\n", "f.yaml:1: listen must be a single value", ""},
+		"not a number":       {"routes:\n  - name: a1\n    window: many\n", `f.yaml:3: routes[0].window: "many" is not a whole number`, ""},
+		"not yaml":           {"listen: [\n", "this is not YAML", ""},
+		"two documents":      {"listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2\n", "more than one document", ""},
+		"bad duration":       {"retention: soon\n", `f.yaml:1: retention: "soon" is not a duration`, "30d"},
+		"too short":          {"retention: 1s\n", "f.yaml:1: retention must lie between 1h0m0s and 3650d", ""},
+		"bad size":           {"routes:\n  - name: a1\n    maxBytes: big\n", `f.yaml:3: routes[0].maxBytes: "big" is not a size`, "1MiB"},
+		"too large":          {"routes:\n  - name: a1\n    maxBytes: 1GiB\n", "f.yaml:3: routes[0].maxBytes must lie between", ""},
+		"bad name":           {"routes:\n  - name: Invoices\n", `f.yaml:2: routes[0].name: "Invoices" cannot be the name of a route`, "letter first"},
+		"reserved name":      {"routes:\n  - name: metrics\n", "reserved", ""},
+		"same name twice":    {"routes:\n  - name: a1\n  - name: a1\n", "f.yaml:3: the route a1 stands here twice, first on line 2", ""},
+		"no name":            {"routes:\n  - window: 5\n", "f.yaml:2: routes[0] has no name", "name:"},
+		"variable not set":   {"environment: ${env:NOWHERE}\n", "f.yaml:1: environment: the environment variable NOWHERE is not set", "NOWHERE"},
+		"unclosed variable":  {"environment: ${env:NO\n", "has no name and closing brace", "${env:NAME}"},
+		"bad jq":             {"routes:\n  - name: a1\n    orderBy: '.a['\n", "f.yaml:3: routes[0].orderBy", ""},
+		"public url needed":  {"listen: 0.0.0.0:8080\n", "f.yaml:1: publicUrl is required", "publicUrl"},
+		"public url is none": {"publicUrl: broker\n", "f.yaml:1: publicUrl is not a URL", "https://"},
+		"bad listen":         {"listen: here\n", `f.yaml:1: listen: "here" is not an address`, "HOST:PORT"},
+		"unknown driver":     {"queue: {driver: natz}\n", `queue.driver: "natz" is not known`, "did you mean nats?"},
+		"later: driver":      {"queue: {driver: servicebus}\n", "servicebus is not supported by this version", ""},
+		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
+		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
+		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
+		"later: intake":      {"routes:\n  - name: a1\n    intake: {}\n", "routes[0].intake is not supported", ""},
+		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
+		"url and listen":     {"queue: {nats: {url: nats://x:4222, nkey: env:K, listen: 127.0.0.1:4222}}\n", "queue.nats.listen and queue.nats.url exclude each other", "take one"},
+		"url without nkey":   {"queue: {nats: {url: nats://x:4222}}\n", "queue.nats.nkey is missing", "broker nats key"},
+		"nkey without url":   {"queue: {nats: {nkey: env:K}}\n", "queue.nats.nkey is for a NATS server elsewhere", "url"},
+		"replicas alone":     {"queue: {nats: {replicas: 3}}\n", "queue.nats.replicas is for a NATS server elsewhere", "url"},
+		"two replicas":       {"queue: {nats: {url: nats://x:4222, nkey: env:K, replicas: 2}}\n", "queue.nats.replicas must be 1, 3 or 5", "cluster"},
+		"nats: no url":       {"queue: {nats: {url: 'nats://x:4222,y', nkey: env:K}}\n", "queue.nats.url is not a URL", "nats://"},
+		"nats: password":     {"queue: {nats: {url: 'nats://u:p@x:4222', nkey: env:K}}\n", "queue.nats.url holds credentials", ""},
+		"nats: literal seed": {"queue: {nats: {url: nats://x:4222, nkey: SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}\n", "a secret stands in queue.nats.nkey literally", "env:"},
+		"nats: no such seed": {"queue: {nats: {url: nats://x:4222, nkey: ./none.nk}}\n", "there is no file ./none.nk", "broker nats key"},
+		"nats: small store":  {"queue: {nats: {maxStore: 1MiB}}\n", "queue.nats.maxStore must lie between", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Loader{LookupEnv: env()}.parseBroker([]byte(c.yaml), "f.yaml")
@@ -209,6 +219,38 @@ func writeSeed(t *testing.T) string {
 	return path
 }
 
+func TestClientCredentials(t *testing.T) {
+	const text = `
+name: w1
+queue: {nats: {url: "nats://x:4222", nkey: env:SEED}}
+destinations:
+  erp:
+    adapter: erp
+    url: https://erp.example
+    auth:
+      type: oauth2
+      tokenUrl: https://login.example/token
+      clientId: ferry
+      clientSecret: env:SECRET
+      clientAuth: body
+      scopes: [one, two]
+      audience: erp
+routes:
+  - {name: a1, destination: erp}
+`
+	w, err := Loader{LookupEnv: env("SEED", "SUAB")}.parseWorker([]byte(text), "worker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := httpauth.Config{
+		Type: "oauth2", TokenURL: "https://login.example/token", ClientID: "ferry", ClientSecret: "env:SECRET", ClientAuth: "body",
+		Scopes: []string{"one", "two"}, Audience: "erp",
+	}
+	if diff := cmp.Diff(want, w.Destinations["erp"].Auth); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
 func TestWorker(t *testing.T) {
 	seed := writeSeed(t)
 	text := strings.Replace(goodWorker, "SEED", seed, 1)
@@ -260,6 +302,10 @@ func TestWorkerRefuses(t *testing.T) {
 		"credentials in url":  {top + "destinations:\n  erp: {adapter: erp, url: 'https://u:hunter2@e'}\nroutes:\n  - {name: a1, destination: erp}\n", "destinations.erp.url holds credentials", ""},
 		"literal secret":      {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: apiKey, header: x, key: hunter2}}\n", "f.yaml:4: destinations.erp.auth.key: a secret stands here literally", "env:NAME"},
 		"variable in secret":  {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: apiKey, header: x, key: '${env:K}'}}\n", "a secret stands here literally", ""},
+		"literal client":      {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'https://l', clientId: c, clientSecret: hunter2}}\n", "f.yaml:4: destinations.erp.auth.clientSecret: a secret stands here literally", "env:NAME"},
+		"token without TLS":   {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'http://l', clientId: c, clientSecret: env:K}}\n", "f.yaml:4: destinations.erp.auth: auth: tokenUrl: the client's secret may not travel without TLS", "https"},
+		"mixed auth":          {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, password: env:K, tokenUrl: 'https://l', clientId: c, clientSecret: env:K}}\n", "a setting stands there that type oauth2 does not use", "tokenUrl"},
+		"scopes as a text":    {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'https://l', clientId: c, clientSecret: env:K, scopes: a}}\n", "f.yaml:4: destinations.erp.auth.scopes", ""},
 		"literal seed":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}\n", "f.yaml:2: a secret stands in queue.nats.nkey literally", "path"},
 		"no seed file":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: ./nowhere.nk}}\n", "f.yaml:2: queue.nats.nkey: there is no file ./nowhere.nk", "workers add"},
 		"later: websocket":    {"name: w1\nqueue: {nats: {url: 'wss://x/queue', nkey: env:SEED}}\n", "wss is not supported by this version", "nats://"},
@@ -289,4 +335,18 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("worker: %v", err)
 		}
 	})
+}
+
+func TestBrokerOnNATSElsewhere(t *testing.T) {
+	b, err := Loader{}.parseBroker([]byte("queue: {nats: {url: 'nats://a:4222, tls://b:4222', nkey: env:FERRY_NK, replicas: 3, maxStore: 1GiB}}\n"), "broker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := b.Queue.NATS
+	if !n.External() || n.Replicas != 3 || n.MaxStore != 1<<30 || n.Seed() != "env:FERRY_NK" {
+		t.Fatalf("%+v", n)
+	}
+	if n := Default().Queue.NATS; n.External() {
+		t.Fatalf("the default: %+v", n)
+	}
 }

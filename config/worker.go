@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ type WorkerQueue struct {
 
 // WorkerNATS is how a worker reaches the broker's NATS server.
 type WorkerNATS struct {
-	URL string `yaml:"url"` // such as nats://broker.example:4222
+	URL string `yaml:"url"` // such as nats://broker.example:4222; several with commas between
 	// NKey is where the seed lies that `broker workers add` made: a path, file:PATH
 	// or env:NAME. A seed itself is refused.
 	NKey string `yaml:"nkey"`
@@ -53,12 +52,7 @@ type WorkerNATS struct {
 }
 
 // Seed is NKey as a reference.
-func (n WorkerNATS) Seed() secret.Ref {
-	if ref, err := secret.ParseRef(n.NKey); err == nil {
-		return ref
-	}
-	return secret.Ref("file:" + n.NKey)
-}
+func (n WorkerNATS) Seed() secret.Ref { return seedRef(n.NKey) }
 
 // Destination is one downstream, shared by the routes that lead to it.
 type Destination struct {
@@ -264,33 +258,10 @@ func (q *WorkerQueue) check(d *decoder) {
 	case scheme == "wss" || scheme == "ws" || scheme == "tls":
 		d.at(url, "use nats://HOST:4222", "queue.nats.url: %s is not supported by this version", scheme)
 	default:
-		d.checkURL(url, q.NATS.URL, "nats://broker.example:4222", "nats")
+		d.checkNATSURLs(url, q.NATS.URL, "nats")
 	}
 	d.checkSpan("queue.nats.lock", int64(q.NATS.Lock), int64(5*time.Second), int64(15*time.Minute), showDuration)
-	q.NATS.checkSeed(d)
-}
-
-// seedPrefix begins the text of a user's nkey seed.
-const seedPrefix = "SU"
-
-func (n WorkerNATS) checkSeed(d *decoder) {
-	const path = "queue.nats.nkey"
-	switch {
-	case n.NKey == "":
-		d.at(path, "name the file that `broker workers add NAME --out FILE` wrote", "queue.nats.nkey is missing")
-	case strings.HasPrefix(n.NKey, seedPrefix) && len(n.NKey) > 50:
-		d.at(path, "write the path of a file that holds it, or env:NAME", "a secret stands in queue.nats.nkey literally")
-	case strings.HasPrefix(n.NKey, "env:"), strings.HasPrefix(n.NKey, "@"):
-		if _, err := secret.ParseRef(n.NKey); err != nil {
-			message, hint := sentence(err)
-			d.at(path, hint, "%s: %s", path, message)
-		}
-	default:
-		file := strings.TrimPrefix(n.NKey, "file:")
-		if info, err := os.Stat(file); err != nil || info.IsDir() {
-			d.at(path, "write it by `broker workers add NAME --out FILE`", "queue.nats.nkey: there is no file %s", clip(file))
-		}
-	}
+	d.checkNKey("queue.nats.nkey", q.NATS.NKey, "name the file that `broker workers add NAME --out FILE` wrote")
 }
 
 func (dest *Destination) check(d *decoder, path string) {

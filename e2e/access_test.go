@@ -85,7 +85,7 @@ func TestCopiedLogin(t *testing.T) {
 		t.Errorf("the copied login delivered %d documents", n)
 	}
 	w.cli("workers", "bind", "erp-worker", invoices, "--note", "the disk was lost")
-	w.await(a.ID, ferry.StateCompleted, 20*time.Second)
+	w.await(a.ID, ferry.StateCompleted, 45*time.Second)
 	w.document("second")
 	if audit := w.cli("audit"); !strings.Contains(audit, "the disk was lost") {
 		t.Errorf("the audit lacks the note:\n%s", audit)

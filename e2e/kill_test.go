@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"sync"
@@ -103,7 +105,7 @@ func (l *load) awaitMore(n int) {
 // wantOnce fails unless every message is completed, and in the ERP exactly once.
 func (w *world) wantOnce(accepted map[string]ferry.ID) {
 	w.t.Helper()
-	w.awaitDrained(60 * time.Second)
+	w.awaitDrained(time.Minute + time.Duration(len(accepted))*50*time.Millisecond)
 	if len(accepted) == 0 {
 		w.t.Fatal("no message was accepted")
 	}
@@ -123,54 +125,113 @@ func (w *world) wantOnce(accepted map[string]ferry.ID) {
 	}
 }
 
-func killLoops(t *testing.T) int {
+// number is a setting from the environment; otherwise where it is not set.
+func number(t *testing.T, name string, otherwise, most uint64) uint64 {
 	t.Helper()
-	text := os.Getenv("FERRY_KILL_LOOPS")
+	text := os.Getenv(name)
 	if text == "" {
-		return 2
+		return otherwise
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > 1000 {
-		t.Fatalf("FERRY_KILL_LOOPS=%s is no number from 1 to 1000", text)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n < 1 || n > most {
+		t.Fatalf("%s=%s is no number from 1 to %d", name, text, most)
 	}
 	return n
 }
 
-// TestKillLoops kills the broker, the worker and both, again and again, under load.
+// chance is what a test leaves to chance: a seed that FERRY_SEED repeats.
+func chance(t *testing.T) (*rand.Rand, uint64) {
+	t.Helper()
+	seed := number(t, "FERRY_SEED", rand.Uint64N(1_000_000)+1, math.MaxUint64)
+	t.Logf("FERRY_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0)), seed
+}
+
+// TestKillLoops kills the broker, the worker and both, again and again, at
+// moments left to chance: under load, while they start, while calls are out and
+// while answers are lost.
 func TestKillLoops(t *testing.T) {
 	t.Parallel()
+	kills := number(t, "FERRY_KILLS", 6, 10_000)
+	rng, seed := chance(t)
 	w := quick(t)
+	w.erp.Set(practice.Settings{Seed: seed})
+	w.fail(
+		practice.Fault{Kind: practice.FaultSlow, Times: -1, Chance: 0.50, Delay: 100 * time.Millisecond},
+		practice.Fault{Kind: practice.FaultCutAfter, Times: -1, Chance: 0.02},
+		practice.Fault{Kind: practice.FaultCutWriteLate, Times: -1, Chance: 0.01, Delay: 300 * time.Millisecond},
+		practice.Fault{Kind: practice.FaultStatusAfterWrite, Times: -1, Chance: 0.02},
+	)
 	l := w.startLoad(8)
-	for i := range killLoops(t) {
-		// Calls take a while, so that kills meet them.
-		w.fail(practice.Fault{Kind: practice.FaultSlow, Times: 60, Delay: 60 * time.Millisecond})
-		// Every third loop the ERP writes and does not answer, for a few calls.
-		if i%3 == 0 {
-			w.fail(practice.Fault{Kind: practice.FaultCutAfter, Times: 3})
+	killed := map[string]int{}
+	for i := range kills {
+		if i%8 == 5 {
+			w.awaitUp()
+			l.awaitMore(15) // there is load, and the broker gets somewhere
 		}
-		l.awaitMore(15)
-		w.broker.kill()
-		w.startBroker()
-
-		l.awaitMore(15)
-		w.worker.kill()
-		w.startWorker()
-
-		l.awaitMore(15)
-		w.worker.kill()
-		w.broker.kill()
-		w.startBroker()
-		w.startWorker()
+		w.keepRunning(time.Duration(rng.Int64N(int64(time.Second))))
+		whom := [...]string{"broker", "worker", "both"}[rng.IntN(3)]
+		killed[whom]++
+		if whom != "worker" {
+			w.broker.kill()
+		}
+		if whom != "broker" {
+			w.worker.kill()
+		}
+		w.keepRunning(time.Duration(rng.Int64N(int64(100 * time.Millisecond))))
 	}
+	w.awaitUp()
 	l.awaitMore(15)
 	accepted := l.end()
 	w.wantOnce(accepted)
-	t.Logf("%d messages, %d creates, %d lookups", len(accepted), w.erp.Calls(practice.OpCreate), w.erp.Calls(practice.OpLookup))
+	t.Logf("%d kills (%v), %d messages, %d creates, %d lookups", kills, killed, len(accepted), w.erp.Calls(practice.OpCreate), w.erp.Calls(practice.OpLookup))
 }
 
-func (w *world) fail(f practice.Fault) {
+// keepRunning is a service manager for a while: what has ended is started again,
+// also a worker that came before its broker.
+func (w *world) keepRunning(within time.Duration) {
 	w.t.Helper()
-	if err := w.erp.Fail(f); err != nil {
+	for until := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) { // bounded by until
+		w.restart()
+		if time.Now().After(until) {
+			return
+		}
+	}
+}
+
+func (w *world) restart() {
+	w.t.Helper()
+	if !w.broker.running() {
+		w.launchBroker()
+	}
+	if !w.worker.running() {
+		w.startWorker()
+	}
+}
+
+// awaitUp is keepRunning until the routes run.
+func (w *world) awaitUp() {
+	w.t.Helper()
+	w.restart()
+	w.awaitBroker()
+	eventually(w.t, 20*time.Second, func() string {
+		w.restart()
+		routes, err := w.client.Routes(w.t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		for _, r := range routes {
+			if r.State == ferry.RouteNoWorker {
+				return "route " + r.Name + " has no worker"
+			}
+		}
+		return ""
+	})
+}
+
+func (w *world) fail(faults ...practice.Fault) {
+	w.t.Helper()
+	if err := w.erp.Fail(faults...); err != nil {
 		w.t.Fatal(err)
 	}
 }

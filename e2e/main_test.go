@@ -11,7 +11,12 @@ import (
 // programs is the folder of the built binaries, set once before any test runs.
 var programs string
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	if file := os.Getenv(natsConfigOf); file != "" {
+		os.Exit(runNATS(file))
+	}
+	os.Exit(runTests(m))
+}
 
 func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "ferry-e2e-")

@@ -36,8 +36,9 @@ type world struct {
 // options of a world; the zero value is good.
 type options struct {
 	erp    practice.Settings
-	routes []string // default: invoices
-	lock   string   // default 30s
+	routes []string            // default: invoices
+	lock   string              // default 30s
+	broker map[string][]string // of broker.yaml: further keys of a route, each one a line of YAML
 	// Of worker.yaml: further keys of the route, and of the destination, each one
 	// a line of YAML.
 	route, destination []string
@@ -63,6 +64,9 @@ func newWorld(t *testing.T, o options) *world {
 	text := fmt.Sprintf("listen: %s\ndataDir: ./data\nenvironment: e2e\nqueue: {nats: {listen: %q, lock: %s}}\nroutes:\n", w.api, w.queue, o.lock)
 	for _, r := range o.routes {
 		text += "  - name: " + r + "\n"
+		for _, line := range o.broker[r] {
+			text += "    " + line + "\n"
+		}
 	}
 	w.write("broker.yaml", text)
 	w.write("worker.yaml", w.workerYAML("erp-worker", o))

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,10 +48,29 @@ func Open(cfg Config, resolver Resolver) (Authenticator, error) {
 		return apiKey{cfg: cfg, source: source{ref: cfg.Key, resolver: resolver}}, nil
 	case TypeBasic:
 		return basic{cfg: cfg, source: source{ref: cfg.Password, resolver: resolver}}, nil
+	case TypeOAuth2:
+		return newOAuth2(cfg, resolver), nil
 	default:
 		return none{}, nil
 	}
 }
+
+// Renewer is an Authenticator whose credentials can be had anew, such as tokens.
+type Renewer interface {
+	// Refused tells that the destination answered a request that Apply prepared
+	// with 401. True: the next Apply puts fresh credentials on a request, so that
+	// one repeat makes sense.
+	Refused(req *http.Request) bool
+}
+
+// What keeps Apply from putting credentials on a request, beside a secret that
+// cannot be read.
+var (
+	// ErrUnavailable: what hands out the credentials cannot be reached, or is down.
+	ErrUnavailable = errors.New("the token endpoint cannot be reached, or is down")
+	// ErrRefused: it refuses the client.
+	ErrRefused = errors.New("the token endpoint refuses the client")
+)
 
 // none sends no credentials.
 type none struct{}

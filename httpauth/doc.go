@@ -1,5 +1,5 @@
 // Package httpauth puts credentials on HTTP requests: a key in a header or in
-// the query, or a user name and password.
+// the query, a user name and password, or a token by client credentials.
 //
 // Secrets are read anew for every request, so that a rotated one is used
 // without a restart, and an [Authenticator] can show a request without reading

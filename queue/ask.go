@@ -22,6 +22,10 @@ type Handler interface {
 	// at its end. ErrBodyMissing: there is no such body. ErrUnauthorized: not for
 	// this worker. Anything else is a passing fault.
 	Body(ctx context.Context, from string, r BodyRequest) ([]byte, error)
+	// Claim gives a turn of a route with several workers to one delivery, on disk
+	// before it returns. ErrUnauthorized: not for this worker. Anything else is a
+	// passing fault.
+	Claim(ctx context.Context, from string, r ClaimRequest) (ClaimAnswer, error)
 }
 
 // A question is a version byte, a byte that says what is asked, and JSON. An
@@ -29,6 +33,7 @@ type Handler interface {
 const (
 	askHello byte = 'h'
 	askBody  byte = 'b'
+	askClaim byte = 'c'
 
 	answerOK           byte = 'o'
 	answerMissing      byte = 'g'
@@ -137,6 +142,8 @@ func (q *Queue) answer(ctx context.Context, handler Handler, from string, data [
 		if err = json.Unmarshal(data[2:], &r); err == nil {
 			answer, err = q.answerBody(ctx, handler, from, r)
 		}
+	case askClaim:
+		answer, err = q.answerClaim(ctx, handler, from, data[2:])
 	default:
 		err = fmt.Errorf("question %d is unknown", data[1])
 	}

@@ -14,6 +14,8 @@ type Hello struct {
 	Inbox   string       `json:"inbox"`  // identity of the worker's inbox
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
+	// Leaving: the worker stops, and nothing more is heard of it.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // RouteHello is one route of a worker.
@@ -27,6 +29,7 @@ type RouteHello struct {
 	InFlight   int               `json:"inFlight"`
 	Conditions []ferry.Condition `json:"conditions,omitempty"`
 	NextProbe  *time.Time        `json:"nextProbe,omitempty"`
+	Calls      *ferry.Calls      `json:"calls,omitempty"` // of its destination
 }
 
 // Welcome is the broker's answer to a Hello.
@@ -44,6 +47,9 @@ type RouteWelcome struct {
 	Granted bool   `json:"granted"`
 	Why     string `json:"why,omitempty"` // of a refusal: a sentence with what to do
 	Paused  bool   `json:"paused,omitempty"`
+	// Claims: several workers deliver the route. What was published for one inbox
+	// before this word is not worked on any more.
+	Claims bool `json:"claims,omitempty"`
 	// ResumedAt is when somebody last resumed the route: it lifts a stop for
 	// refused credentials that is older.
 	ResumedAt time.Time `json:"resumedAt,omitzero"`

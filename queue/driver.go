@@ -74,6 +74,14 @@ type Properties struct {
 	Durable         bool          // survives the process that holds it
 }
 
+// Clearer is a driver that can empty a channel at once. A broker that starts
+// publishes again what it had handed out; where the copies of its last run can be
+// removed, restarts do not pile them up for a worker that is away.
+type Clearer interface {
+	// Clear removes everything from the channel, locked or not. Brokers only.
+	Clear(ctx context.Context, address Address) error
+}
+
 // Progress is how far the readers of a channel have come.
 type Progress struct {
 	// Incarnation changes when the channel was made anew: everything that was in

@@ -233,6 +233,28 @@ func (q *Queue) Progress(ctx context.Context, route string) (Progress, error) {
 	return p, nil
 }
 
+// ReceiptProgress is Progress of the receipts of all workers. Brokers only.
+func (q *Queue) ReceiptProgress(ctx context.Context) (Progress, error) {
+	p, err := q.driver.Progress(ctx, AllReceipts())
+	if err != nil {
+		return Progress{}, fmt.Errorf("progress of the receipts: %w", err)
+	}
+	return p, nil
+}
+
+// Clear removes everything of a route from the queue where the driver can; else
+// it does nothing. Brokers only.
+func (q *Queue) Clear(ctx context.Context, route string) error {
+	clearer, ok := q.driver.(Clearer)
+	if !ok {
+		return nil
+	}
+	if err := clearer.Clear(ctx, MessagesOf(route)); err != nil {
+		return fmt.Errorf("clear the queue of %s: %w", route, err)
+	}
+	return nil
+}
+
 // Ensure makes the channels of the routes and that of the receipts where they
 // are missing; made says that at least one was. Brokers only.
 func (q *Queue) Ensure(ctx context.Context, routes []string) (made bool, err error) {

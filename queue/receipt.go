@@ -76,10 +76,10 @@ func encodeReceipt(r *ferry.Receipt) []byte {
 	b = appendUint(b, receiptAfter, uint64(max(r.Next.After, 0)))
 	b = appendString(b, receiptReason, r.Next.Reason)
 	b = appendInt(b, receiptSpends, r.Next.Spends)
+	b = appendInt(b, receiptGivesBack, -r.Next.Spends)
 	if r.Next.Doubt {
 		b = appendUint(b, receiptDoubt, 1)
 	}
-	b = appendInt(b, receiptGivesBack, -r.Next.Spends)
 	if r.Next.Awaits {
 		b = appendUint(b, receiptAwaits, 1)
 	}
@@ -169,11 +169,11 @@ func decodeReceiptField(f *fields, r *ferry.Receipt, field int, v []byte) {
 	case receiptReason:
 		r.Next.Reason = ferry.Reason(v)
 	case receiptSpends:
-		r.Next.Spends = f.int(v)
+		r.Next.Spends += f.int(v)
+	case receiptGivesBack:
+		r.Next.Spends -= f.int(v)
 	case receiptDoubt:
 		r.Next.Doubt = f.uint(v) != 0
-	case receiptGivesBack:
-		r.Next.Spends = -f.int(v)
 	case receiptAwaits:
 		r.Next.Awaits = f.uint(v) != 0
 	case receiptStatusURL:

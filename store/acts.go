@@ -91,7 +91,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 	}
 	r.nextTurn()
 	r.Generation++
-	r.Spent = 0
+	r.Spent, r.TakenOver = 0, 0
 	// A person who replays an unknown outcome has been told that it may already
 	// exist, and answers for this one turn.
 	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown

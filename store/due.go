@@ -72,6 +72,9 @@ func (l *Ledger) makeDue(tx *bbolt.Tx, r *record, at time.Time) error {
 // endTurn takes the record's turn out of the due index: it was reported on, or
 // its message ended.
 func (l *Ledger) endTurn(tx *bbolt.Tx, r *record) error {
+	if err := l.endClaim(tx, r); err != nil {
+		return err
+	}
 	if r.Parked {
 		l.park(r, false)
 		r.Due = 0 // when it was to be ready, had it become the head
@@ -110,9 +113,18 @@ func (row *routeRow) handedOut() int64 {
 	return due
 }
 
-// mayBeHeld says whether a worker may hold the pending record: its entry
-// lies at or before the horizon of what was handed out.
+// mayBeHeld says whether a worker may be about to call for the pending record:
+// it was handed out, or where turns are claimed, it is claimed.
 func (row *routeRow) mayBeHeld(r *record) bool {
+	if row.Several {
+		return r.Holder != nil
+	}
+	return row.wasHandedOut(r)
+}
+
+// wasHandedOut says whether the pending record may have been handed out: its
+// entry lies at or before the horizon.
+func (row *routeRow) wasHandedOut(r *record) bool {
 	if r.Parked || r.Due == 0 {
 		return false
 	}
@@ -126,7 +138,7 @@ func (l *Ledger) shownState(r *record) ferry.State {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if row, ok := l.routes[r.Route]; ok && row.mayBeHeld(r) {
+	if row, ok := l.routes[r.Route]; ok && row.wasHandedOut(r) {
 		return ferry.StateQueued
 	}
 	return r.State
@@ -215,8 +227,8 @@ func (l *Ledger) Due(route string, after, upTo []byte, mostBytes, inline int, sk
 				l.log.Error("a message that is due cannot be read", "route", route, "message", id, "error", err)
 				continue
 			}
-			if r == nil {
-				continue
+			if r == nil || r.Holder != nil {
+				continue // what is claimed, the claim looks after
 			}
 			one := Ready{HandOut: l.handOut(row, r), Key: bytes.Clone(k)}
 			if r.Size > 0 && r.Size <= int64(inline) {
@@ -242,7 +254,7 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties, Traceparent: r.Traceparent,
 		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
 	}
-	if row.Binding != nil {
+	if h.Claims, h.TakenOver = row.Several, r.TakenOver; !h.Claims && row.Binding != nil {
 		h.Inbox = row.Binding.Inbox
 	}
 	return h

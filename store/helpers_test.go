@@ -221,6 +221,7 @@ func (l *Ledger) sound() error {
 // expected is what the indexes must hold, worked out from the records alone.
 type expected struct {
 	due, order, dead map[string]ferry.ID
+	claims           map[string]ferry.ID
 	heads            map[string]*record // per ordering key the first of its list
 	members          map[string][]*record
 	groups           map[string]int
@@ -230,7 +231,7 @@ type expected struct {
 
 func newExpected() *expected {
 	return &expected{
-		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{},
+		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{}, claims: map[string]ferry.ID{},
 		heads: map[string]*record{}, members: map[string][]*record{},
 		groups: map[string]int{}, rows: map[uint32]*routeRow{}, seqs: map[uint32]map[uint64]bool{},
 	}
@@ -249,6 +250,12 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 	for rev := 1; rev <= r.Revision; rev++ {
 		if _, err := l.body(tx, r, rev); err != nil {
 			return err
+		}
+	}
+	if r.Holder != nil {
+		x.claims[string(claimKey(r))] = r.ID
+		if !r.State.Pending() || r.Parked || !l.routes[r.Route].Several {
+			return fmt.Errorf("message %s is claimed, and may not be: %+v", r.ID, r)
 		}
 	}
 	switch {
@@ -296,7 +303,7 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 			}
 		}
 	}
-	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead} {
+	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead, string(bClaims): x.claims} {
 		n := 0
 		if err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
 			n++

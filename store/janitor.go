@@ -124,17 +124,26 @@ func removeAttempts(tx *bbolt.Tx, id ferry.ID) error {
 
 // Overdue lists pending messages of a route whose time to live has ended and
 // that no worker can hold; parked ones excepted, which end with their heads. It
-// looks at up to bound entries and returns at most purgeStep ids.
-func (l *Ledger) Overdue(route string, now time.Time, bound int) (ids []ferry.ID, err error) {
+// looks at up to bound entries of the due index behind the key after (nil: from
+// the start), returns at most purgeStep ids, how many entries it looked at, and
+// the key to go on from: nil at the end.
+func (l *Ledger) Overdue(route string, after []byte, now time.Time, bound int) (ids []ferry.ID, looked int, next []byte, err error) {
 	row, err := l.published(route)
 	if err != nil || row.Pending == 0 {
-		return nil, err
+		return nil, 0, nil, err
+	}
+	if len(row.Horizon) == 28 && bytes.Compare(after, row.Horizon) < 0 {
+		after = row.Horizon // what lies up to it a worker may hold
 	}
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bDue).Cursor()
-		n := 0
-		for k := seekBehind(c, row.No, nil); k != nil && n < bound && len(ids) < purgeStep; k = nextOf(c, row.No) {
-			n++
+		for k := seekBehind(c, row.No, after); k != nil; k = nextOf(c, row.No) {
+			if looked == bound || len(ids) == purgeStep {
+				next = bytes.Clone(after)
+				return nil
+			}
+			looked++
+			after = k
 			_, id := splitDueKey(k)
 			r, err := get(tx, id)
 			if err == nil && r != nil && r.ExpiresAt != 0 && r.ExpiresAt < now.UnixNano() && !r.Doubt && !row.mayBeHeld(r) {
@@ -143,7 +152,7 @@ func (l *Ledger) Overdue(route string, now time.Time, bound int) (ids []ferry.ID
 		}
 		return nil
 	})
-	return ids, err
+	return ids, looked, next, err
 }
 
 // Reconcile recounts every message and holds the recount against the tallies

@@ -71,6 +71,9 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 	default:
 		e.WaitingFor = &ferry.WaitingFor{Reason: "turn"}
 	}
+	if e.WaitingFor != nil {
+		e.WaitingFor.Open, e.WaitingFor.Text = r.Doubt, r.Said
+	}
 	return e, nil
 }
 

@@ -18,7 +18,8 @@ var noContext = context.Background()
 var (
 	metaSchema = []byte("schema")
 	metaStarts = []byte("starts")
-	metaEpoch  = []byte("epoch")
+	metaEpoch  = []byte("epoch") // rises when the ledger goes on from a copy of itself
+	metaFile   = []byte("file")  // number of the file that it was last opened in
 )
 
 // step brings the ledger from one schema version to the next, in one
@@ -36,6 +37,11 @@ func schemaSteps() []step {
 				}
 			}
 			return tx.Bucket(bMeta).Put(metaEpoch, u64(1))
+		},
+		// An older broker would hand out what is claimed.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bClaims)
+			return err
 		},
 	}
 }

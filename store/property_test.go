@@ -28,7 +28,7 @@ func TestLedgerHolds(t *testing.T) {
 		dir := filepath.Join(root, fmt.Sprint(runs))
 		var failed any
 		synctest.Test(t, func(*testing.T) {
-			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}}
+			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}, several: map[string]bool{}}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
 				failed = recover()
@@ -37,6 +37,9 @@ func TestLedgerHolds(t *testing.T) {
 				}
 			}()
 			m.open(rt)
+			if rapid.Bool().Draw(rt, "several workers") {
+				m.switchMode(rt)
+			}
 			rt.Repeat(m.actions())
 		})
 		_ = os.RemoveAll(dir)
@@ -55,6 +58,7 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
+	several  map[string]bool // routes
 }
 
 // modelMsg is what must be true of one message.
@@ -71,13 +75,16 @@ type modelMsg struct {
 	expires    time.Time
 	reference  string
 	gone       bool // removed by retention
+	holder     *Claim
+	until      time.Time // of the claim
 }
 
 func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"accept": m.accept, "accept again": m.accept, "hand out": m.handOut,
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
-		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "time": m.pass,
+		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
+		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass,
 		"": m.check,
 	}
 }
@@ -196,13 +203,14 @@ func (m *machine) handOut(rt *rapid.T) {
 		rt.Fatalf("Advance: %v", err)
 	}
 	ready, _, err := m.l.Due(route, nil, upTo, 1<<20, ferry.InlineBody, skipNone)
-	if err != nil || len(ready) == 0 || len(ready) > most {
+	claimed := m.several[route] && slices.ContainsFunc(m.ids, func(id ferry.ID) bool { return m.msgs[id].route == route && m.msgs[id].holder != nil })
+	if err != nil || len(ready) == 0 && !claimed || len(ready) > most {
 		rt.Fatalf("Due: %d messages of %d, %v", len(ready), most, err)
 	}
 	var last []byte
 	for _, one := range ready {
 		mm := m.msgs[one.ID]
-		if mm == nil || mm.state != ferry.StateAccepted || one.Turn != mm.turn || one.Route != route ||
+		if mm == nil || mm.state != ferry.StateAccepted || one.Turn != mm.turn || one.Route != route || one.Claims != m.several[route] || mm.holder != nil ||
 			one.Revision != len(mm.hashes) || sha256.Sum256(one.Body) != mm.hashes[len(mm.hashes)-1] || string(one.Key) <= string(last) {
 			rt.Fatalf("handed out %+v, the model has %+v", one.HandOut, mm)
 		}
@@ -240,6 +248,7 @@ func (m *machine) receipt(rt *rapid.T) {
 		id, mm := m.pick(rt)
 		rc := ferry.Receipt{
 			ID: id, Route: mm.route, Turn: mm.turn, Worker: "w1", Text: "an answer",
+			Inbox: rapid.SampledFrom([]string{"i1", "i2", ""}).Draw(rt, "inbox"),
 			Verdict: rapid.SampledFrom([]ferry.VerdictKind{
 				ferry.Delivered, ferry.Duplicate, ferry.Rejected, ferry.Failed, ferry.Throttled, ferry.Unknown, ferry.NotTried, ferry.AlreadyExists,
 			}).Draw(rt, "verdict"),
@@ -293,10 +302,10 @@ func (m *machine) expect(rt *rapid.T, rc *ferry.Receipt) Outcome {
 	switch {
 	case rc.Verdict.HasIt():
 		if mm.state == ferry.StateAccepted || mm.state == ferry.StateDeadLettered {
-			mm.state, mm.reference, out.Applied = ferry.StateCompleted, rc.Reference, true
+			mm.state, mm.reference, out.Applied, mm.holder = ferry.StateCompleted, rc.Reference, true, nil
 		}
-	case mm.state == ferry.StateAccepted && rc.Turn == mm.turn && !m.record(rt, rc.ID).Parked:
-		out.Applied = true
+	case mm.state == ferry.StateAccepted && rc.Turn == mm.turn && !m.record(rt, rc.ID).Parked && m.heard(mm, rc):
+		out.Applied, mm.holder = true, nil
 		mm.spent += rc.Next.Spends
 		if rc.Next.Do == ferry.DoDeadLetter {
 			mm.state = ferry.StateDeadLettered
@@ -349,7 +358,7 @@ func (m *machine) act(rt *rapid.T) {
 	case "discard":
 		err = m.l.Discard(ctx, id, "", "ann")
 		switch {
-		case mm.state == ferry.StateAccepted && mm.handed == mm.turn:
+		case mm.state == ferry.StateAccepted && m.held(mm):
 			want = ferry.CodeInDelivery
 		case mm.state == ferry.StateAccepted || dead:
 			mm.state = ferry.StateDiscarded
@@ -364,7 +373,7 @@ func (m *machine) act(rt *rapid.T) {
 
 func (m *machine) expire(rt *rapid.T) {
 	for _, route := range []string{testRoute, otherRoute} {
-		ids, err := m.l.Overdue(route, time.Now(), 1000)
+		ids, _, _, err := m.l.Overdue(route, nil, time.Now(), 1000)
 		if err != nil {
 			rt.Fatalf("Overdue: %v", err)
 		}
@@ -374,7 +383,7 @@ func (m *machine) expire(rt *rapid.T) {
 		}
 		for _, id := range ids {
 			mm := m.msgs[id]
-			if mm.state != ferry.StateAccepted || mm.handed == mm.turn || mm.expires.IsZero() || mm.expires.After(time.Now()) {
+			if mm.state != ferry.StateAccepted || m.held(mm) || mm.expires.IsZero() || mm.expires.After(time.Now()) {
 				rt.Fatalf("expired too early: %+v", mm)
 			}
 			mm.state = ferry.StateDeadLettered
@@ -387,6 +396,12 @@ func (m *machine) bind(rt *rapid.T) {
 	m.inbox++
 	had := m.l.routes[1].Name == route && m.l.routes[1].Binding != nil || m.l.routes[2].Name == route && m.l.routes[2].Binding != nil
 	err := m.l.Bind(context.Background(), route, Binding{Worker: "w1", Inbox: fmt.Sprint("inbox-", m.inbox), Bound: time.Minute}, true, "", "ann")
+	if m.several[route] {
+		if ferry.CodeOf(err) != ferry.CodeConflict {
+			rt.Fatalf("Bind a route of several: %v", err)
+		}
+		return
+	}
 	if err != nil {
 		rt.Fatalf("Bind: %v", err)
 	}
@@ -452,10 +467,10 @@ func (m *machine) check(rt *rapid.T) {
 		if state.Pending() {
 			state = ferry.StateAccepted
 		}
-		if state != mm.state || r.Turn != mm.turn || e.Generation != mm.generation || r.Spent != mm.spent || e.Reference != mm.reference || e.Revision != len(mm.hashes) || len(e.Attempts) != len(mm.attempts) {
+		if state != mm.state || r.Turn != mm.turn || e.Generation != mm.generation || r.Spent != mm.spent || e.Reference != mm.reference || e.Revision != len(mm.hashes) || len(e.Attempts) != len(mm.attempts) || (r.Holder != nil) != (mm.holder != nil) {
 			rt.Fatalf("message %s: %+v\nrecord %+v\nmodel %+v", id, e, r, mm)
 		}
-		if mm.handed == mm.turn && mm.state == ferry.StateAccepted && !m.l.routes[r.Route].mayBeHeld(r) {
+		if mm.handed == mm.turn && mm.state == ferry.StateAccepted && !m.l.routes[r.Route].wasHandedOut(r) {
 			rt.Fatalf("message %s was handed out, and looks as if nobody could hold it", id)
 		}
 	}

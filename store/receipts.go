@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,6 +18,9 @@ import (
 // maxRetryDelay bounds what a receipt may ask for: longer than any time to live
 // that makes sense.
 const maxRetryDelay = 366 * 24 * time.Hour
+
+// maxSaid bounds what is kept of how a turn ended without a call, in bytes.
+const maxSaid = 500
 
 // Outcome is what the ledger made of a receipt.
 type Outcome struct {
@@ -88,7 +92,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 				return out, err
 			}
 		}
-	case r.State.Pending() && (rc.Turn == r.Turn || !rules.On(rules.Once)) && !r.Parked:
+	case r.State.Pending() && (rc.Turn == r.Turn || !rules.On(rules.Once)) && !r.Parked && l.peek(r.Route).mayReport(r, rc):
 		out.Applied, changed = true, true
 		if err := l.applyNext(tx, r, rc, now, continueAfterDead); err != nil {
 			return out, err
@@ -105,6 +109,14 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 	return out, put(tx, r)
 }
 
+// head is the beginning of a text, at most so many bytes of whole characters.
+func head(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
 func orUnnamed(reference string) string {
 	if reference == "" {
 		return "no reference was given"
@@ -117,7 +129,11 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 	if err := l.endTurn(tx, r); err != nil {
 		return err
 	}
-	r.Spent += max(rc.Next.Spends, 0)
+	r.Said = ""
+	if len(rc.Attempts) == 0 { // a call tells its own story
+		r.Said = head(rc.Text, maxSaid)
+	}
+	r.Spent = max(r.Spent+rc.Next.Spends, 0)
 	r.Doubt = rc.Next.Doubt
 	if !r.Doubt {
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
@@ -176,7 +192,7 @@ func (l *Ledger) complete(tx *bbolt.Tx, r *record, reference string, result []by
 	if err := l.move(tx, r, ferry.StateCompleted); err != nil {
 		return err
 	}
-	r.Dead = nil
+	r.Dead, r.Said = nil, ""
 	r.Reference, r.Result, r.DoneRev = reference, result, rev
 	r.Doubt, r.OpenRev, r.Risk, r.Elsewhere, r.NotBefore = false, false, false, false, 0
 	return l.leaveOrder(tx, r)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,20 @@ func TestReceiptsAreFacts(t *testing.T) {
 	report(t, l, id, ferry.Rejected, setAside(ferry.ReasonRejected))
 	if e := show(t, l, id); e.State != ferry.StateCompleted || e.Reference != "INV-1" || e.DeadLetter != nil {
 		t.Errorf("completed: %+v", e)
+	}
+
+	// A turn without a call leaves its words, for as long as they are the last.
+	asked := accept(t, l, "asked")
+	handOut(t, l, testRoute, 10)
+	report(t, l, asked, ferry.Unavailable, ferry.Next{Do: ferry.DoRetry, After: time.Hour, Doubt: true}, func(rc *ferry.Receipt) {
+		rc.Attempts, rc.Text = nil, "the lookup was not answered: "+strings.Repeat("é", 400)
+	})
+	if w := show(t, l, asked).WaitingFor; !w.Open || !strings.HasPrefix(w.Text, "the lookup was not answered: éé") || !strings.HasSuffix(w.Text, "é…") || len(w.Text) > maxSaid+3 {
+		t.Errorf("waits for %+v", w)
+	}
+	report(t, l, asked, ferry.Failed, retryIn(time.Hour))
+	if w := show(t, l, asked).WaitingFor; w.Open || w.Text != "" {
+		t.Errorf("after a call it waits for %+v", w)
 	}
 
 	// On a discarded message a fact is a conflict.
@@ -201,4 +216,23 @@ func TestTheClockGoesBack(t *testing.T) {
 		t.Errorf("handed out %v; want %s at once, and no retry yet", ids, fresh)
 	}
 	wantState(t, l, fresh, ferry.StateQueued)
+}
+
+// Spent attempts are given back, never more than there are, and count once.
+func TestAttemptsAreGivenBack(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, "x")
+	spends := func(n int) func(*ferry.Receipt) { return func(rc *ferry.Receipt) { rc.Next.Spends = n } }
+	for i, c := range []struct{ spends, want int }{{1, 1}, {1, 2}, {-1, 1}, {0, 1}, {-3, 0}, {1, 1}} {
+		handOut(t, l, testRoute, 10)
+		receipt := spends(c.spends)
+		if out := report(t, l, id, ferry.Failed, retryIn(0), receipt); !out.Applied {
+			t.Fatalf("%d: %+v", i, out)
+		}
+		stale := func(rc *ferry.Receipt) { receipt(rc); rc.Turn, rc.Attempts[0].Turn = rc.Turn-1, rc.Turn-1 }
+		report(t, l, id, ferry.Failed, retryIn(0), stale)
+		if r := rec(t, l, id); r.Spent != c.want {
+			t.Fatalf("%d: %d spent, want %d", i, r.Spent, c.want)
+		}
+	}
 }

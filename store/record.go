@@ -37,6 +37,7 @@ type record struct {
 	TakenOver  int       // claims of this generation whose holders never reported
 	Holder     *holder   // several workers: who may call, in the current turn
 	Awaiting   *awaiting // the destination took it and says later
+	Said       string    // how its last turn ended, when that was without a call: for people
 
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
@@ -135,6 +136,7 @@ const (
 	tSearch      = 33
 	tHolder      = 35
 	tAwaiting    = 37
+	tSaid        = 41
 )
 
 const (
@@ -208,6 +210,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tReference, r.Reference)
 	str(tResult, string(r.Result))
 	str(tConflict, r.Conflict)
+	str(tSaid, r.Said)
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))
 	}
@@ -335,6 +338,8 @@ func (r *record) setBytes(tag byte, v []byte) error {
 	switch tag {
 	case tKey:
 		r.Key = string(v)
+	case tSaid:
+		r.Said = string(v)
 	case tCorrelation:
 		r.CorrelationID = string(v)
 	case tOrdering:

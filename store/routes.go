@@ -34,6 +34,10 @@ type routeRow struct {
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
 
 	Binding *Binding `json:"binding,omitempty"`
+	// Several workers deliver the route and claim its turns; none is bound. Bound is
+	// the longest that they may still write after the broker's last word.
+	Several bool          `json:"several,omitempty"`
+	Bound   time.Duration `json:"bound,omitempty"`
 	// Horizon is the key in the due index up to which messages may have been
 	// handed out: what lies behind it no worker can hold.
 	Horizon []byte `json:"horizon,omitempty"`
@@ -256,6 +260,7 @@ type RouteLedger struct {
 	Paused    *ferry.Condition
 	ResumedAt time.Time
 	Binding   *Binding
+	Several   bool
 }
 
 // Route tells what the ledger knows of a route.
@@ -267,7 +272,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 	return RouteLedger{
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked,
 		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
-		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding,
+		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Several: row.Several,
 	}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"ferry"
 	"ferry/internal/commit"
+	"ferry/internal/disk"
 )
 
 // The buckets.
@@ -25,6 +26,7 @@ var (
 	bBodies     = []byte("bodies")     // id, revision -> body, when inline
 	bAttempts   = []byte("attempts")   // id, turn -> attempt
 	bDue        = []byte("due")        // route, due time, id -> turn
+	bClaims     = []byte("claims")     // when it is taken over, id -> turn
 	bOrder      = []byte("order")      // route, ordering key, order seq -> id
 	bDead       = []byte("dead")       // time, id -> nothing
 	bGroups     = []byte("groups")     // route, group -> group
@@ -39,7 +41,7 @@ var (
 
 func buckets() [][]byte {
 	return [][]byte{
-		bMeta, bMessages, bBodies, bAttempts, bDue, bOrder, bDead, bGroups, bRoutes,
+		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bOrder, bDead, bGroups, bRoutes,
 		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
 	}
 }
@@ -61,6 +63,9 @@ type Options struct {
 	MinFree, MaxSize int64
 	// BeforeCommit and AfterCommit are for simulations: see commit.Options.
 	BeforeCommit, AfterCommit func()
+	// FileID tells the ledger's file from a copy of it; nil: by the number that the
+	// file system gave it. 0: it cannot be told.
+	FileID func(path string) (uint64, error)
 }
 
 // Change is what a commit did to a message as the relay sees it.
@@ -79,6 +84,8 @@ type Ledger struct {
 	log    *slog.Logger
 	notify func([]Change)
 	start  string // names this opening; no two are alike
+	fileID func(path string) (uint64, error)
+	opened time.Time // with the monotonic clock's reading
 
 	group group // the committer's: what the current group has changed in memory
 
@@ -105,19 +112,22 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.IdempotencyBytes == 0 {
 		opts.IdempotencyBytes = 64 << 20
 	}
+	if opts.FileID == nil {
+		opts.FileID = disk.FileID
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "bodies"), 0o700); err != nil {
 		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
 			WithHint("set dataDir to a folder that this process may make and write to")
 	}
 	l := &Ledger{
-		dir: dir, log: opts.Log, notify: opts.Notify,
+		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes),
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
-		Flush: l.flush, Finish: l.finish, Before: opts.BeforeCommit, After: opts.AfterCommit,
+		Flush: l.flush, Finish: l.finish, Copied: l.keepFile, Before: opts.BeforeCommit, After: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, openError(dir, err)
@@ -192,23 +202,25 @@ func (l *Ledger) writeError(err error) error {
 
 // load reads what is kept in memory.
 func (l *Ledger) load() error {
-	if err := l.db.View(func(tx *bbolt.Tx) error {
-		_, err := schemaVersion(tx, len(schemaSteps()))
-		return err
-	}); err != nil {
-		return err
-	}
-	err := l.update(noContext, 0, func(tx *bbolt.Tx) error {
-		if err := migrate(tx, schemaSteps()); err != nil {
-			return err
-		}
-		start, err := nextStart(tx)
-		l.start = start
+	var version uint64
+	err := l.db.View(func(tx *bbolt.Tx) (err error) {
+		version, err = schemaVersion(tx, len(schemaSteps()))
 		return err
 	})
+	if err == nil && version < uint64(len(schemaSteps())) {
+		err = l.update(noContext, 0, func(tx *bbolt.Tx) error { return migrate(tx, schemaSteps()) })
+	}
+	if err == nil {
+		err = l.readRows()
+	}
 	if err != nil {
 		return err
 	}
+	return l.begin()
+}
+
+// readRows reads the small buckets and the idempotency index.
+func (l *Ledger) readRows() error {
 	return l.db.View(func(tx *bbolt.Tx) error {
 		if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
 			return err

@@ -48,6 +48,17 @@ func (l *Ledger) Workers() []ferry.WorkerInfo {
 	return list
 }
 
+// Worker finds a worker by name, revoked or not, without what is bound to it.
+func (l *Ledger) Worker(name string) (ferry.WorkerInfo, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	row, ok := l.workers[name]
+	if !ok {
+		return ferry.WorkerInfo{}, false
+	}
+	return row.WorkerInfo, true
+}
+
 // SaveWorker writes a worker that AddWorker, a rotation or a revocation made.
 // With fresh, a name that is taken is an error.
 func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, by string) error {
@@ -85,6 +96,9 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		old := row.Binding
 		switch {
+		case row.Several:
+			return ferry.Errorf(ferry.CodeConflict, "several workers deliver route %s: none is bound to it", route).
+				WithHint("workers: one, in broker.yaml, has one worker deliver it")
 		case old == nil:
 		case old.Inbox == b.Inbox:
 			if old.Worker == b.Worker && old.Bound == b.Bound {
@@ -125,17 +139,25 @@ func (l *Ledger) takeOver(tx *bbolt.Tx, row *routeRow, notBefore time.Time) erro
 		if r == nil || !row.mayBeHeld(r) {
 			continue
 		}
-		if err := l.endTurn(tx, r); err != nil {
-			return err
-		}
-		r.nextTurn()
-		r.Doubt, r.Elsewhere, r.NotBefore = true, true, notBefore.UnixNano()
-		if err := l.makeReady(tx, r, notBefore); err != nil {
-			return err
-		}
-		if err := put(tx, r); err != nil {
+		if err := l.takeOverOne(tx, r, notBefore.UnixNano()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeOverOne gives the next turn to a message that another inbox, or another
+// life of the ledger, may have begun. A risk that a person took was for the turn
+// that ends here.
+func (l *Ledger) takeOverOne(tx *bbolt.Tx, r *record, notBefore int64) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	r.nextTurn()
+	r.Doubt, r.Elsewhere, r.Risk = true, true, false
+	r.NotBefore = max(r.NotBefore, notBefore)
+	if err := l.makeReady(tx, r, timeOf(r.NotBefore)); err != nil {
+		return err
+	}
+	return put(tx, r)
 }

@@ -23,6 +23,10 @@ func (answerer) Body(context.Context, string, queue.BodyRequest) ([]byte, error)
 	return nil, queue.ErrBodyMissing
 }
 
+func (answerer) Claim(context.Context, string, queue.ClaimRequest) (queue.ClaimAnswer, error) {
+	return queue.ClaimAnswer{State: queue.ClaimRefused}, nil
+}
+
 // BenchmarkDelivery is the worker's own part of a message: received, begun and
 // its result on disk, reported, settled. Queue and destination cost next to
 // nothing.

@@ -8,6 +8,7 @@ import (
 
 	"ferry"
 	"ferry/adapters"
+	"ferry/internal/rules"
 	"ferry/queue"
 )
 
@@ -31,7 +32,12 @@ type turn struct {
 	plan plan
 
 	resolved int // attempts spent by an open outcome that proved absent
+	looked   bool
 	attempt  *ferry.Attempt
+	took     time.Duration  // of the call
+	ticket   ticket         // to make it
+	failed   *ferry.Verdict // the call was a server fault: who is to blame is not known yet
+	free     bool           // and costs nothing
 	begunAt  time.Time
 	deadline time.Time // set when begun
 }
@@ -53,6 +59,12 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	}
 	t.rec = rec
 	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
+	if !h.Claims && t.plan.action > actRetell && r.claimed() {
+		t.plan.action = actRefuse // published before the route got several workers
+	}
+	if t.plan.action.claims() && !t.claim(0) {
+		return
+	}
 	switch t.plan.action {
 	case actRefuse:
 		if r.grantedAfter(h.PublishedAt) {
@@ -119,12 +131,15 @@ func (t *turn) crashed() {
 // call goes to the destination: lookup, post, or both.
 func (t *turn) call() {
 	dest := t.r.Destination
-	if err := dest.enter(t.w.receiveCtx); err != nil {
+	var err error
+	if t.ticket, err = dest.enter(t.w.receiveCtx); err != nil {
 		t.w.giveBack(t.d) // not begun: harmless
 		return
 	}
+	t.r.calling.Add(1)
 	said := t.callInSlot()
-	dest.leave(said.learned)
+	t.r.calling.Add(-1)
+	dest.leave(t.ticket, t.lesson(said))
 	if said.verdict == nil {
 		return // given back
 	}
@@ -148,6 +163,9 @@ func (t *turn) callInSlot() outcome {
 	missing, err := t.body()
 	if err != nil {
 		t.fault("body.fetch", err)
+		return outcome{}
+	}
+	if !t.claim(t.plan.calls()) { // as late as can be: waiting must not eat it
 		return outcome{}
 	}
 	if missing && t.plan.action == actPost {
@@ -199,6 +217,7 @@ func bodyMissing() ferry.Verdict {
 // the message may be posted in this turn.
 func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 	answer := t.ask()
+	t.looked = true
 	switch answer.State {
 	case adapters.Found:
 		out = ended(t.found(answer, t.plan.other), situation{open: t.plan.open})
@@ -210,7 +229,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 	}
 	// The outcome is known now: nothing was written.
 	t.plan.open, t.plan.other = false, false
-	if t.plan.spend {
+	if t.plan.spend && !t.r.Destination.pardonedOpen(t.h.ID, t.h.Generation) {
 		t.resolved = 1
 	}
 	absent := ferry.Verdict{Kind: ferry.Failed, Effect: ferry.EffectNone, Text: "the destination does not have it: the earlier call was not written"}
@@ -220,7 +239,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 		absent, reason = bodyMissing(), ferry.ReasonBodyMissing
 	case t.expired():
 		absent.Kind, reason = ferry.Expired, ferry.ReasonExpired
-	case t.rec != nil && t.rec.generation == t.h.Generation && t.rec.crashes >= maxCrashes:
+	case t.rec != nil && t.rec.generation == t.h.Generation && t.rec.crashes >= maxCrashes || t.h.TakenOver >= maxCrashes:
 		reason = ferry.ReasonUndeliverable
 	case t.r.Retry.Exhausted(t.h.Spent + t.resolved):
 		reason = ferry.ReasonAttemptsExhausted
@@ -236,7 +255,11 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 func answeredVerdict() *ferry.Verdict { return &ferry.Verdict{Kind: ferry.Duplicate} }
 
 func (t *turn) ask() adapters.LookupResult {
-	ctx, cancel := context.WithTimeout(t.w.callCtx, t.r.Timeout)
+	end := time.Now().Add(t.r.Timeout)
+	if t.h.Claims && t.attempt == nil && t.deadline.Before(end) && rules.On(rules.Deadline) {
+		end = t.deadline // what it finds absent would be called too late
+	}
+	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
 	defer cancel()
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
 		return t.r.Adapter.Lookup(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
@@ -260,13 +283,13 @@ func (t *turn) found(answer adapters.LookupResult, other bool) ferry.Verdict {
 // destination from answering asks for.
 func unanswered(v ferry.Verdict) outcome {
 	learned := v
+	v.Text = "the lookup was not answered: " + v.Text
 	switch v.Kind {
 	case ferry.Unavailable, ferry.Throttled, ferry.Unauthorized:
 		v.Effect = ferry.EffectNone // of the lookup: it writes nothing
 		learned = v
 	default:
 		v.Kind, v.Effect = ferry.Unavailable, ferry.EffectNone
-		v.Text = "the lookup was not answered: " + v.Text
 		v.RetryAfter = max(v.RetryAfter, lookupAgain)
 		learned = ferry.Verdict{Kind: ferry.Unknown, Status: learned.Status}
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"ferry"
 	"ferry/adapters"
 	"ferry/breaker"
+	"ferry/pace"
 )
 
 // DestOptions are what a worker knows of a destination.
@@ -27,16 +29,27 @@ type DestOptions struct {
 type Dest struct {
 	opts    DestOptions
 	breaker breaker.Breaker
+	pace    *pace.Pace
 	limiter *rate.Limiter
 	nudge   chan struct{} // wakes watch
+	book    refusalBook   // nil: refusals are forgotten with the process
+	log     *slog.Logger  // nil: nothing is logged
 
-	mu       sync.Mutex
-	used     int
-	waiters  []chan struct{}
-	noProbe  bool // no health request is configured: a message is the probe
-	refusal  refusal
-	cautious bool     // credentials were refused: one call at a time until one is taken
-	pokes    []func() // the routes
+	mu      sync.Mutex
+	used    int // calls and probes that are out
+	epoch   int // how often it came back
+	old     int // of used: from before it came back, and perhaps hanging
+	waiters []chan struct{}
+	pings   pings
+	streaks streaks
+	reason  string // why it counts as down
+	outage  bool   // it is down for more than one message
+	refusal refusal
+	print   string   // fingerprint of the credentials, as last read
+	trusted string   // and of those that were accepted last
+	pokes   []func() // the routes
+	routes  int      // that share it
+	round   int      // of probing by message: which route begins
 }
 
 // The default and the bound of DestOptions.Concurrency.
@@ -51,90 +64,135 @@ func NewDest(opts DestOptions) *Dest {
 		opts.Concurrency = defaultConcurrency
 	}
 	opts.Concurrency = min(opts.Concurrency, maxConcurrency)
-	d := &Dest{opts: opts, nudge: make(chan struct{}, 1)}
+	d := &Dest{opts: opts, nudge: make(chan struct{}, 1), pace: pace.New(opts.Concurrency)}
 	if opts.Rate > 0 {
 		d.limiter = rate.NewLimiter(rate.Limit(opts.Rate), max(opts.Burst, 1))
 	}
+	d.print = d.fingerprint()
 	return d
 }
 
 // errHeld: the destination is not to be called now.
 var errHeld = errors.New("the destination is not called at the moment")
 
-// room says how many calls may be out at a time now, and when none, how long
-// until that may change; 0: until a change is told.
-func (d *Dest) room(now time.Time) (most int, wait time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.roomLocked()
+// probeApart is how far apart the routes of a destination begin to look for a
+// message to probe with, so that not all of them receive one.
+const probeApart = 20 * time.Millisecond
+
+// join counts a route in and gives its place among them.
+func (d *Dest) join(pokes ...func()) (place int) {
+	d.pokes = append(d.pokes, pokes...)
+	d.routes++
+	return d.routes - 1
 }
 
-func (d *Dest) roomLocked() (int, time.Duration) {
+// room says how many messages of a route may be in hand now, and when none, how
+// long until that may change; 0: until a change is told. all: as many as it is
+// ever given, so that more may be kept ready. calling is how many of the route are
+// in slots already.
+func (d *Dest) room(place, calling int) (most int, all bool, wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	most, wait = d.roomLocked()
+	s := d.breaker.Snapshot()
+	if most == 0 || s.State == breaker.Closed {
+		return most, most >= d.opts.Concurrency && !d.careful(), wait
+	}
+	// A message is the probe: one route after the other looks for one.
+	turn := time.Duration((place+d.round)%max(d.routes, 1)) * probeApart
+	if wait = time.Until(s.NextProbe.Add(turn)); wait > 0 {
+		return 0, false, wait
+	}
+	return min(calling+1, most), false, 0
+}
+
+// roomLocked says how many calls may be out at a time.
+func (d *Dest) roomLocked() (most int, wait time.Duration) {
 	if d.refusal.holds {
 		return 0, 0
 	}
-	wait := d.breaker.Wait()
-	if wait > 0 {
+	if wait := d.breaker.Wait(); wait > 0 {
 		return 0, wait
 	}
-	if !d.noProbe && d.breaker.Snapshot().State != breaker.Closed {
+	s := d.breaker.Snapshot()
+	switch {
+	case s.State == breaker.Closed:
+		// What hangs since before it came back does not keep others away.
+		most = min(min(d.breaker.Limit(d.opts.Concurrency), d.pace.Limit())+d.old, d.opts.Concurrency)
+	case !d.pings.byMessage(s.NextProbe):
 		return 0, 0 // watch probes, and tells
+	default:
+		// A probe that hangs does not keep the next one away.
+		most = min(d.used+1, d.opts.Concurrency)
 	}
-	most := d.breaker.Limit(d.opts.Concurrency)
-	if d.cautious {
+	if d.careful() {
 		most = min(most, 1)
 	}
 	return most, 0
 }
 
+// ticket is the right to make a call.
+type ticket struct {
+	print string // fingerprint of the credentials that it bears
+	probe bool   // the call finds out whether the destination is back
+	epoch int
+}
+
 // enter takes one of the destination's slots, waiting for one if need be, and
 // is followed by leave. errHeld: the destination is not to be called.
-func (d *Dest) enter(ctx context.Context) error {
-	d.mu.Lock()
+func (d *Dest) enter(ctx context.Context) (ticket, error) {
 	for {
+		t := ticket{print: d.fingerprint()} // reads files: not under the lock
+		d.mu.Lock()
+		d.print = t.print
 		most, _ := d.roomLocked()
+		if most > 0 && d.used < most {
+			t.probe = d.breaker.Snapshot().State != breaker.Closed
+			if !d.breaker.Allow() {
+				most = 0
+			}
+		}
 		if most == 0 {
 			d.mu.Unlock()
-			return errHeld
+			return ticket{}, errHeld
 		}
 		if d.used < most {
-			if !d.breaker.Allow() {
-				d.mu.Unlock()
-				return errHeld
-			}
 			d.used++
+			t.epoch = d.epoch
+			if t.probe {
+				d.round++
+			}
 			d.mu.Unlock()
-			return d.pace(ctx)
+			return t, d.paced(ctx, t)
 		}
 		turn := make(chan struct{})
 		d.waiters = append(d.waiters, turn)
 		d.mu.Unlock()
 		select {
 		case <-turn:
-			d.mu.Lock()
 		case <-ctx.Done():
 			d.giveUp(turn)
-			return ctx.Err()
+			return ticket{}, ctx.Err()
 		}
 	}
 }
 
 // held says whether the destination must not be called, by somebody who is in
 // one of its slots.
-func (d *Dest) held() bool {
+func (d *Dest) held(t ticket) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.breaker.Snapshot()
-	return d.refusal.holds || s.State == breaker.Open || !s.HeldUntil.IsZero()
+	return d.refusal.holds || s.State != breaker.Closed && !t.probe || !s.HeldUntil.IsZero()
 }
 
-// pace waits for the configured rate, in the slot.
-func (d *Dest) pace(ctx context.Context) error {
+// paced waits for the configured rate, in the slot.
+func (d *Dest) paced(ctx context.Context, t ticket) error {
 	if d.limiter == nil {
 		return nil
 	}
 	if err := d.limiter.Wait(ctx); err != nil {
-		d.leave(nil)
+		d.leave(t, lesson{})
 		return err
 	}
 	return nil
@@ -152,11 +210,14 @@ func (d *Dest) giveUp(turn chan struct{}) {
 	d.wakeLocked() // it was called up already: the next one takes its place
 }
 
-// leave gives the slot back. v is what a call came to, nil when none was made.
-func (d *Dest) leave(v *ferry.Verdict) {
-	changed := d.learn(v)
+// leave gives the slot back, with what its call taught.
+func (d *Dest) leave(t ticket, l lesson) {
+	changed := d.learn(t, l)
 	d.mu.Lock()
 	d.used--
+	if t.epoch != d.epoch && d.old > 0 {
+		d.old--
+	}
 	d.wakeLocked()
 	d.mu.Unlock()
 	if changed {
@@ -178,47 +239,17 @@ func (d *Dest) wakeLocked() {
 	d.waiters = append(d.waiters[:0], d.waiters[n:]...)
 }
 
-// learn tells the breaker, and the hold on refused credentials, what a call or
-// a lookup came to.
-func (d *Dest) learn(v *ferry.Verdict) (changed bool) {
-	if v == nil {
-		d.breaker.Lost()
-		return false
-	}
-	before := d.breaker.Snapshot()
-	switch v.Kind {
-	case ferry.Unauthorized:
-		d.breaker.Lost()
-		return d.refused()
-	case ferry.Unavailable:
-		return d.breaker.Unavailable(v.Effect == ferry.EffectNone)
-	case ferry.Throttled:
-		d.breaker.Throttled(time.Now().Add(throttle(*v)))
-		return true
-	case ferry.Unknown:
-		if v.Status == 0 || v.Status == 502 || v.Status == 504 {
-			return d.breaker.Unavailable(false)
-		}
-	}
-	d.breaker.Success()
-	return d.accepted() || before.State != breaker.Closed
-}
-
-// throttle is how long a throttled verdict holds the destination.
-func throttle(v ferry.Verdict) time.Duration {
-	const otherwise = 5 * time.Second
-	if v.RetryAfter <= 0 {
-		return otherwise
-	}
-	return min(v.RetryAfter, ferry.MaxRetryAfter)
-}
-
-// tell wakes everybody who waits for the destination.
+// tell wakes everybody who waits for the destination, watch too.
 func (d *Dest) tell() {
 	select {
 	case d.nudge <- struct{}{}:
 	default:
 	}
+	d.wake()
+}
+
+// wake has everybody look again who waits for room.
+func (d *Dest) wake() {
 	d.mu.Lock()
 	pokes := d.pokes
 	d.wakeLocked()
@@ -234,18 +265,28 @@ func (d *Dest) conditions() (list []ferry.Condition, nextProbe *time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.refusal.holds {
-		until := d.refusal.at.Add(refusedFor)
+		until := d.nextTry(time.Now())
 		list = append(list, ferry.Condition{
 			Type: ferry.RouteUnauthorized, Since: d.refusal.at, Until: &until,
 			Reason: "the destination refuses the credentials",
 		})
 	}
 	if s.State != breaker.Closed {
-		list = append(list, ferry.Condition{Type: ferry.RouteUnavailable, Since: s.Since, Reason: "the destination cannot be reached, or is down"})
+		list = append(list, ferry.Condition{Type: ferry.RouteUnavailable, Since: s.Since, Reason: d.reason})
 		nextProbe = &s.NextProbe
 	}
 	if !s.HeldUntil.IsZero() {
-		list = append(list, ferry.Condition{Type: ferry.RouteThrottled, Since: time.Now(), Until: &s.HeldUntil, Reason: "the destination asked for a pause"})
+		list = append(list, ferry.Condition{
+			Type: ferry.RouteThrottled, Since: s.HeldSince, Until: &s.HeldUntil, Reason: "the destination asked for a pause",
+		})
 	}
 	return list, nextProbe
+}
+
+// calls are how many calls are out now, how many may be, and how many at the most.
+func (d *Dest) calls() ferry.Calls {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	most, _ := d.roomLocked()
+	return ferry.Calls{Now: d.used, Limit: most, Most: d.opts.Concurrency}
 }

@@ -5,7 +5,8 @@
 //
 //   - Before the first byte of a call "begun" is on disk in the inbox; so a call
 //     whose end nobody recorded is known, waited out, and looked up before
-//     anything else is sent.
+//     anything else is sent. Where several workers deliver the route, a claim at
+//     the broker takes its place.
 //   - A result is reported again until the broker says that its commit is on disk.
 //   - No call starts or runs past its deadline, and no message is worked on twice
 //     at a time.

@@ -26,6 +26,11 @@ func (a action) String() string {
 	return [...]string{"", "refuse", "complete", "retell", "crashed", "expire", "hold", "wait", "lookup", "post"}[a]
 }
 
+// claims says whether the action ends the turn by a receipt without any call.
+func (a action) claims() bool {
+	return a == actCrashed || a == actExpire || a == actHold || a == actWait
+}
+
 // plan is an action with what led to it.
 type plan struct {
 	action action
@@ -40,7 +45,7 @@ type plan struct {
 // protocol's: facts first, then what is old, then what is open.
 func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Time) plan {
 	switch {
-	case h.Inbox != inbox && rules.On(rules.Identity):
+	case h.Inbox != inbox && !h.Claims && rules.On(rules.Identity):
 		return plan{action: actRefuse}
 	case now.Sub(h.PublishedAt) > staleAfter:
 		return plan{action: actComplete}
@@ -55,11 +60,17 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 	}
 	expired := !h.ExpiresAt.IsZero() && !now.Before(h.ExpiresAt)
 	open, revision, ended := rec.openSince()
+	own := rec.ownCall()
+	if h.Claims {
+		// The ledger knows of every call, also of those after this inbox's: what it
+		// does not doubt is not open, and what was to be spent is.
+		open, own = open && h.Doubt, false
+	}
 	p := plan{
 		open:  h.Doubt || h.Elsewhere || open,
 		other: (h.OpenRevision || open && revision != h.Revision) && rules.On(rules.Revision),
 		// What was begun elsewhere may never have been called: it costs nothing.
-		spend: h.Doubt && !h.Elsewhere || rec.ownCall(),
+		spend: (h.Doubt && !h.Elsewhere || own) && !rec.costsNothing(h),
 	}
 	if !p.open {
 		p.action = actPost
@@ -83,7 +94,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 
 // examineOpen is examine for a message with an open outcome.
 func (r *Route) examineOpen(h *ferry.HandOut, expired bool) action {
-	last := expired || r.Retry.Exhausted(h.Spent) // it would end here
+	last := expired || h.TakenOver >= maxCrashes || r.Retry.Exhausted(h.Spent) // it would end here
 	canAsk := r.Adapter.CanLookup()
 	switch {
 	case !rules.On(rules.Lookup):

@@ -28,7 +28,7 @@ func TestNoCallAfterASlowCommit(t *testing.T) {
 			func(w *world) { w.mq.Purge(queue.MessagesOf(testRoute)) }, "the lock on the delivery was lost",
 		},
 		"the credentials are refused": {
-			time.Second, func(w *world) { w.dest.refused() }, "the destination is not called at the moment",
+			time.Second, func(w *world) { w.dest.refused("") }, "the destination is not called at the moment",
 		},
 		"the destination goes down": {
 			time.Second, func(w *world) { w.dest.breaker.Unavailable(true) }, "the destination is not called at the moment",

@@ -20,14 +20,15 @@ func (t *turn) finish(v ferry.Verdict, s situation) {
 
 func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	now := time.Now()
-	s.route, s.spent, s.resolved = &t.r.Route, t.h.Spent, t.resolved
+	s.route, s.resolved = &t.r.Route, t.resolved
 	s.open = s.open || t.plan.open
 	s.soon = t.w.soon()
-	s.backoff = t.w.backoff(&t.r.Route, s.spent+s.resolved+1)
+	back := t.reckon(&s)
 	if s.settleTime == 0 {
 		s.settleTime = t.r.SettleTime
 	}
 	next := settle(v, s)
+	next.Spends -= back
 	receipt := t.receipt(v, next)
 	rec := t.resultRecord(v, next, now)
 	rec.crashes = crashes
@@ -88,7 +89,7 @@ func (t *turn) resultRecord(v ferry.Verdict, next ferry.Next, now time.Time) *re
 	switch {
 	case v.Effect == ferry.EffectMaybe && t.attempt != nil:
 		// This turn's own call is the latest that may still be written.
-		rec.own, rec.doubtRevision = true, t.h.Revision
+		rec.own, rec.free, rec.doubtRevision = true, t.free, t.h.Revision
 		if earlier && earlierRevision != t.h.Revision || t.h.OpenRevision {
 			rec.doubtRevision = 0
 		}

@@ -10,13 +10,14 @@ import (
 
 // The pace of talking to the broker.
 const (
-	helloEvery   = 10 * time.Second
-	helloTimeout = 5 * time.Second
-	helloRetry   = time.Second
-	helloApart   = time.Second // at least, between two that a change asked for
-	resendEvery  = 5 * time.Second
-	confirmEvery = time.Second
-	pruneEvery   = time.Minute
+	helloEvery     = 10 * time.Second
+	helloTimeout   = 5 * time.Second
+	helloRetry     = time.Second
+	goodbyeTimeout = time.Second
+	helloApart     = time.Second // at least, between two that a change asked for
+	resendEvery    = 5 * time.Second
+	confirmEvery   = time.Second
+	pruneEvery     = time.Minute
 )
 
 // helloLoop keeps the broker told and takes its word on what may be received.
@@ -54,6 +55,7 @@ func wait(ctx context.Context, d time.Duration) {
 func (w *Worker) hello(ctx context.Context) bool {
 	bounded, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	asked := time.Now()
 	welcome, err := w.queue.Hello(bounded, w.greeting())
 	if ctx.Err() != nil {
 		return false
@@ -80,35 +82,48 @@ func (w *Worker) hello(ctx context.Context) bool {
 	if err != nil {
 		return false // what was granted stays: without the broker there is nothing to receive
 	}
-	w.greet(welcome)
+	w.greet(welcome, asked)
 	if fresh {
 		poke(w.resendSoon)
 	}
 	return true
 }
 
+// goodbye lets the broker know at once that nothing is delivered any more. When
+// it is not heard, the silence says the same somewhat later.
+func (w *Worker) goodbye() {
+	ctx, cancel := context.WithTimeout(w.ioCtx, goodbyeTimeout)
+	defer cancel()
+	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version, Leaving: true})
+	if err != nil {
+		w.log.Debug("broker.goodbye", "error", err.Error())
+	}
+}
+
 func (w *Worker) greeting() queue.Hello {
 	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
+		calls := r.Destination.calls()
 		for i := range conditions {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
+			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.SettleTime,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
-			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
+			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
 	}
 	return h
 }
 
-func (w *Worker) greet(welcome queue.Welcome) {
+func (w *Worker) greet(welcome queue.Welcome, asked time.Time) {
 	for _, r := range w.routes {
 		word, named := welcome.Routes[r.Name]
 		if welcome.Error != "" {
 			word, named = queue.RouteWelcome{Why: welcome.Error}, false
 		}
+		r.heard(word, named, asked)
 		if !r.greet(word, named, welcome.Now) {
 			continue
 		}

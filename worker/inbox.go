@@ -78,6 +78,7 @@ func openInbox(dir string, opts commit.Options, fileID func(path string) (uint64
 		return nil, inboxError(dir, err)
 	}
 	path := filepath.Join(dir, inboxFile)
+	opts.Copied = keepFile(fileID)
 	db, err := commit.Open(path, opts)
 	if err != nil {
 		return nil, inboxError(path, err)
@@ -104,6 +105,26 @@ func inboxError(path string, err error) error {
 	}
 	return ferry.Errorf(ferry.CodeOf(err), "the inbox %s cannot be opened: %w", path, err).
 		WithHint("set dataDir in worker.yaml to a folder that this process may make and write to")
+}
+
+// keepFile says that a copy which the inbox made of itself, after a disk error, is
+// the same inbox; a copy that somebody else made stays one.
+func keepFile(fileID func(path string) (uint64, error)) func(tx *bbolt.Tx, from, to string) error {
+	return func(tx *bbolt.Tx, from, to string) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return nil
+		}
+		was, errWas := fileID(from)
+		is, errIs := fileID(to)
+		if err := errors.Join(errWas, errIs); err != nil {
+			return err
+		}
+		if !bytes.Equal(meta.Get(keyFile), binary.BigEndian.AppendUint64(nil, was)) {
+			return nil
+		}
+		return meta.Put(keyFile, binary.BigEndian.AppendUint64(nil, is))
+	}
 }
 
 func (b *inbox) load(file uint64) error {

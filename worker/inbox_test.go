@@ -125,7 +125,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			state: rapid.SampledFrom([]recordState{begun, result}).Draw(t, "state"), turn: rapid.Uint64().Draw(t, "turn"),
 			revision: number("revision"), generation: number("generation"), crashes: number("crashes"),
 			hasIt: rapid.Bool().Draw(t, "hasIt"), begunAt: moment("begunAt"), deadline: moment("deadline"),
-			doubt: rapid.Bool().Draw(t, "doubt"), own: rapid.Bool().Draw(t, "own"), doubtRevision: number("doubtRevision"),
+			doubt: rapid.Bool().Draw(t, "doubt"), own: rapid.Bool().Draw(t, "own"), free: rapid.Bool().Draw(t, "free"), doubtRevision: number("doubtRevision"),
 			callEnded: moment("callEnded"),
 		}
 		if b := rapid.SliceOf(rapid.Byte()).Draw(t, "receipt"); len(b) > 0 {

@@ -11,7 +11,7 @@ import (
 // How long a route's loop waits after a fault of the queue.
 const (
 	receiveRetry      = time.Second
-	receiveRetryLater = 10 * time.Second // refused, or not there
+	receiveRetryLater = 10 * time.Second // refused, or closed
 )
 
 // loop receives the messages of a route and has them delivered, as many at a
@@ -47,7 +47,7 @@ func (w *Worker) loop(ctx context.Context, r *route) {
 			w.log.Warn("queue.receive", "route", r.Name, "error", text)
 		}
 		again := receiveRetry
-		if errors.Is(err, queue.ErrUnauthorized) || errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrClosed) {
+		if errors.Is(err, queue.ErrUnauthorized) || errors.Is(err, queue.ErrClosed) {
 			again = receiveRetryLater
 		}
 		r.pause(ctx, again)

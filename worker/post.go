@@ -13,13 +13,8 @@ import (
 
 // post begins the turn on disk and makes its one call.
 func (t *turn) post() outcome {
-	t.begunAt = time.Now()
-	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
-	if rules.On(rules.Begun) {
-		if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
-			t.fault("inbox.write", err)
-			return outcome{}
-		}
+	if !t.h.Claims && !t.begin() {
+		return outcome{}
 	}
 	if why := t.mayNotCall(); why != "" {
 		if !rules.On(rules.GiveBack) {
@@ -50,6 +45,27 @@ func (t *turn) post() outcome {
 	return out
 }
 
+// begin notes on disk that the call is about to be made. Otherwise the delivery
+// was given back.
+func (t *turn) begin() bool {
+	t.begunAt = time.Now()
+	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
+	if !t.r.mayBegin(t.begunAt) {
+		t.w.helloNow()
+		t.r.hold(pauseFault)
+		t.w.giveBack(t.d) // not begun: harmless
+		return false
+	}
+	if !rules.On(rules.Begun) {
+		return true
+	}
+	if err := t.w.inbox.put(t.w.ioCtx, t.h.ID, t.begunRecord()); err != nil {
+		t.fault("inbox.write", err)
+		return false
+	}
+	return true
+}
+
 // begunRecord is what must be on disk before the first byte: this turn is begun,
 // and what is still open of earlier ones.
 func (t *turn) begunRecord() *record {
@@ -72,6 +88,7 @@ func (t *turn) carry(rec *record) {
 	}
 	if open, revision, ended := t.rec.openSince(); open && t.plan.open {
 		rec.doubt, rec.own, rec.doubtRevision, rec.callEnded = true, t.rec.ownCall(), revision, ended
+		rec.free = t.rec.costsNothing(t.h)
 	}
 }
 
@@ -86,7 +103,7 @@ func (t *turn) mayNotCall() string {
 		return "the lock on the delivery was lost before the call"
 	case time.Until(t.deadline) < t.r.Timeout && rules.On(rules.Deadline):
 		return "the deadline of the call had come too close"
-	case dest.held():
+	case dest.held(t.ticket):
 		return "the destination is not called at the moment"
 	}
 	return ""
@@ -112,6 +129,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	if v.Kind == ferry.NotTried {
 		return v // no call was made: there is no attempt to tell of
 	}
+	t.took = took
 	t.r.meter.took(took)
 	t.attempt = &ferry.Attempt{
 		Number: t.h.Attempt, Turn: t.h.Turn, Revision: t.h.Revision, Generation: t.h.Generation,

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"ferry"
 )
 
 // recordState says how far the turn of a record came.
@@ -31,6 +33,7 @@ type record struct {
 	// ledger told of it.
 	doubt         bool
 	own           bool
+	free          bool // it costs nothing when it proves absent: others failed alike
 	doubtRevision int
 	callEnded     time.Time
 
@@ -43,6 +46,7 @@ const (
 	flagHasIt = 1 << iota
 	flagDoubt
 	flagOwn
+	flagFree
 )
 
 var errRecord = errors.New("the inbox record cannot be read")
@@ -60,6 +64,9 @@ func (r *record) encode() []byte {
 	}
 	if r.own {
 		flags |= flagOwn
+	}
+	if r.free {
+		flags |= flagFree
 	}
 	b = append(b, recordVersion, byte(r.state), flags)
 	b = binary.AppendUvarint(b, r.turn)
@@ -81,7 +88,10 @@ func decodeRecord(b []byte) (record, error) {
 	if len(b) < 3 || b[0] != recordVersion {
 		return record{}, errRecord
 	}
-	r := record{state: recordState(b[1]), hasIt: b[2]&flagHasIt != 0, doubt: b[2]&flagDoubt != 0, own: b[2]&flagOwn != 0}
+	r := record{
+		state: recordState(b[1]), hasIt: b[2]&flagHasIt != 0, doubt: b[2]&flagDoubt != 0, own: b[2]&flagOwn != 0,
+		free: b[2]&flagFree != 0,
+	}
 	if r.state != begun && r.state != result {
 		return record{}, errRecord
 	}
@@ -138,6 +148,13 @@ func (r *record) openSince() (open bool, revision int, ended time.Time) {
 
 // ownCall says whether a call of this worker is what left the outcome open.
 func (r *record) ownCall() bool { return r != nil && (r.state == begun || r.doubt && r.own) }
+
+// costsNothing says whether the open outcome on record costs no attempt when it
+// proves absent at h. A call whose end nobody recorded is not covered, and where
+// turns are claimed, another worker may have called since.
+func (r *record) costsNothing(h *ferry.HandOut) bool {
+	return r != nil && r.state == result && r.doubt && r.free && (!h.Claims || r.turn+1 == h.Turn)
+}
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

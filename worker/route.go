@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ferry"
@@ -78,12 +79,16 @@ type route struct {
 	hands chan struct{} // a token per delivery in hand
 	wake  chan struct{} // something changed
 	meter *routeMeter
+	place int // among the routes of its destination
+
+	calling atomic.Int32 // deliveries in the destination's slots
 
 	mu        sync.Mutex
 	welcome   queue.RouteWelcome
 	greeted   bool      // a Welcome named this route
 	welcomeAt time.Time // the broker's time of the last that did
 	heldUntil time.Time
+	grantedAt time.Time          // when the last hello was sent that it was granted to
 	stop      context.CancelFunc // ends the receive under way, nil when there is none
 }
 
@@ -108,8 +113,8 @@ func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 	if now.Before(held) {
 		return 0, held.Sub(now)
 	}
-	most, wait = r.Destination.room(now)
-	if most >= r.Destination.opts.Concurrency {
+	most, all, wait := r.Destination.room(r.place, int(r.calling.Load()))
+	if all {
 		most = cap(r.hands)
 	}
 	return most, wait
@@ -146,7 +151,7 @@ func (r *route) greet(w queue.RouteWelcome, named bool, at time.Time) (changed b
 	before, knew := r.welcome, r.greeted
 	r.welcome, r.greeted, r.welcomeAt = w, named, at
 	r.mu.Unlock()
-	changed = knew != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Why != w.Why
+	changed = knew != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Claims != w.Claims || before.Why != w.Why
 	if changed {
 		r.poke()
 	}

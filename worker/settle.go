@@ -17,6 +17,7 @@ type situation struct {
 	backoff    time.Duration // before the next attempt when one was spent
 	soon       time.Duration // before the next turn when none was spent
 	settleTime time.Duration // left until the destination has surely stopped writing
+	free       bool          // this failure costs nothing: others failed alike
 	last       bool          // no further attempt, whatever the budget says
 	reason     ferry.Reason  // of a dead letter that the worker decided: BodyMissing, Undeliverable, …
 }
@@ -64,6 +65,9 @@ func settle(v ferry.Verdict, s situation) ferry.Next {
 	case ferry.NotTried:
 		return s.retry(max(s.wait, s.soon), s.resolved)
 	default: // failed, and whatever an adapter may call it
+		if s.free {
+			return s.retry(s.backoff, s.resolved)
+		}
 		return s.spendOne()
 	}
 }
@@ -94,6 +98,9 @@ func (s situation) repost(v ferry.Verdict) ferry.Next {
 	case ferry.Rejected:
 		return s.giveUp(spends) // sending it again cannot help
 	default:
+		if s.free {
+			return s.retry(s.backoff, spends)
+		}
 		spends++
 		after = s.backoff
 	}

@@ -9,74 +9,42 @@ import (
 	"ferry/breaker"
 )
 
-// The hold on refused credentials. Each failed logon counts towards the lock of
-// an account, so they are tried again rarely.
 const (
-	refusedFor    = 30 * time.Minute
-	refusedTries  = 3 // of its own accord, per refusedPer
-	refusedPer    = 24 * time.Hour
 	watchInterval = 5 * time.Second
-	probeTimeout  = 10 * time.Second
+	watchSoon     = 200 * time.Millisecond // when a probe waits for a slot
+	probeTimeout  = breaker.ProbeInterval  // a probe that hangs is over when the next one is due
+	// messageEvery is which probe is made with a message where the health request
+	// keeps failing: it may be the health address alone that is broken.
+	messageEvery = 3
 )
 
-// refusal is the memory of refused credentials.
-type refusal struct {
-	holds       bool
-	at          time.Time
-	fingerprint string      // of the credentials that were refused
-	tries       []time.Time // when they were tried again after refusedFor
-	resumedAt   time.Time   // when somebody last resumed a route
+// pings is how far the health request is to be believed: some answer well while
+// nothing can be delivered, others never.
+type pings struct {
+	none bool // no health request is configured: a message is the probe
+	well bool // it, or a lookup, closed the breaker, and no delivery came through since
+	lies bool // it did, and the next delivery found the destination down
+	bad  int  // health requests that failed, in a row
 }
 
-func (d *Dest) fingerprint() string {
-	if f, ok := d.opts.Destination.(adapters.Fingerprinter); ok {
-		return f.Fingerprint()
+// byMessage says whether a message is the probe that is due at a moment. Where
+// the health request comes by turns, a message that never comes does not keep it
+// away.
+func (p *pings) byMessage(due time.Time) bool {
+	switch {
+	case p.none, p.lies:
+		return true
+	case p.bad%messageEvery == messageEvery-1:
+		return time.Since(due) < breaker.ProbeInterval
 	}
-	return ""
+	return false
 }
 
-// refused holds the destination until the credentials change, somebody resumes
-// a route, or refusedFor has passed.
-func (d *Dest) refused() (changed bool) {
-	fingerprint := d.fingerprint()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	changed = !d.refusal.holds
-	if changed {
-		d.refusal.at = time.Now()
-	}
-	d.refusal.holds, d.refusal.fingerprint, d.cautious = true, fingerprint, true
-	return changed
-}
+func (p *pings) delivered() { p.well, p.lies, p.bad = false, false, 0 }
+func (p *pings) answered()  { p.well, p.bad = true, 0 }
 
-// accepted: the destination let a call in.
-func (d *Dest) accepted() (changed bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	changed = d.cautious
-	if d.cautious && !d.refusal.holds {
-		d.cautious = false
-		d.refusal.tries = nil
-	}
-	return changed
-}
-
-// resumed notes that somebody resumed a route of the destination.
-func (d *Dest) resumed(at time.Time) {
-	d.mu.Lock()
-	newer := at.After(d.refusal.resumedAt)
-	if newer {
-		d.refusal.resumedAt = at
-	}
-	lift := newer && d.refusal.holds && at.After(d.refusal.at)
-	if lift {
-		d.refusal.holds = false
-	}
-	d.mu.Unlock()
-	if lift {
-		d.tell()
-	}
-}
+// opened: the destination was found down by a call.
+func (p *pings) opened() { p.lies, p.well, p.bad = p.lies || p.well, false, 0 }
 
 // watch probes a destination that is down and lifts the hold on credentials,
 // until ctx ends.
@@ -93,6 +61,9 @@ func (d *Dest) watch(ctx context.Context) {
 		}
 		d.liftRefusal()
 		d.probe(ctx)
+		if d.breaker.Starting() {
+			d.wake() // calls that hang let one more through
+		}
 	}
 }
 
@@ -103,60 +74,79 @@ func (d *Dest) watchAfter() time.Duration {
 	if d.refusal.holds {
 		return watchInterval
 	}
-	if d.breaker.Snapshot().State != breaker.Closed && !d.noProbe {
-		return max(d.breaker.Wait(), time.Millisecond)
+	s := d.breaker.Snapshot()
+	switch {
+	case d.breaker.Starting() && d.used > 0:
+		return breaker.ProbeInterval
+	case s.State == breaker.Closed || d.pings.none || d.pings.lies:
+		return time.Hour // woken when there is
+	case d.pings.byMessage(s.NextProbe):
+		return max(time.Until(s.NextProbe.Add(breaker.ProbeInterval)), time.Millisecond)
 	}
-	return time.Hour // woken when there is
-}
-
-func (d *Dest) liftRefusal() {
-	d.mu.Lock()
-	holds, refused := d.refusal.holds, d.refusal.fingerprint
-	d.mu.Unlock()
-	if !holds {
-		return
-	}
-	fresh := d.fingerprint() != refused // reads files: not under the lock
-	d.mu.Lock()
-	now := time.Now()
-	lift := fresh
-	if !lift && now.Sub(d.refusal.at) >= refusedFor {
-		for len(d.refusal.tries) > 0 && now.Sub(d.refusal.tries[0]) >= refusedPer {
-			d.refusal.tries = d.refusal.tries[1:]
-		}
-		if lift = len(d.refusal.tries) < refusedTries; lift {
-			d.refusal.tries = append(d.refusal.tries, now)
-		}
-	}
-	if lift {
-		d.refusal.holds = false
-	}
-	d.mu.Unlock()
-	if lift {
-		d.tell()
-	}
+	return max(d.breaker.Wait(), watchSoon)
 }
 
 // probe asks a destination that is down whether it is back, when that is due.
+// It takes a slot, as a call does.
 func (d *Dest) probe(ctx context.Context) {
+	print := d.fingerprint()
 	d.mu.Lock()
-	skip := d.noProbe || d.refusal.holds || d.breaker.Snapshot().State == breaker.Closed || !d.breaker.Allow()
+	d.print = print
+	s := d.breaker.Snapshot()
+	skip := d.refusal.holds || s.State == breaker.Closed || d.pings.byMessage(s.NextProbe) || d.careful() && d.used > 0
+	if skip = skip || !d.breaker.Allow(); !skip {
+		d.used++
+	}
+	epoch := d.epoch
 	d.mu.Unlock()
 	if skip {
 		return
 	}
+	err := d.ping(ctx)
+	if err != nil && ctx.Err() != nil {
+		d.breaker.Lost() // the worker stops: it proves nothing
+	} else {
+		d.pinged(err, print)
+	}
+	d.mu.Lock()
+	d.used--
+	if epoch != d.epoch && d.old > 0 {
+		d.old--
+	}
+	d.mu.Unlock()
+	d.tell()
+}
+
+// ping makes the health request, and survives an adapter that fails.
+func (d *Dest) ping(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	switch err := d.opts.Destination.Probe(ctx); {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	return d.opts.Destination.Probe(ctx)
+}
+
+// pinged learns from a health request.
+func (d *Dest) pinged(err error, print string) {
+	switch {
 	case err == nil:
-		d.breaker.Success()
+		d.answered()
 	case errors.Is(err, adapters.ErrNoProbe):
 		d.mu.Lock()
-		d.noProbe = true
+		d.pings.none = true
 		d.mu.Unlock()
 		d.breaker.Lost()
+	case errors.Is(err, adapters.ErrRefused):
+		d.refused(print)
 	default:
 		d.breaker.Unavailable(true)
+		d.mu.Lock()
+		d.pings.bad++
+		d.outage = true
+		d.streaks.forgive()
+		d.mu.Unlock()
 	}
-	d.tell()
 }

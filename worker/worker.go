@@ -49,6 +49,7 @@ type Worker struct {
 	inbox     *inbox
 	teller    *teller
 	alone     alone
+	unsure    unsure
 
 	receiveCtx, callCtx, ioCtx          context.Context // end in this order
 	stopReceive, stopCalls, stopIO      context.CancelFunc
@@ -104,6 +105,11 @@ func New(opts Options) (*Worker, error) {
 		return nil, err
 	}
 	w.inbox = inbox
+	for _, d := range w.dests {
+		if err := d.remember(inbox); err != nil {
+			w.log.Warn("refusal.read", "destination", d.opts.Name, "error", err.Error())
+		}
+	}
 	return w, nil
 }
 
@@ -120,11 +126,13 @@ func (w *Worker) addRoutes() error {
 		at := newRoute(r, w.opts.Metrics.of(r.Name))
 		w.routes = append(w.routes, at)
 		d := r.Destination
-		d.pokes = append(d.pokes, at.poke)
+		at.place = d.join(at.poke)
 		if !dests[d] {
 			dests[d] = true
 			w.dests = append(w.dests, d)
 			d.pokes = append(d.pokes, w.helloNow)
+			d.log = w.log
+			w.opts.Metrics.watch(d)
 		}
 	}
 	return nil
@@ -186,6 +194,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 		w.stopListen()
 	}
 	w.talkers.Wait()
+	if started {
+		w.goodbye()
+	}
 	if err == nil {
 		err = w.inbox.writeConfirmed(w.ioCtx)
 	}
@@ -235,7 +246,11 @@ func (w *Worker) draining() bool { return w.receiveCtx.Err() != nil }
 // complete and giveBack end a delivery. A failure only means that it comes
 // again, which the inbox knows how to take.
 func (w *Worker) complete(d *queue.Delivery) { w.settled("complete", d, d.Complete(w.ioCtx)) }
-func (w *Worker) giveBack(d *queue.Delivery) { w.settled("release", d, d.Release(w.ioCtx)) }
+
+func (w *Worker) giveBack(d *queue.Delivery) {
+	w.log.Debug("delivery.released", "route", d.HandOut.Route, "message", d.HandOut.ID)
+	w.settled("release", d, d.Release(w.ioCtx))
+}
 
 func (w *Worker) settled(verb string, d *queue.Delivery, err error) {
 	if err != nil && !errors.Is(err, queue.ErrLockLost) {

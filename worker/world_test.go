@@ -34,16 +34,19 @@ type world struct {
 	worker *Worker
 	wq     *queue.Queue
 
-	mu       sync.Mutex
-	start    string
-	word     queue.RouteWelcome
-	refuse   string
-	bodies   map[ferry.ID][]byte
-	hellos   []queue.Hello
-	receipts []ferry.Receipt
-	mute     bool // receipts are taken and never confirmed
-	suffix   int
-	stop     []func()
+	mu         sync.Mutex
+	start      string
+	word       queue.RouteWelcome
+	refuse     string
+	bodies     map[ferry.ID][]byte
+	hellos     []queue.Hello
+	claims     []queue.ClaimRequest
+	claim      func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
+	receipts   []ferry.Receipt
+	helloFails bool // nobody answers in time
+	mute       bool // receipts are taken and never confirmed
+	suffix     int
+	stop       []func()
 }
 
 func inWorld(t *testing.T, test func(w *world)) {
@@ -88,6 +91,11 @@ func (w *world) end() {
 
 func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome {
 	w.mu.Lock()
+	if w.helloFails {
+		w.mu.Unlock()
+		time.Sleep(helloTimeout + time.Second)
+		return queue.Welcome{}
+	}
 	defer w.mu.Unlock()
 	w.hellos = append(w.hellos, h)
 	return queue.Welcome{
@@ -104,6 +112,16 @@ func (w *world) Body(_ context.Context, _ string, r queue.BodyRequest) ([]byte, 
 		return nil, queue.ErrBodyMissing
 	}
 	return body[r.Offset:min(r.Offset+int64(r.Length), int64(len(body)))], nil
+}
+
+func (w *world) Claim(_ context.Context, _ string, r queue.ClaimRequest) (queue.ClaimAnswer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.claims = append(w.claims, r)
+	if w.claim == nil {
+		return queue.ClaimAnswer{State: queue.ClaimGranted, For: r.For}, nil
+	}
+	return w.claim(r)
 }
 
 // take receives receipts and confirms them, as the ledger does.

@@ -11,6 +11,7 @@ import (
 	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
+	"ferry/httpauth"
 	"ferry/mapping"
 )
 
@@ -21,21 +22,33 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
+	v, again := r.deliverOnce(ctx, call)
+	if again {
+		// Nothing was written, and the token was dropped: once more with a fresh one.
+		v, _ = r.deliverOnce(ctx, call)
+	}
+	r.redact(&v)
+	return v
+}
+
+// deliverOnce makes one request. again: it was refused for its token alone, with
+// no effect, and a fresh token can be had.
+func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Verdict, again bool) {
 	req, _, err := r.request(ctx, call)
 	if ctx.Err() != nil {
-		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}, false
 	}
 	if err != nil {
-		return noRequest(err)
+		return noRequest(err), false
 	}
 	line := requestLine(req.Method, req.URL)
 	if err := r.dest.auth.Apply(req); err != nil {
-		return unreadable(err, line)
+		return withoutCredentials(err, line), false
 	}
-	v := r.judge(ctx, httpcall.Do(r.dest.transport, req))
+	v = r.judge(ctx, httpcall.Do(r.dest.transport, req))
 	v.Request = line
-	r.redact(&v)
-	return v
+	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && r.dest.renews(req, v.Status)
+	return v, again
 }
 
 // noRequest judges a message that no request can be made of. A map that was
@@ -191,11 +204,19 @@ func withoutAnswer(a *httpcall.Answer) ferry.Verdict {
 	return v
 }
 
-func unreadable(err error, line string) ferry.Verdict {
-	return ferry.Verdict{
+// withoutCredentials judges a call that was not made, for want of credentials.
+func withoutCredentials(err error, line string) ferry.Verdict {
+	v := ferry.Verdict{
 		Kind: ferry.Unauthorized, Effect: ferry.EffectNone, Code: "secretUnreadable",
 		Text: cut(err.Error(), ferry.MaxAttemptText), Request: line,
 	}
+	switch {
+	case errors.Is(err, httpauth.ErrUnavailable):
+		v.Kind, v.Code = ferry.Unavailable, "tokenUnavailable"
+	case errors.Is(err, httpauth.ErrRefused):
+		v.Code = "tokenRefused"
+	}
+	return v
 }
 
 // redact takes our secrets out of what the destination said: some quote them.

@@ -2,6 +2,7 @@ package erp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sort"
@@ -118,22 +119,37 @@ func (d *destination) Close() error {
 }
 
 // Probe asks the health address. Any answer but a server error, a throttle or a
-// refusing proxy means up: refused credentials and wrong paths are found, and
-// said better, by deliveries.
+// refusal of the credentials means up: wrong paths are found, and said better, by
+// deliveries.
 func (d *destination) Probe(ctx context.Context) error {
 	if d.health == nil {
 		return adapters.ErrNoProbe
 	}
 	a, err := d.ask(ctx, d.health)
 	switch {
+	case errors.Is(err, httpauth.ErrRefused):
+		return fmt.Errorf("%w: %w", adapters.ErrRefused, err)
 	case err != nil:
 		return err
 	case a.Err != nil:
 		return fmt.Errorf("%s: %w", a.Failure, a.Err)
-	case a.Status >= 500, a.Status == http.StatusTooManyRequests, a.Status == http.StatusProxyAuthRequired:
+	case refusesLogon(a.Status):
+		return fmt.Errorf("%w: the health request is answered with status %d", adapters.ErrRefused, a.Status)
+	case a.Status >= 500, a.Status == http.StatusTooManyRequests:
 		return fmt.Errorf("the destination answers the health request with status %d", a.Status)
 	}
 	return nil
+}
+
+func refusesLogon(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
+}
+
+// renews says whether fresh credentials can be had after a request was answered
+// with 401.
+func (d *destination) renews(req *http.Request, status int) bool {
+	r, ok := d.auth.(httpauth.Renewer)
+	return ok && status == http.StatusUnauthorized && r.Refused(req)
 }
 
 // Check reads the secrets and asks the health address, or the destination's own
@@ -149,7 +165,7 @@ func (d *destination) Check(ctx context.Context) error {
 		return d.wrap(err)
 	case a.Err != nil:
 		return d.bad("it cannot be reached (%s): %w", a.Failure, a.Err).WithHint("check url, proxy and certificates")
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
+	case refusesLogon(a.Status):
 		return d.bad("it refuses the credentials: status %d", a.Status).WithHint("check auth, and the secret that it refers to")
 	case a.Status >= 500:
 		return d.bad("it answers with status %d", a.Status)
@@ -157,24 +173,33 @@ func (d *destination) Check(ctx context.Context) error {
 	return nil
 }
 
-// ask makes a GET of an address without placeholders.
+// ask makes a GET of an address without placeholders, once more where a fresh
+// token may help.
 func (d *destination) ask(ctx context.Context, address *template) (*httpcall.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
+	req, a, err := d.askOnce(ctx, address)
+	if err == nil && d.renews(req, a.Status) {
+		_, a, err = d.askOnce(ctx, address)
+	}
+	return a, err
+}
+
+func (d *destination) askOnce(ctx context.Context, address *template) (*http.Request, *httpcall.Answer, error) {
 	url, err := d.base.join(address, values{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req, err := httpcall.NewRequest(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	setAll(req.Header, d.cfg.Headers)
 	standardHeaders(req.Header)
 	if err := d.auth.Apply(req); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return httpcall.Do(d.transport, req), nil
+	return req, httpcall.Do(d.transport, req), nil
 }
 
 func (d *destination) bad(format string, args ...any) *ferry.Error {

@@ -27,9 +27,22 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	if err != nil {
 		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()})
 	}
+	result, again := r.lookupOnce(ctx, call, address)
+	if again {
+		result, _ = r.lookupOnce(ctx, call, address)
+	}
+	if result.State == adapters.Unanswered {
+		r.redact(&result.Verdict)
+	}
+	return result
+}
+
+// lookupOnce makes one request. again: it was refused for its token alone, and a
+// fresh one can be had.
+func (r *route) lookupOnce(ctx context.Context, call adapters.Call, address string) (result adapters.LookupResult, again bool) {
 	req, err := httpcall.NewRequest(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()})
+		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
 	}
 	setAll(req.Header, r.dest.cfg.Headers)
 	standardHeaders(req.Header)
@@ -39,14 +52,14 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	req.Header.Set("Ferry-Message-Id", call.ID.String())
 	line := requestLine(req.Method, req.URL)
 	if err := r.dest.auth.Apply(req); err != nil {
-		return unanswered(unreadable(err, line))
+		return unanswered(withoutCredentials(err, line)), false
 	}
-	result := r.judgeLookup(ctx, httpcall.Do(r.dest.transport, req), call)
+	result = r.judgeLookup(ctx, httpcall.Do(r.dest.transport, req), call)
 	if result.State == adapters.Unanswered {
 		result.Verdict.Request = line
-		r.redact(&result.Verdict)
+		again = result.Verdict.Kind == ferry.Unauthorized && r.dest.renews(req, result.Verdict.Status)
 	}
-	return result
+	return result, again
 }
 
 func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapters.Call) adapters.LookupResult {
@@ -63,9 +76,13 @@ func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapte
 	if !ok {
 		rule.Kind = ferry.Failed
 	}
+	text := problem.Text
+	if text == "" {
+		text = fmt.Sprintf("status %d", a.Status)
+	}
 	v := ferry.Verdict{
 		Kind: rule.Kind, Status: a.Status, Code: problem.Code, Fields: problem.Fields,
-		Text: cut(sentences("the lookup was not answered", problem.Text), ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		Text: cut(text, ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
 	}
 	if v.Kind == ferry.Throttled || v.Kind == ferry.Unavailable {
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())

@@ -18,6 +18,7 @@ type commands struct {
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`
 	Workers    workersCmd    `cmd:"" help:"Workers: let them in, bind routes to them, shut them out."`
+	NATS       natsCmd       `cmd:"" name:"nats" help:"A NATS server elsewhere: the broker's login there."`
 	Me         meCmd         `cmd:"" help:"Whose key this is, and what it may do."`
 	Check      checkCmd      `cmd:"" help:"Check a broker's configuration file without starting anything."`
 	Version    versionCmd    `cmd:"" help:"The version of this program."`

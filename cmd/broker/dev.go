@@ -18,6 +18,7 @@ import (
 	"ferry/broker"
 	"ferry/client"
 	"ferry/config"
+	"ferry/queue/drivers"
 	"ferry/secret"
 	"ferry/worker"
 )
@@ -249,7 +250,11 @@ func (d *dev) startWorker(ctx context.Context, s *server, erpURL string) (*inPro
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.transport.Connect(ctx, devWorker, login.Seed, s.log)
+	inside, ok := s.transport.(*drivers.NATS)
+	if !ok {
+		return nil, fmt.Errorf("the practice worker needs a queue in this process, not %T", s.transport)
+	}
+	q, err := inside.Connect(ctx, devWorker, login.Seed, s.log)
 	if err != nil {
 		return nil, err
 	}

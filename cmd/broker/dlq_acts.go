@@ -30,10 +30,14 @@ func (d dlqReplayCmd) Run(a *app) error {
 // acceptRisk has a person know what sending e again may do, when its document
 // may exist already.
 func (a *app) acceptRisk(e ferry.Envelope, accepted bool) error {
-	if e.DeadLetter == nil || e.State != ferry.StateDeadLettered || !mayExist(e.DeadLetter.Reason) || accepted {
+	if e.DeadLetter == nil || e.State != ferry.StateDeadLettered || !mayExist(e.DeadLetter.Reason) {
 		return nil
 	}
 	what := fmt.Sprintf("%s is %s: %s", e.ID.Short(), e.DeadLetter.Reason, meaning(e.DeadLetter.Reason))
+	if accepted {
+		a.remark("%s", a.paint().yellow(printable("careful: "+what)))
+		return nil
+	}
 	if !a.asks {
 		return usagef("%s", what).withHint("look there for %s; then --include-unknown sends it again, or `broker dlq accept` says that it is there",
 			ferry.ExternalKey(e.ID, e.IdempotencyKey))

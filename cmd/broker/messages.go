@@ -208,6 +208,12 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", its route is paused"
 	case "noWorker":
 		text = ", no worker is connected for its route"
+	case "unavailable":
+		text = ", its destination is down"
+	case "throttled":
+		text = ", its destination asked for a pause"
+	case "unauthorized":
+		text = ", its destination refuses the credentials"
 	case "orderingKey":
 		text = ", waits behind another message of its ordering key"
 	case "delivery":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ func (a *app) writeRoutes(routes []ferry.RouteInfo) error {
 }
 
 // why says in words what holds on a route, a line per condition: since when,
-// until when, the reason.
+// until when, the reason; and what helps.
 func (a *app) why(r ferry.RouteInfo) string {
 	var parts []string
 	for _, c := range r.Conditions {
@@ -72,6 +73,9 @@ func (a *app) why(r ferry.RouteInfo) string {
 			continue
 		}
 		part := string(c.Type)
+		if r.Several && c.Worker != "" {
+			part += " (worker " + c.Worker + ")"
+		}
 		if !c.Since.IsZero() {
 			part += " for " + age(a.now(), c.Since)
 		}
@@ -85,6 +89,12 @@ func (a *app) why(r ferry.RouteInfo) string {
 	}
 	if r.NextProbe != nil {
 		parts = append(parts, "next probe "+age(a.now(), *r.NextProbe))
+	}
+	if c := r.Calls; c != nil && c.Limit < c.Most && r.State == ferry.RouteRunning {
+		parts = append(parts, fmt.Sprintf("%d of %d calls at a time: its destination is slow, or starts again", c.Limit, c.Most))
+	}
+	if r.Hint != "" {
+		parts = append(parts, "hint: "+oneLine(r.Hint))
 	}
 	return strings.Join(parts, "\n")
 }

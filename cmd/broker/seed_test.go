@@ -83,7 +83,10 @@ func (f *fake) seed() {
 	})
 	f.add(idRetrying, "orders", `{"n":2}`, "application/json", func(e *ferry.Envelope) {
 		e.State, e.OrderingKey = ferry.StateRetrying, "customer-1"
-		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: ptr(at(4 * time.Minute))}
+		e.WaitingFor = &ferry.WaitingFor{
+			Reason: "dueTime", Until: ptr(at(4 * time.Minute)), Open: true,
+			Text: "the lookup was not answered: Internal Server Error: the index is being rebuilt",
+		}
 		e.ExpiresAt = ptr(at(29 * 24 * time.Hour))
 	})
 	f.add(idDiscarded, "orders", "\x1b[2Jhello\n", "text/plain", func(e *ferry.Envelope) {
@@ -109,12 +112,17 @@ func routeInfos() []ferry.RouteInfo {
 	return []ferry.RouteInfo{
 		{
 			Name: "supplier-invoices", State: ferry.RouteRunning, Worker: "erp-worker-1", Pending: 12, Completed: 98765, DeadLetters: 2,
+			Calls:         &ferry.Calls{Now: 3, Limit: 3, Most: 8},
 			OldestPending: ptr(at(-4 * time.Minute)), ByReason: map[ferry.Reason]int64{ferry.ReasonRejected: 1, ferry.ReasonOutcomeUnknown: 1},
 		},
 		{
 			Name: "orders", State: ferry.RouteUnavailable, Worker: "erp-worker-1", Pending: 1, Parked: 3, Completed: 7, DeadLetters: 3,
 			OldestPending: ptr(at(-50 * time.Hour)), NextProbe: ptr(at(5 * time.Second)),
-			Conditions: []ferry.Condition{{Type: ferry.RouteUnavailable, Since: at(-20 * time.Minute), Reason: "dial tcp 10.0.0.7:443: connection refused", Worker: "erp-worker-1"}},
+			Conditions: []ferry.Condition{
+				{Type: ferry.RouteUnavailable, Since: at(-20 * time.Minute), Reason: "3 messages in a row failed alike: 500 SQL_DEADLOCK", Worker: "erp-worker-1"},
+				{Type: ferry.RouteThrottled, Since: at(-time.Minute), Until: ptr(at(4 * time.Minute)), Reason: "the destination asked for a pause", Worker: "erp-worker-1"},
+			},
+			Hint: "nothing is lost or spent", Calls: &ferry.Calls{Most: 8},
 		},
 	}
 }
@@ -200,12 +208,21 @@ func (f *fake) accessRoutes(mux *http.ServeMux) {
 			refuse(w, 409, ferry.Errorf(ferry.CodeExists, "there is a worker named taken"))
 			return
 		}
-		answer(w, ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: in.Name, Routes: in.Routes, PublicKey: "UABC"}, Seed: "SUSEEDTEXT"})
+		answer(w, elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: in.Name, Routes: in.Routes, PublicKey: "UABC"}, Seed: "SUSEEDTEXT"}))
 	})
 	mux.HandleFunc("POST /v1/workers/{name}/rotate", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), Routes: []string{"orders"}}, Seed: "SUROTATED"})
+		answer(w, elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), Routes: []string{"orders"}}, Seed: "SUROTATED"}))
 	})
 	mux.HandleFunc("POST /v1/workers/{name}/revoke", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, ferry.WorkerInfo{Name: r.PathValue("name"), RevokedAt: ptr(at(0))})
+		worker := elsewhere(ferry.NewWorker{WorkerInfo: ferry.WorkerInfo{Name: r.PathValue("name"), PublicKey: "UABC", RevokedAt: ptr(at(0))}})
+		answer(w, worker.WorkerInfo)
 	})
+}
+
+// elsewhere makes the worker "outside" one that logs in at a NATS server elsewhere.
+func elsewhere(w ferry.NewWorker) ferry.NewWorker {
+	if w.Name == "outside" {
+		w.LoginElsewhere, w.LoginConfig = true, "{ nkey: UABC }\n"
+	}
+	return w
 }

@@ -226,6 +226,13 @@ func (a *app) outcome(e ferry.Envelope) string {
 	case e.State == ferry.StateDiscarded:
 		return p.state(e.State)
 	default:
-		return fmt.Sprintf("still %s after %s%s", p.state(e.State), count(e.AttemptsTotal, "attempt"), waitingFor(a.now(), e.WaitingFor))
+		text := fmt.Sprintf("still %s after %s%s", p.state(e.State), count(e.AttemptsTotal, "attempt"), waitingFor(a.now(), e.WaitingFor))
+		if w := e.WaitingFor; w != nil && w.Open {
+			text += "\noutcome: " + openOutcome(e)
+		}
+		if w := e.WaitingFor; w != nil && w.Text != "" {
+			text += "\nlast turn: " + oneLine(w.Text)
+		}
+		return text
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"ferry/broker"
 	"ferry/config"
 	"ferry/queue/drivers"
+	"ferry/secret"
 )
 
 type serveCmd struct {
@@ -106,35 +107,57 @@ func listen(addr string) (net.Listener, error) {
 // server is a broker with its queue and its HTTP surface.
 type server struct {
 	broker    *broker.Broker
-	transport *drivers.NATS
+	transport transport
 	handler   http.Handler
 	log       *slog.Logger
+}
+
+// transport is a queue of package drivers.
+type transport interface {
+	broker.Transport
+	URL() string // where workers connect; empty: nowhere
+}
+
+// openTransport starts the queue inside the process, or connects to it elsewhere.
+func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.WorkerInfo, log *slog.Logger) (transport, error) {
+	window, routes := 0, make([]string, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		window, routes[i] = max(window, r.Window), r.Name
+	}
+	n := cfg.Queue.NATS
+	if n.External() {
+		seed, err := secret.Resolver{}.Resolve(n.Seed())
+		if err != nil {
+			return nil, err
+		}
+		return drivers.ConnectNATS(ctx, drivers.ExternalOptions{
+			URL: n.URL, Seed: seed.Reveal(), Replicas: n.Replicas, MaxStore: int64(n.MaxStore),
+			Lock: n.Lock, Window: window, Routes: routes, Log: log,
+		})
+	}
+	address := n.Listen
+	if address == config.ListenOff {
+		address = ""
+	}
+	return drivers.StartNATS(drivers.NATSOptions{
+		Dir: filepath.Join(cfg.DataDir, "queue"), Listen: address, Lock: n.Lock,
+		Window: window, MaxStore: int64(n.MaxStore), Workers: workers, Log: log,
+	})
 }
 
 // startServer opens ledger and queue and begins to deliver.
 func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
 	s := &server{log: log}
-	window := 0
-	for _, r := range cfg.Routes {
-		window = max(window, r.Window)
-	}
 	b, err := broker.New(ctx, broker.Options{
 		DataDir: cfg.DataDir, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
-		OpenTransport: func(_ context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
-			address := cfg.Queue.NATS.Listen
-			if address == config.ListenOff {
-				address = ""
-			}
-			transport, err := drivers.StartNATS(drivers.NATSOptions{
-				Dir: filepath.Join(cfg.DataDir, "queue"), Listen: address, Lock: cfg.Queue.NATS.Lock,
-				Window: window, Workers: workers, Log: log,
-			})
+		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
+			t, err := openTransport(ctx, cfg, workers, log)
 			if err != nil {
 				return nil, err
 			}
-			s.transport = transport
-			return transport, nil
+			s.transport = t
+			return t, nil
 		},
 	})
 	if err != nil {

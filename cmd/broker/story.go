@@ -35,6 +35,12 @@ func (a *app) summary(e ferry.Envelope) []pair {
 			pair{"group", oneLine(d.Group)},
 		)
 	}
+	if w := e.WaitingFor; w != nil && e.State.Pending() {
+		if w.Open {
+			pairs = append(pairs, pair{"outcome", p.yellow(openOutcome(e))})
+		}
+		pairs = append(pairs, pair{"last turn", printable(w.Text)})
+	}
 	if d := e.Discarded; d != nil && e.State == ferry.StateDiscarded {
 		pairs = append(pairs, pair{"discarded", actLine(now, *d)})
 	}
@@ -53,6 +59,12 @@ func (a *app) summary(e ferry.Envelope) []pair {
 		pair{"deliver at", agoOf(now, e.DeliverAt)},
 		pair{"expires", expires(now, e)},
 	)
+}
+
+// openOutcome says what is safe while nobody knows what an earlier call did.
+func openOutcome(e ferry.Envelope) string {
+	return "open: an earlier call may have been written; it is sent again only after the destination was asked for " +
+		oneLine(ferry.ExternalKey(e.ID, e.IdempotencyKey)) + ", or where it honours that key"
 }
 
 // ago is "4m ago (2026-11-23 09:18:22 UTC)".

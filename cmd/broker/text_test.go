@@ -174,3 +174,17 @@ func TestAdviceFitsTheReason(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitingForNamesTheDestination(t *testing.T) {
+	until := at(4 * time.Minute)
+	for reason, want := range map[string]string{
+		"unavailable":  ", its destination is down, in 4m",
+		"throttled":    ", its destination asked for a pause, in 4m",
+		"unauthorized": ", its destination refuses the credentials, in 4m",
+		"new\x1bword":  ", waits: new",
+	} {
+		if got := waitingFor(at(0), &ferry.WaitingFor{Reason: reason, Until: &until}); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", reason, got)
+		}
+	}
+}

@@ -21,6 +21,8 @@ type workersAddCmd struct {
 	Routes []string `required:"" placeholder:"A,B" help:"The routes that it may deliver."`
 	Out    string   `required:"" placeholder:"FILE" help:"Write the credential (an nkey seed) here, readable by you only; the file must not exist."`
 
+	NATSConfig string `name:"nats-config" placeholder:"FILE" help:"With a NATS server elsewhere: write the worker's entry for its configuration here instead of printing it."`
+
 	IfMissing bool `help:"Do nothing, and succeed, when FILE is there already: for scripts that run at every start."`
 }
 
@@ -36,7 +38,7 @@ func (w workersAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.handOverSeed("added", w.Out, func() (ferry.NewWorker, error) { return c.AddWorker(a.ctx, w.Name, w.Routes) })
+	return a.handOverSeed("added", w.Out, w.NATSConfig, "", func() (ferry.NewWorker, error) { return c.AddWorker(a.ctx, w.Name, w.Routes) })
 }
 
 type workersListCmd struct{}
@@ -82,6 +84,8 @@ func workerState(p paint, now time.Time, w ferry.WorkerInfo) cell {
 type workersRotateCmd struct {
 	Name string `arg:"" help:"The worker."`
 	Out  string `required:"" placeholder:"FILE" help:"Write the credential here, readable by you only; the file must not exist."`
+
+	NATSConfig string `name:"nats-config" placeholder:"FILE" help:"With a NATS server elsewhere: write the worker's entry for its configuration here instead of printing it."`
 }
 
 // Run gives the worker a new credential.
@@ -90,7 +94,8 @@ func (w workersRotateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.handOverSeed("rotated", w.Out, func() (ferry.NewWorker, error) { return c.RotateWorker(a.ctx, w.Name) })
+	const before = "its old login ends when its entry is replaced at the NATS server\n"
+	return a.handOverSeed("rotated", w.Out, w.NATSConfig, before, func() (ferry.NewWorker, error) { return c.RotateWorker(a.ctx, w.Name) })
 }
 
 type workersRevokeCmd struct {
@@ -109,6 +114,11 @@ func (w workersRevokeCmd) Run(a *app) error {
 	}
 	if a.json() {
 		return a.writeJSON(worker)
+	}
+	if worker.LoginElsewhere {
+		a.printf("worker %s is revoked: the broker hands it nothing and refuses its receipts\n", worker.Name)
+		a.printf("its login is not this broker's to end: remove the entry of %s from the configuration of the NATS server, and reload it\n", worker.PublicKey)
+		return nil
 	}
 	a.printf("worker %s is revoked and cut off\n", worker.Name)
 	return nil
@@ -138,7 +148,10 @@ func (w workersBindCmd) Run(a *app) error {
 	return nil
 }
 
-func (a *app) handOverSeed(verb, file string, make func() (ferry.NewWorker, error)) error {
+// handOverSeed writes the credential of a made or rotated worker to file. Of a
+// worker that logs in at a NATS server elsewhere it tells the rest of what is to
+// be done, with the sentence before first.
+func (a *app) handOverSeed(verb, file, configFile, before string, make func() (ferry.NewWorker, error)) error {
 	var worker ferry.NewWorker
 	err := a.handOver(file, func() (secret string, err error) {
 		worker, err = make()
@@ -147,11 +160,18 @@ func (a *app) handOverSeed(verb, file string, make func() (ferry.NewWorker, erro
 	if err != nil {
 		return err
 	}
+	if err := writeLogin(worker, configFile); err != nil {
+		return err
+	}
 	if a.json() {
-		return a.writeJSON(worker.WorkerInfo)
+		return a.writeJSON(struct {
+			ferry.WorkerInfo
+			LoginConfig string `json:"loginConfig,omitempty"`
+		}{worker.WorkerInfo, worker.LoginConfig})
 	}
 	a.printf("worker %s is %s for %s\n", worker.Name, verb, strings.Join(worker.Routes, ", "))
 	a.printf("its credential lies in %s; nobody can show it again\n", file)
+	a.tellLogin(worker, configFile, before)
 	if a.screen.terminal {
 		a.remark("next: name the file as queue.nats.nkey in worker.yaml, then worker run --config worker.yaml")
 	}

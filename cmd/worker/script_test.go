@@ -53,6 +53,10 @@ func (b *broker) Body(context.Context, string, queue.BodyRequest) ([]byte, error
 	return nil, queue.ErrBodyMissing
 }
 
+func (*broker) Claim(context.Context, string, queue.ClaimRequest) (queue.ClaimAnswer, error) {
+	return queue.ClaimAnswer{State: queue.ClaimRefused}, nil
+}
+
 func (b *broker) greeting() *queue.Hello {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -43,13 +43,15 @@ func (b *bench) run(only string) error {
 	b.dir = dir
 	fmt.Printf("%s %s/%s, %d cores, load and ERP in processes of their own on the same cores; 1 KiB messages, each with a key of its own\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	if only != "path" {
-		if err := b.accepts(); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"accept", b.accepts}, {"path", b.wholePath}, {"protocol", b.protocol}} {
+		if only == "" || only == part.name {
+			if err := part.run(); err != nil {
+				return err
+			}
 		}
-	}
-	if only != "accept" {
-		return b.wholePath()
 	}
 	return nil
 }
@@ -93,7 +95,7 @@ func (b *bench) accept(kind string, conns int) (measured, error) {
 	if err != nil {
 		return measured{}, err
 	}
-	r, err := b.load(p, conns, 0)
+	r, err := b.load(p, senders{conns: conns})
 	m := measured{perSecond: float64(r.Sent) / r.Seconds, p50: r.P50, p99: r.P99, peakMB: p.peakMB()}
 	return m, errors.Join(err, p.stop())
 }
@@ -110,7 +112,7 @@ func (b *bench) wholePath() error {
 	figures := map[string][]measured{}
 	for range b.rounds {
 		for _, kind := range []string{kindBare, kindQueue, kindPath} {
-			m, err := b.deliverAll(kind, erp)
+			m, err := b.deliverAll(whole{kind: kind, senders: senders{conns: 64, messages: b.path}}, erp)
 			if err != nil {
 				return fmt.Errorf("%s: %w", kind, err)
 			}
@@ -126,36 +128,44 @@ func (b *bench) wholePath() error {
 	return nil
 }
 
-func (b *bench) deliverAll(kind string, erp *process) (measured, error) {
+// whole is one run of the whole path.
+type whole struct {
+	exe  string // the program; default this one
+	kind string
+	args []string // further ones of the server
+	senders
+}
+
+func (b *bench) deliverAll(run whole, erp *process) (measured, error) {
 	if err := post(erp.url + "/reset"); err != nil {
 		return measured{}, err
 	}
-	args := []string{"-role", "serve", "-kind", kind, "-dir", b.fresh(), "-erp", erp.url}
-	if kind == kindPath && b.profile != "" {
+	args := append([]string{"-role", "serve", "-kind", run.kind, "-dir", b.fresh(), "-erp", erp.url}, run.args...)
+	if run.kind == kindPath && b.profile != "" {
 		args = append(args, "-profile", b.profile)
 	}
-	p, err := b.start(args...)
+	p, err := b.startProgram(run.exe, args...)
 	if err != nil {
 		return measured{}, err
 	}
 	start := time.Now()
-	_, err = b.load(p, 64, b.path)
+	_, err = b.load(p, run.senders)
 	deadline := time.Now().Add(2 * time.Minute)
 	for err == nil {
 		var text string
-		if text, err = get(p.url + "/completed"); err != nil || text == strconv.Itoa(b.path) {
+		if text, err = get(p.url + "/completed"); err != nil || text == strconv.Itoa(run.messages) {
 			break
 		}
 		if time.Now().After(deadline) {
-			err = fmt.Errorf("%s of %d completed after two minutes", text, b.path)
+			err = fmt.Errorf("%s of %d completed after two minutes", text, run.messages)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	m := measured{perSecond: float64(b.path) / time.Since(start).Seconds(), peakMB: p.peakMB()}
+	m := measured{perSecond: float64(run.messages) / time.Since(start).Seconds(), peakMB: p.peakMB()}
 	if err == nil {
 		var counts string
-		if counts, err = get(erp.url + "/counts"); err == nil && counts != fmt.Sprintf("%d 0", b.path) {
-			err = fmt.Errorf("the ERP wrote (documents, twice) %s, not %d 0", counts, b.path)
+		if counts, err = get(erp.url + "/counts"); err == nil && counts != fmt.Sprintf("%d 0", run.messages) {
+			err = fmt.Errorf("the ERP wrote (documents, twice) %s, not %d 0", counts, run.messages)
 		}
 	}
 	return m, errors.Join(err, p.stop())
@@ -169,10 +179,15 @@ func (b *bench) fresh() string {
 	return dir
 }
 
-func (b *bench) start(args ...string) (*process, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
+func (b *bench) start(args ...string) (*process, error) { return b.startProgram("", args...) }
+
+// startProgram starts a program, "" for this one, and waits until it is ready.
+func (b *bench) startProgram(exe string, args ...string) (*process, error) {
+	if exe == "" {
+		var err error
+		if exe, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	p := &process{cmd: exec.Command(exe, args...)}
 	p.cmd.Stderr = os.Stderr
@@ -214,12 +229,12 @@ func (p *process) peakMB() float64 {
 	return 0
 }
 
-func (b *bench) load(p *process, conns, messages int) (loadResult, error) {
+func (b *bench) load(p *process, s senders) (loadResult, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return loadResult{}, err
 	}
-	cmd := exec.Command(exe, "-role", "load", "-target", p.url+" "+p.key, "-conns", strconv.Itoa(conns), "-messages", strconv.Itoa(messages), "-time", b.spell.String())
+	cmd := exec.Command(exe, append([]string{"-role", "load", "-target", p.url + " " + p.key, "-time", b.spell.String()}, s.args()...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -25,8 +26,9 @@ type loadResult struct {
 
 // load posts 1 KiB messages over conns kept-alive connections, each waiting for
 // its answer, and counts the 201s. It writes its requests by hand: a full HTTP
-// client would take as much of the two cores as the server under test.
-func load(target string, conns, messages int, spell time.Duration) error {
+// client would take as much of the two cores as the server under test. With
+// await, a single connection waits for each message's end.
+func load(target string, conns, messages int, spell time.Duration, await bool) error {
 	url, key, _ := strings.Cut(target, " ")
 	addr := strings.TrimPrefix(url, "http://")
 	var sent atomic.Int64
@@ -39,7 +41,7 @@ func load(target string, conns, messages int, spell time.Duration) error {
 	run := strconv.FormatInt(start.UnixNano(), 36)
 	for range conns {
 		running.Go(func() {
-			mine, err := sender(addr, key, run, func() (int64, bool) {
+			mine, err := sender(addr, key, run, await, func() (int64, bool) {
 				n := next.Add(1)
 				if messages > 0 {
 					return n, n <= int64(messages)
@@ -70,7 +72,7 @@ func load(target string, conns, messages int, spell time.Duration) error {
 	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99)})
 }
 
-func sender(addr, key, run string, next func() (int64, bool)) ([]time.Duration, error) {
+func sender(addr, key, run string, await bool, next func() (int64, bool)) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -101,7 +103,35 @@ func sender(addr, key, run string, next func() (int64, bool)) ([]time.Duration, 
 		if err := readCreated(in); err != nil {
 			return times, err
 		}
+		if await {
+			if err := awaitCompleted(conn, in, addr, n); err != nil {
+				return times, err
+			}
+		}
 		times = append(times, time.Since(began))
+	}
+}
+
+// awaitCompleted asks until n messages are completed.
+func awaitCompleted(conn net.Conn, in *bufio.Reader, addr string, n int64) error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Microsecond) { // bounded by the deadline
+		if _, err := io.WriteString(conn, "GET /completed HTTP/1.1\r\nHost: "+addr+"\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		if have, err := strconv.ParseInt(string(answer), 10, 64); err != nil || have >= n {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s of %d messages completed after a minute", answer, n)
+		}
 	}
 }
 

@@ -6,7 +6,7 @@
 // printed are medians over the rounds and the medians of the ratios within each
 // round.
 //
-//	go run ./internal/bench            accepts and whole path
+//	go run ./internal/bench            accepts, whole path, what rules of the protocol cost
 //	go run ./internal/bench -short     one round each, to see that it works
 //	go run ./internal/bench -profile F a CPU profile of the whole path
 package main
@@ -38,16 +38,22 @@ func run() error {
 	path := flag.Int("path", 20_000, "messages of each whole-path run")
 	short := flag.Bool("short", false, "one short round: shows that it works, not how fast")
 	profile := flag.String("profile", "", "write a CPU profile of the whole path to this file")
-	only := flag.String("only", "", "accept or path")
+	only := flag.String("only", "", "accept, path or protocol")
+	noRule := flag.String("without", "", "internal: a rule of the protocol that does not hold, with -tags ferryrules")
+	several := flag.Bool("several", false, "internal: the route is one of several workers")
+	await := flag.Bool("await", false, "internal: wait for each message's end before the next one")
 	flag.Parse()
 	if *short {
 		*rounds, *spell, *path = 1, 500*time.Millisecond, 2000
 	}
 	switch *role {
 	case "serve":
-		return serve(*kind, *dir, *erp, *profile)
+		if err := without(*noRule); err != nil {
+			return err
+		}
+		return serve(contenderOptions{kind: *kind, dir: *dir, erpURL: *erp, profile: *profile, several: *several})
 	case "load":
-		return load(*target, *conns, *messages, *spell)
+		return load(*target, *conns, *messages, *spell, *await)
 	case "erp":
 		return serveERP()
 	}

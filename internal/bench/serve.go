@@ -52,8 +52,15 @@ type contender struct {
 	stops     []func() error
 }
 
-func serve(kind, dir, erpURL, profile string) error {
-	c, key, err := newContender(kind, dir, erpURL)
+// contenderOptions say what a server is.
+type contenderOptions struct {
+	kind, dir, erpURL string
+	profile           string
+	several           bool
+}
+
+func serve(o contenderOptions) error {
+	c, key, err := newContender(o)
 	if err != nil {
 		return err
 	}
@@ -68,8 +75,8 @@ func serve(kind, dir, erpURL, profile string) error {
 	mux.HandleFunc("GET /debug/goroutines", func(w http.ResponseWriter, _ *http.Request) { _ = pprof.Lookup("goroutine").WriteTo(w, 1) })
 	server := api.Server(l.Addr().String(), mux)
 	go func() { _ = server.Serve(l) }()
-	if profile != "" {
-		f, err := os.Create(profile)
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
 		if err != nil {
 			return err
 		}
@@ -87,11 +94,12 @@ func serve(kind, dir, erpURL, profile string) error {
 	return err
 }
 
-func newContender(kind, dir, erpURL string) (*contender, string, error) {
+func newContender(o contenderOptions) (*contender, string, error) {
 	ctx := context.Background()
+	dir, erpURL := o.dir, o.erpURL
 	c := &contender{}
 	b, err := broker.New(ctx, broker.Options{
-		DataDir: filepath.Join(dir, "broker"), Version: "bench", Routes: []ferry.Route{{Name: benchRoute}},
+		DataDir: filepath.Join(dir, "broker"), Version: "bench", Routes: []ferry.Route{{Name: benchRoute, Several: o.several}},
 		OpenTransport: func(_ context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := drivers.StartNATS(drivers.NATSOptions{Dir: filepath.Join(dir, "queue"), Workers: workers})
 			c.transport = t
@@ -117,7 +125,7 @@ func newContender(kind, dir, erpURL string) (*contender, string, error) {
 	if err := b.Start(); err != nil {
 		return nil, "", err
 	}
-	switch kind {
+	switch o.kind {
 	case kindLedger:
 	case kindNone:
 		c.service = &noLedger{Service: b}
@@ -135,7 +143,7 @@ func newContender(kind, dir, erpURL string) (*contender, string, error) {
 	case kindBare:
 		err = c.startBare(erpURL)
 	default:
-		err = fmt.Errorf("no contender %q", kind)
+		err = fmt.Errorf("no contender %q", o.kind)
 	}
 	return c, key.Secret, err
 }

@@ -70,6 +70,10 @@ type Options struct {
 	// the group is on disk, or has failed, and its writers are not answered yet: both
 	// on the committer's goroutine. A simulation stops the world there.
 	Before, After func()
+	// Copied runs once on the copy that Open makes of a file after a disk error,
+	// in a transaction of its own and before the copy takes the file's place. What
+	// the content says of its file can be set right there.
+	Copied func(tx *bbolt.Tx, from, to string) error
 }
 
 // DB is an open file. Its methods may be called concurrently.
@@ -105,7 +109,7 @@ func Open(path string, opts Options) (*DB, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20
 	}
-	if err := rescue(path, opts.Log); err != nil {
+	if err := rescue(path, opts); err != nil {
 		return nil, err
 	}
 	b, err := openBolt(path, int(opts.MaxSize))

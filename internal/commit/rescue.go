@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -18,16 +17,16 @@ func suspectPath(path string) string { return path + ".suspect" }
 // rescue copies a file whose last run stopped on a disk error: every page is
 // read, checked and written anew, so that what is served afterwards is what the
 // disk really has, not what a page cache believes.
-func rescue(path string, log *slog.Logger) error {
+func rescue(path string, opts Options) error {
 	if _, err := os.Stat(suspectPath(path)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	log.Warn("the last run stopped on a disk error: copying into a new file", "file", path)
+	opts.Log.Warn("the last run stopped on a disk error: copying into a new file", "file", path)
 	fresh := path + ".copy"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove an old copy: %w", err)
 	}
-	if err := copyChecked(path, fresh); err != nil {
+	if err := copyChecked(path, fresh, opts.Copied); err != nil {
 		return fmt.Errorf("%s: %w: it could not be copied into a new file: %w", path, ErrUnreadable, err)
 	}
 	if err := os.Rename(fresh, path); err != nil {
@@ -39,7 +38,7 @@ func rescue(path string, log *slog.Logger) error {
 	return os.Remove(suspectPath(path))
 }
 
-func copyChecked(from, to string) error {
+func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) error) error {
 	src, err := openBolt(from, 0)
 	if err != nil {
 		return err
@@ -56,6 +55,12 @@ func copyChecked(from, to string) error {
 	if err := guard(func() error { return bbolt.Compact(dst, src, 64<<20) }); err != nil {
 		_ = dst.Close()
 		return fmt.Errorf("copy: %w", err)
+	}
+	if copied != nil {
+		if err := dst.Update(func(tx *bbolt.Tx) error { return copied(tx, from, to) }); err != nil {
+			_ = dst.Close()
+			return fmt.Errorf("finish the copy: %w", err)
+		}
 	}
 	return errors.Join(dst.Sync(), dst.Close())
 }

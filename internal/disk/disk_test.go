@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -11,6 +12,44 @@ func TestFree(t *testing.T) {
 	}
 	if _, err := Free(filepath.Join(t.TempDir(), "missing")); err == nil {
 		t.Error("no error for a path that is not there")
+	}
+}
+
+func TestFileID(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) (id uint64) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		id, err := FileID(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	a, b := write("a"), write("b")
+	if a == 0 {
+		t.Skip("this system does not number its files")
+	}
+	if a == b || write("a") != a {
+		t.Errorf("two files are %d and %d, and the first, written again, %d", a, b, write("a"))
+	}
+	if err := os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "c")); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := FileID(filepath.Join(dir, "c")); err != nil || c != a {
+		t.Errorf("renamed: %d, %v, was %d", c, err, a)
+	}
+	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if again := write("b"); again == b {
+		t.Skip("this file system numbers a new file as the one before, and does not tell when it was made")
+	}
+	if _, err := FileID(filepath.Join(dir, "missing")); err == nil {
+		t.Error("no error for a file that is not there")
 	}
 }
 

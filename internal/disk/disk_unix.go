@@ -19,15 +19,20 @@ func Free(path string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// FileID is the number of the file in its file system: the same after a rename,
-// another one for a copy. 0: it cannot be told.
+// FileID tells the file from others: the same after a rename, another one for a
+// copy. It is made of the file's number in its file system and, where that is
+// told, of when it was made. 0: it cannot be told.
 func FileID(path string) (uint64, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Ino), nil //nolint:unconvert // the width differs between systems
+		id := uint64(st.Ino) //nolint:unconvert // the width differs between systems
+		if b := birth(path); b != 0 {
+			id ^= uint64(b) * 0x9e3779b97f4a7c15 // an odd factor: no two times are alike
+		}
+		return max(id, 1), nil
 	}
 	return 0, nil
 }

@@ -21,12 +21,14 @@ import (
 
 // NATSOptions of StartNATS.
 type NATSOptions struct {
-	Dir     string        // of the queue's files
-	Listen  string        // for workers beside the process; empty: none
-	Lock    time.Duration // of a delivery; 0: the driver's default
-	Window  int           // the largest window of any route; 0: the default
-	Workers []ferry.WorkerInfo
-	Log     *slog.Logger
+	Dir    string        // of the queue's files
+	Listen string        // for workers beside the process; empty: none
+	Lock   time.Duration // of a delivery; 0: the driver's default
+	Window int           // the largest window of any route; 0: the default
+	// MaxStore is what the queue may take on disk, bytes; 0: the default.
+	MaxStore int64
+	Workers  []ferry.WorkerInfo
+	Log      *slog.Logger
 }
 
 // NATS is the embedded NATS server with the broker's own connection to it.
@@ -39,7 +41,7 @@ type NATS struct {
 func StartNATS(opts NATSOptions) (*NATS, error) {
 	server, err := natsqueue.StartServer(natsqueue.ServerOptions{
 		StoreDir: opts.Dir, Listen: opts.Listen, Workers: auths(opts.Workers), Log: opts.Log,
-		Limits: natsqueue.Limits{Lock: opts.Lock, MaxAckPending: opts.Window},
+		Limits: natsqueue.Limits{Lock: opts.Lock, MaxAckPending: opts.Window, MaxStoreBytes: opts.MaxStore},
 	})
 	if err != nil {
 		return nil, startError(opts.Listen, err)
@@ -71,15 +73,17 @@ func (n *NATS) Queue() *queue.Queue { return n.queue }
 func (n *NATS) URL() string { return n.server.URL() }
 
 // NewLogin makes an nkey for a worker.
-func (n *NATS) NewLogin() (public, seed string, err error) {
+func (n *NATS) NewLogin() (public, seed string, err error) { return newLogin() }
+
+func newLogin() (public, seed string, err error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
-		return "", "", fmt.Errorf("make a worker's nkey: %w", err)
+		return "", "", fmt.Errorf("make an nkey: %w", err)
 	}
 	defer pair.Wipe()
 	text, err := pair.Seed()
 	if err != nil {
-		return "", "", fmt.Errorf("make a worker's nkey: %w", err)
+		return "", "", fmt.Errorf("make an nkey: %w", err)
 	}
 	public, err = pair.PublicKey()
 	return public, string(text), err

@@ -44,18 +44,7 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker %s: %w", opts.Worker, err)
 	}
-	timeout := connectTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline))
-	}
-	options := []nats.Option{
-		nats.Name(opts.Worker),
-		nats.Timeout(max(timeout, time.Millisecond)),
-		nats.CustomInboxPrefix(inboxOf + opts.Worker),
-		nats.Nkey(public, key.Sign),
-		nats.PingInterval(20 * time.Second),
-		nats.MaxPingsOutstanding(2),
-	}
+	options := append(connectOptions(ctx, opts.Worker, opts.Worker), nats.Nkey(public, key.Sign))
 	if opts.InProcess != nil {
 		options = append(options, nats.InProcessServer(inProcess{opts.InProcess.nats}))
 	}
@@ -71,6 +60,21 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 	return d, nil
 }
 
+// connectOptions are those of any connection over a network.
+func connectOptions(ctx context.Context, name, inbox string) []nats.Option {
+	timeout := connectTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	return []nats.Option{
+		nats.Name(name),
+		nats.Timeout(max(timeout, time.Millisecond)),
+		nats.CustomInboxPrefix(inboxOf + inbox),
+		nats.PingInterval(20 * time.Second),
+		nats.MaxPingsOutstanding(2),
+	}
+}
+
 // workerKey reads the seed. Errors never hold any of it.
 func workerKey(opts ConnectOptions) (nkeys.KeyPair, string, error) {
 	seed := opts.Seed
@@ -81,6 +85,11 @@ func workerKey(opts ConnectOptions) (nkeys.KeyPair, string, error) {
 		}
 		seed = text
 	}
+	return userKey(seed)
+}
+
+// userKey reads a user's seed, and wipes it. Errors never hold any of it.
+func userKey(seed []byte) (nkeys.KeyPair, string, error) {
 	defer clear(seed)
 	key, err := nkeys.ParseDecoratedUserNKey(seed)
 	if err != nil {

@@ -33,7 +33,7 @@ func newDriver(l *link, worker string, lock, window time.Duration, log *slog.Log
 	d := &driver{
 		link: l, log: log, worker: worker,
 		props: queue.Properties{
-			Name: "nats", MaxData: maxData, DuplicateWindow: window, Lock: lock, Durable: true,
+			Name: "nats", MaxData: dataWithin(l.nc.MaxPayload()), DuplicateWindow: window, Lock: lock, Durable: true,
 		},
 		pullers: make(map[queue.Address][]*puller),
 		locks:   make(map[queue.Address]time.Duration),
@@ -41,6 +41,12 @@ func newDriver(l *link, worker string, lock, window time.Duration, log *slog.Log
 	var err error
 	d.publisher, err = newPublisher(l)
 	return d, err
+}
+
+// dataWithin is the largest packet that a server takes which allows so many
+// bytes of payload: headers and data together.
+func dataWithin(payload int64) int {
+	return int(min(maxData, max(payload-protocolHeadRoom, 1)))
 }
 
 func (d *driver) Properties() queue.Properties { return d.props }

@@ -2,6 +2,7 @@ package natsqueue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type housekeeper struct {
 	cancel   context.CancelFunc
 	stopped  chan struct{}
 
+	link   *link
 	sick   func() []string // streams that cannot write; nil: cannot be told
 	room   func() bool     // on the disk, for making them anew
 	healed time.Time       // of the last look
@@ -50,10 +52,10 @@ type tidied struct {
 	idle uint64 // nothing of it was open up to here when it was last seen idle
 }
 
-func startHousekeeper(m *manager, s *Server, log *slog.Logger) *housekeeper {
+func startHousekeeper(m *manager, l *link, s *Server, log *slog.Logger) *housekeeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &housekeeper{
-		manager: m, log: log, known: make(map[queue.Address]*tidied),
+		manager: m, link: l, log: log, known: make(map[queue.Address]*tidied),
 		lastSeen: make(map[string]uint64), lastTime: make(map[string]time.Time), cancel: cancel, stopped: make(chan struct{}),
 	}
 	if s != nil {
@@ -119,6 +121,9 @@ func (k *housekeeper) addresses(stream string) []queue.Address {
 }
 
 func (k *housekeeper) tidy(ctx context.Context) {
+	if !k.link.isUp() {
+		return // that is told once, and what was not removed stays a while
+	}
 	for _, name := range []string{messageStream, receiptStream} {
 		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
 		worth, err := k.worthwhile(bounded, name)
@@ -126,7 +131,7 @@ func (k *housekeeper) tidy(ctx context.Context) {
 			err = k.tidyStream(bounded, name)
 		}
 		cancel()
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && k.link.isUp() && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			k.log.Warn("queue.tidy", "stream", name, "error", err.Error())
 		}
 	}
@@ -183,7 +188,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 		front = min(front, upTo)
 	}
 	if front >= state.FirstSeq && front-state.FirstSeq >= tidyFrom {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(front+1)); err != nil {
+		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSequence(front+1)); err != nil {
 			return err
 		}
 	}
@@ -200,7 +205,7 @@ func (k *housekeeper) tidyRoutes(ctx context.Context, stream jetstream.Stream, f
 			continue
 		}
 		subject := namesOf(address, brokerName).filter()
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1)); err != nil {
+		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1)); err != nil {
 			return err
 		}
 		k.mu.Lock()

@@ -28,6 +28,7 @@ const (
 // server refuses it, and what it was denied.
 type link struct {
 	nc     *nats.Conn
+	name   string // of this end, for people
 	log    *slog.Logger
 	closed chan struct{}
 	once   sync.Once
@@ -40,7 +41,10 @@ type link struct {
 }
 
 // watch is told when the server denies a subject.
-type watch struct{ denied func() }
+type watch struct{ denied func(subject string) }
+
+// anySubject watches for every denial.
+const anySubject = ""
 
 // dial connects, and keeps the connection up from then on.
 func dial(url string, log *slog.Logger, opts ...nats.Option) (*link, error) {
@@ -75,7 +79,7 @@ func reconnectDelay(attempts int) time.Duration {
 }
 
 func connectError(err error) error {
-	if isRefusal(err) {
+	if isRefusal(err) || errors.Is(err, nats.ErrNkeysNotSupported) { // the server has no login by nkey at all
 		return fmt.Errorf("%w: %w", queue.ErrUnauthorized, err)
 	}
 	return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
@@ -132,8 +136,11 @@ func (l *link) onError(sub *nats.Subscription, err error) {
 	l.log.Error("queue.denied", "subject", subject)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for w := range l.watches[anySubject] { // these tell more: they come first
+		w.denied(subject)
+	}
 	for w := range l.watches[subject] {
-		w.denied()
+		w.denied(subject)
 	}
 }
 
@@ -152,7 +159,7 @@ func deniedSubject(text string) string {
 
 // watchFor calls denied when the server denies the subject, until stop. denied
 // must not block.
-func (l *link) watchFor(subject string, denied func()) (stop func()) {
+func (l *link) watchFor(subject string, denied func(subject string)) (stop func()) {
 	w := &watch{denied}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,6 +177,35 @@ func (l *link) watchFor(subject string, denied func()) (stop func()) {
 			delete(l.watches, subject)
 		}
 	}
+}
+
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up
+}
+
+// DeniedError says which subject a login may not use. It is queue.ErrUnauthorized.
+type DeniedError struct{ Subject string }
+
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("the server denies this login %s: %s", e.Subject, queue.ErrUnauthorized)
+}
+
+// Is makes it queue.ErrUnauthorized.
+func (e *DeniedError) Is(target error) bool { return target == queue.ErrUnauthorized }
+
+// deniable is ctx that also ends, with a *DeniedError as its cause, when the
+// server denies what managing the streams needs: the client library would wait
+// for an answer that never comes.
+func (l *link) deniable(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := l.watchFor(anySubject, func(subject string) {
+		if strings.HasPrefix(subject, "$JS.API.") || strings.HasPrefix(subject, inboxOf) {
+			cancel(&DeniedError{subject})
+		}
+	})
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // ready waits a little for a connection that is being made again. down is closed
@@ -216,7 +252,7 @@ func (l *link) wrap(err error) error {
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return queue.ErrClosed
 	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("nobody answers: %w", queue.ErrUnavailable)
+		return fmt.Errorf("nobody answers: %w: %w", queue.ErrUnavailable, err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", queue.ErrTooLarge, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -15,28 +14,40 @@ import (
 
 // manager makes streams and consumers and asks after them: the broker's part.
 type manager struct {
-	js     jetstream.JetStream
-	limits Limits
+	js       jetstream.JetStream
+	limits   Limits
+	replicas int
 
 	mu      sync.Mutex
 	streams map[string]bool // known to exist with today's settings
+
+	marks marks
 }
 
-func newManager(nc *nats.Conn, limits Limits) (*manager, error) {
+func newManager(nc *nats.Conn, limits Limits, replicas int) (*manager, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	return &manager{js: js, limits: limits.withDefaults(), streams: make(map[string]bool)}, nil
+	return &manager{
+		js: js, limits: limits.withDefaults(), replicas: max(replicas, 1), streams: make(map[string]bool),
+		marks: marks{of: make(map[string]*mark)},
+	}, nil
 }
 
-func (m *manager) streamConfig(name string) jetstream.StreamConfig {
+// streamConfig is how a stream must be. What the operators of a server elsewhere
+// decide stays as they set it: where it lies, and whether it is compressed.
+func (m *manager) streamConfig(name string, have *jetstream.StreamConfig) jetstream.StreamConfig {
 	config := jetstream.StreamConfig{
 		Name:       name,
 		Storage:    jetstream.FileStorage,
 		Retention:  jetstream.LimitsPolicy,
 		Discard:    jetstream.DiscardNew, // a full stream refuses; it must not forget what nobody has read
 		MaxMsgSize: maxData + protocolHeadRoom,
+		Replicas:   m.replicas,
+	}
+	if have != nil {
+		config.Placement, config.Compression, config.Description = have.Placement, have.Compression, have.Description
 	}
 	if name == receiptStream {
 		config.Subjects = []string{receiptSubject + "*"}
@@ -72,9 +83,11 @@ func (d *driver) Ensure(ctx context.Context, address queue.Address) (bool, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	ctx, stop := d.link.deniable(ctx)
+	defer stop()
 	made, err := d.keep.manager.ensure(ctx, address)
 	if err != nil {
-		return false, manageError(d.link, err)
+		return false, manageError(ctx, d.link, err)
 	}
 	d.keep.add(address)
 	return made, nil
@@ -84,6 +97,7 @@ func (m *manager) ensure(ctx context.Context, address queue.Address) (made bool,
 	names := namesOf(address, brokerName)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var have *jetstream.StreamConfig
 	stream, err := m.js.Stream(ctx, names.stream)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -91,9 +105,11 @@ func (m *manager) ensure(ctx context.Context, address queue.Address) (made bool,
 		m.streams[names.stream] = false
 	case err != nil:
 		return false, err
+	default:
+		have = &stream.CachedInfo().Config
 	}
 	if !m.streams[names.stream] {
-		if stream, err = m.js.CreateOrUpdateStream(ctx, m.streamConfig(names.stream)); err != nil {
+		if stream, err = m.js.CreateOrUpdateStream(ctx, m.streamConfig(names.stream, have)); err != nil {
 			return false, fmt.Errorf("stream %s: %w", names.stream, err)
 		}
 		m.streams[names.stream] = true
@@ -127,15 +143,64 @@ func (d *driver) Progress(ctx context.Context, of queue.Address) (queue.Progress
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	stream, consumer, err := d.keep.manager.info(ctx, of)
+	ctx, stop := d.link.deniable(ctx)
+	defer stop()
+	progress, err := d.keep.manager.progress(ctx, of)
 	if err != nil {
-		return queue.Progress{}, manageError(d.link, err)
+		return queue.Progress{}, manageError(ctx, d.link, err)
+	}
+	return progress, nil
+}
+
+func (m *manager) progress(ctx context.Context, of queue.Address) (queue.Progress, error) {
+	m.marks.mu.Lock()
+	defer m.marks.mu.Unlock()
+	stream, consumer, err := m.info(ctx, of)
+	if err != nil {
+		return queue.Progress{}, err
 	}
 	return queue.Progress{
-		Incarnation: strconv.FormatInt(stream.Created.UnixNano(), 36),
+		Incarnation: m.marks.incarnation(stream.Config.Name, stream),
 		Last:        stream.State.LastSeq,
 		Settled:     settledOf(consumer),
 	}, nil
+}
+
+// Clear removes everything of the address from its stream.
+func (d *driver) Clear(ctx context.Context, address queue.Address) error {
+	if err := d.onlyBroker(); err != nil {
+		return err
+	}
+	if _, err := d.link.ready(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	ctx, stop := d.link.deniable(ctx)
+	defer stop()
+	names := namesOf(address, brokerName)
+	stream, err := d.keep.manager.js.Stream(ctx, names.stream)
+	if err == nil {
+		err = d.keep.manager.purge(ctx, stream, jetstream.WithPurgeSubject(names.filter()))
+	}
+	if err != nil {
+		return manageError(ctx, d.link, err)
+	}
+	return nil
+}
+
+// purge removes packets of a stream, and notes that it was us.
+func (m *manager) purge(ctx context.Context, stream jetstream.Stream, opts ...jetstream.StreamPurgeOpt) error {
+	m.marks.mu.Lock()
+	defer m.marks.mu.Unlock()
+	if err := stream.Purge(ctx, opts...); err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx)
+	if err == nil {
+		m.marks.removed(info.Config.Name, info)
+	}
+	return err
 }
 
 func settledOf(consumer *jetstream.ConsumerInfo) uint64 {
@@ -158,9 +223,19 @@ func (m *manager) info(ctx context.Context, of queue.Address) (*jetstream.Stream
 	return stream.CachedInfo(), consumer.CachedInfo(), nil
 }
 
-func manageError(l *link, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+// manageError names the fault of making streams, or of asking after them. ctx
+// may have ended with a denial.
+func manageError(ctx context.Context, l *link, err error) error {
+	var denied *DeniedError
+	var words *jetstream.APIError
+	switch {
+	case errors.As(context.Cause(ctx), &denied):
+		return denied
+	case errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound):
 		return fmt.Errorf("%w: %w", queue.ErrNotFound, err)
+	case errors.As(err, &words):
+		return unsuitable(words)
+	default:
+		return l.wrap(err)
 	}
-	return l.wrap(err)
 }

@@ -20,8 +20,9 @@ const (
 	signalSubject    = "ferry.signal."
 	nextSubject      = "$JS.API.CONSUMER.MSG.NEXT."
 	infoSubject      = "$JS.API.CONSUMER.INFO."
-	inboxOf          = "_INBOX_"
-	brokerName       = "-broker" // no worker can have this name
+	accountSubject   = "$JS.API.INFO"
+	inboxOf          = "ferry.inbox." // below ferry., so that one line of rights covers those of all workers
+	brokerName       = "-broker"      // no worker can have this name
 	idHeader         = "Nats-Msg-Id"
 	maxData          = 1 << 20
 	protocolHeadRoom = 64 << 10 // headers and subject of a packet, above maxData

@@ -82,7 +82,7 @@ func (p *publisher) publish(ctx context.Context, subject string, packets []queue
 	defer p.end(number)
 	denied := make(chan struct{})
 	deny := sync.OnceFunc(func() { close(denied) })
-	defer p.link.watchFor(subject, deny)()
+	defer p.link.watchFor(subject, func(string) { deny() })()
 
 	prefix := p.inbox + "." + strconv.FormatUint(number, 36) + "."
 	for i := range packets {

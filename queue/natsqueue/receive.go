@@ -147,7 +147,7 @@ func (d *driver) givePuller(from queue.Address, p *puller) {
 func (p *puller) pull(ctx context.Context, most int, down <-chan struct{}) (got []*nats.Msg, clean bool, err error) {
 	subject := p.names.next()
 	denied := make(chan struct{}, 1)
-	defer p.link.watchFor(subject, func() {
+	defer p.link.watchFor(subject, func(string) {
 		select {
 		case denied <- struct{}{}:
 		default:

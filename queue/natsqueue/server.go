@@ -253,21 +253,26 @@ func (s *Server) Driver() (queue.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBrokerDriver(l, s, s.opts.Limits, s.opts.Log)
+	d, err := newBrokerDriver(l, s, s.opts.Limits, 1, s.opts.Log)
+	if err != nil {
+		l.close(context.Background())
+		return nil, err
+	}
+	return d, nil
 }
 
 // newBrokerDriver works over any connection with the broker's rights, so that
 // the server may also be somewhere else: s is nil then.
-func newBrokerDriver(l *link, s *Server, limits Limits, log *slog.Logger) (queue.Driver, error) {
+func newBrokerDriver(l *link, s *Server, limits Limits, replicas int, log *slog.Logger) (*driver, error) {
 	d, err := newDriver(l, brokerName, limits.Lock, limits.DuplicateWindow, log)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newManager(l.nc, limits)
+	m, err := newManager(l.nc, limits, replicas)
 	if err != nil {
 		return nil, err
 	}
-	d.keep = startHousekeeper(m, s, log)
+	d.keep = startHousekeeper(m, l, s, log)
 	return d, nil
 }
 

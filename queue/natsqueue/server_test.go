@@ -130,6 +130,12 @@ func TestDamagedStore(t *testing.T) {
 		"checksum wrong": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, streams, receiptStream, "meta.sum"), []byte("0123456789abcdef"), 0o600)
 		}, true},
+		"consumer garbled": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, streams, messageStream, "obs", "invoices", "o.dat"), bytes.Repeat([]byte{0xa5}, 40), 0o600)
+		}, true},
+		"consumer's definition garbled": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, streams, receiptStream, "obs", "broker", "meta.inf"), []byte("{garbled"), 0o600)
+		}, true},
 		"blocks garbled": {func(dir string) error { return garbleBlocks(filepath.Join(dir, streams, messageStream, "msgs")) }, false},
 		"a file in the way": {func(dir string) error {
 			if err := os.RemoveAll(dir); err != nil {
@@ -309,7 +315,7 @@ func TestServerDeniesWorkers(t *testing.T) {
 	}
 	for _, subject := range []string{
 		"ferry.msg.route-a", "ferry.msg.route-b", "ferry.receipt.worker-two", "ferry.receipt.-broker", "ferry.ask.worker-two",
-		"ferry.signal.worker-one", "ferry.signal.worker-two", "_INBOX_worker-two.x", "_INBOX_-broker.x",
+		"ferry.signal.worker-one", "ferry.signal.worker-two", "ferry.inbox.worker-two.x", "ferry.inbox.-broker.x",
 		"$JS.API.CONSUMER.MSG.NEXT.FERRY_MSG.route-b", "$JS.API.CONSUMER.INFO.FERRY_MSG.route-b",
 		"$JS.API.CONSUMER.MSG.NEXT.FERRY_RCPT.broker", "$JS.ACK.FERRY_MSG.route-b.1.1.1.1.0", "$JS.ACK.FERRY_RCPT.broker.1.1.1.1.0",
 		"$JS.API.CONSUMER.CREATE.FERRY_MSG", "$JS.API.CONSUMER.CREATE.FERRY_MSG.x.ferry.msg.route-a",
@@ -326,7 +332,7 @@ func TestServerDeniesWorkers(t *testing.T) {
 	}
 	for _, subject := range []string{
 		">", "ferry.>", "ferry.msg.route-a", "ferry.ask.*", "ferry.receipt.*", "ferry.signal.worker-two", "ferry.signal.*",
-		"_INBOX_worker-two.>", "_INBOX_-broker.>", "_INBOX.>", "$JS.>", "$SYS.>",
+		"ferry.inbox.worker-two.>", "ferry.inbox.-broker.>", "_INBOX.>", "$JS.>", "$SYS.>",
 	} {
 		if _, err := nc.SubscribeSync(subject); err != nil {
 			t.Fatal(err)

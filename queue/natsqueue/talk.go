@@ -85,7 +85,7 @@ func (d *driver) ask(ctx context.Context, subject string, data []byte) ([]byte, 
 	defer stop()
 	asking, cancel := context.WithCancelCause(bounded)
 	defer cancel(nil)
-	defer d.link.watchFor(subject, func() { cancel(queue.ErrUnauthorized) })()
+	defer d.link.watchFor(subject, func(string) { cancel(queue.ErrUnauthorized) })()
 	answered := make(chan struct{})
 	defer close(answered)
 	go func() { // a lost connection loses the answer
@@ -124,6 +124,12 @@ func (d *driver) Serve(ctx context.Context, fn func(ctx context.Context, from st
 	var group sync.WaitGroup
 	sub, err := d.link.nc.Subscribe(askSubject+"*", func(m *nats.Msg) {
 		from := lastToken(m.Subject)
+		if from == "" { // another broker asks whether one is here
+			if err := m.Respond([]byte(d.link.name)); err != nil {
+				d.log.Warn("queue.question", "error", err.Error())
+			}
+			return
+		}
 		if !strings.HasPrefix(m.Reply, inboxOf+from+".") {
 			// An answer may go nowhere but to who asked: the broker's rights to
 			// publish are not the worker's.

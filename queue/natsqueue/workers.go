@@ -16,19 +16,23 @@ type WorkerAuth struct {
 	Routes    []string
 }
 
-// user is the worker's account of rights: the consumers of its routes, its own
-// receipts, questions and signals, and an inbox. Everything else is denied.
-func (w WorkerAuth) user() (*server.NkeyUser, error) {
+// rights are the subjects that a login may publish to and subscribe. Everything
+// else is denied.
+type rights struct{ publish, subscribe []string }
+
+// rights of a worker: the consumers of its routes, its own receipts, questions
+// and signals, and an inbox.
+func (w WorkerAuth) rights() (rights, error) {
 	if err := ferry.ValidName("worker", w.Name); err != nil {
-		return nil, err
+		return rights{}, err
 	}
 	if !nkeys.IsValidPublicUserKey(w.PublicKey) {
-		return nil, fmt.Errorf("worker %s: its public key is not one of a user", w.Name)
+		return rights{}, fmt.Errorf("worker %s: its public key is not one of a user", w.Name)
 	}
 	publish := []string{receiptSubject + w.Name, askSubject + w.Name}
 	for _, route := range w.Routes {
 		if err := ferry.ValidName("route", route); err != nil {
-			return nil, fmt.Errorf("worker %s: %w", w.Name, err)
+			return rights{}, fmt.Errorf("worker %s: %w", w.Name, err)
 		}
 		consumer := messageStream + "." + route
 		publish = append(publish,
@@ -38,11 +42,35 @@ func (w WorkerAuth) user() (*server.NkeyUser, error) {
 			"$JS.ACK.*.*."+consumer+".>", // the form with domain and account, which newer servers can send
 		)
 	}
+	return rights{publish: publish, subscribe: []string{inboxOf + w.Name + ".>", signalSubject + w.Name}}, nil
+}
+
+func (w WorkerAuth) user() (*server.NkeyUser, error) {
+	r, err := w.rights()
+	if err != nil {
+		return nil, err
+	}
 	return &server.NkeyUser{
 		Nkey: w.PublicKey,
 		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: publish},
-			Subscribe: &server.SubjectPermission{Allow: []string{inboxOf + w.Name + ".>", signalSubject + w.Name}},
+			Publish:   &server.SubjectPermission{Allow: r.publish},
+			Subscribe: &server.SubjectPermission{Allow: r.subscribe},
 		},
 	}, nil
+}
+
+// brokerRights are what the broker needs on a server elsewhere: streams and
+// consumers of its own, messages, signals and answers to workers, their receipts
+// and questions.
+func brokerRights() rights {
+	r := rights{
+		publish:   []string{messageSubject + "*", signalSubject + "*", askSubject + brokerName, inboxOf + "*.>", accountSubject},
+		subscribe: []string{inboxOf + brokerName + ".>", askSubject + "*"},
+	}
+	for _, stream := range []string{messageStream, receiptStream} {
+		r.publish = append(r.publish, "$JS.API.STREAM.*."+stream, "$JS.API.CONSUMER.*."+stream+".>")
+	}
+	consumer := receiptStream + "." + receiptConsumer
+	r.publish = append(r.publish, nextSubject+consumer, "$JS.ACK."+consumer+".>", "$JS.ACK.*.*."+consumer+".>")
+	return r
 }

@@ -11,10 +11,10 @@
 //	GET  /invoices/NUMBER           the document, or 404
 //	GET  /ping                      200
 //	GET  /documents                 {"count": …, "items": […]} with the bodies; ?externalId=KEY
-//	GET  /_state                    calls, documents, highest concurrency, keys written more than once
-//	POST /_faults                   a Fault, or a list of them, to be met by the next calls
+//	GET  /_state                    calls, faults met, documents, highest concurrency, keys written more than once, overlaps
+//	POST /_faults                   a Fault, or a list of them, to be met by the next calls, or by chance
 //	DELETE /_faults                 forget them
-//	PUT  /_settings                 {"onDuplicate": "conflict", "required": ["number"]}
+//	PUT  /_settings                 {"onDuplicate": "conflict", "required": ["number"], "orderBy": "account", "seed": 7}
 //
 // The key is taken from Idempotency-Key, else from Ferry-Message-Id.
 package practice

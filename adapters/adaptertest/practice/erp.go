@@ -4,7 +4,9 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,6 +33,12 @@ const (
 type Settings struct {
 	OnDuplicate OnDuplicate `json:"onDuplicate"`
 	Required    []string    `json:"required"` // members that a JSON invoice must have
+	// OrderBy is the member of a JSON invoice that is its ordering key, with
+	// letters or digits in it: documents then tell their place within the key.
+	OrderBy string `json:"orderBy"`
+	// Seed of what faults leave to chance. The same seed, external key and number
+	// of the call always draw alike.
+	Seed uint64 `json:"seed"`
 }
 
 // Document is what the ERP wrote.
@@ -40,16 +48,22 @@ type Document struct {
 	MessageID   string          `json:"messageId,omitempty"`
 	ContentType string          `json:"contentType,omitempty"`
 	CreatedAt   time.Time       `json:"createdAt"`
-	Body        json.RawMessage `json:"body,omitempty"` // JSON as it came
-	Text        string          `json:"text,omitempty"` // anything else as it came
+	OrderingKey string          `json:"orderingKey,omitempty"` // what Settings.OrderBy names
+	Place       int             `json:"place,omitempty"`       // among the documents of its ordering key, from 1, as they were written
+	Body        json.RawMessage `json:"body,omitempty"`        // JSON as it came
+	Text        string          `json:"text,omitempty"`        // anything else as it came
 }
 
 // State is what an ERP has seen.
 type State struct {
 	Calls         map[string]int `json:"calls"` // by Op
+	Met           map[string]int `json:"met"`   // faults that calls met, by FaultKind
 	Documents     int            `json:"documents"`
 	MaxConcurrent int            `json:"maxConcurrent"` // creates at a time
 	WrittenTwice  []string       `json:"writtenTwice"`  // keys with more than one document, at most 100
+	// Overlapped are ordering keys with two creates at a time, at most 100. A
+	// create lasts until its call has ended and its late write is done.
+	Overlapped []string `json:"overlapped"`
 }
 
 // Op is a kind of call.
@@ -72,7 +86,12 @@ type ERP struct {
 	settings  Settings
 	documents []Document
 	byKey     map[string][]int // indexes into documents
+	places    map[string]int   // documents by ordering key
 	faults    []Fault
+	met       map[string]int
+	drawn     map[string]int // calls that chance was asked about, by Op and external key
+	open      map[string]int // creates that last, by ordering key
+	overlaps  []string
 	calls     map[string]int
 	running   int
 	highest   int
@@ -86,7 +105,8 @@ type ERP struct {
 func New(apiKey string, settings Settings) *ERP {
 	e := &ERP{
 		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
-		byKey: map[string][]int{}, calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
+		byKey: map[string][]int{}, places: map[string]int{}, met: map[string]int{}, drawn: map[string]int{}, open: map[string]int{},
+		calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
 	}
 	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
 	e.mux.HandleFunc("GET /invoices", e.guard(e.find))
@@ -131,9 +151,9 @@ func (e *ERP) Calls(op Op) int {
 func (e *ERP) State() State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := State{Calls: map[string]int{}, Documents: len(e.documents), MaxConcurrent: e.highest, WrittenTwice: []string{}}
-	for op, n := range e.calls {
-		s.Calls[op] = n
+	s := State{
+		Calls: maps.Clone(e.calls), Met: maps.Clone(e.met), Documents: len(e.documents), MaxConcurrent: e.highest,
+		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...),
 	}
 	for key, at := range e.byKey {
 		if len(at) > 1 && len(s.WrittenTwice) < 100 {
@@ -196,6 +216,10 @@ func (e *ERP) write(d Document) (Document, int) {
 	}
 	d.ID = fmt.Sprintf("INV-%06d", len(e.documents)+1)
 	d.CreatedAt = time.Now().UTC()
+	if d.OrderingKey != "" {
+		e.places[d.OrderingKey]++
+		d.Place = e.places[d.OrderingKey]
+	}
 	e.byKey[d.ExternalID] = append(e.byKey[d.ExternalID], len(e.documents))
 	e.documents = append(e.documents, d)
 	return d, http.StatusCreated
@@ -208,6 +232,7 @@ func (e *ERP) writeLater(d Document, after time.Duration) {
 	if e.closed {
 		return
 	}
+	written := e.lastsLocked(d.OrderingKey)
 	var t *time.Timer
 	t = time.AfterFunc(after, func() {
 		e.mu.Lock()
@@ -216,6 +241,7 @@ func (e *ERP) writeLater(d Document, after time.Duration) {
 		e.mu.Unlock()
 		if !closed {
 			e.write(d)
+			written()
 		}
 	})
 	e.timers[t] = struct{}{}
@@ -235,5 +261,31 @@ func (e *ERP) count(op Op) func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.running--
+	}
+}
+
+// lasts notes a create of an ordering key until the result is called, and
+// whether it meets another one: who sends them in order never has two.
+func (e *ERP) lasts(orderingKey string) (over func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open[orderingKey] > 0 && len(e.overlaps) < 100 && !slices.Contains(e.overlaps, orderingKey) {
+		e.overlaps = append(e.overlaps, orderingKey)
+	}
+	return e.lastsLocked(orderingKey)
+}
+
+// lastsLocked is lasts for a write that goes on after its own call.
+func (e *ERP) lastsLocked(orderingKey string) (over func()) {
+	if orderingKey == "" {
+		return func() {}
+	}
+	e.open[orderingKey]++
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.open[orderingKey]--; e.open[orderingKey] == 0 {
+			delete(e.open, orderingKey)
+		}
 	}
 }

@@ -30,6 +30,8 @@ func (e *ERP) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	doc := Document{ExternalID: key, MessageID: r.Header.Get("Ferry-Message-Id"), ContentType: r.Header.Get("Content-Type")}
+	doc.OrderingKey = e.orderingKey(body)
+	defer e.lasts(doc.OrderingKey)()
 	store := func() {
 		if status, code, text, faults := e.check(&doc, body); status != 0 {
 			problem(w, status, code, text, faults)
@@ -97,6 +99,18 @@ func (e *ERP) check(doc *Document, body []byte) (status int, code, text string, 
 	}
 	doc.Body = body
 	return 0, "", "", nil
+}
+
+// orderingKey is the member of a JSON invoice that Settings.OrderBy names.
+func (e *ERP) orderingKey(body []byte) string {
+	e.mu.Lock()
+	name := e.settings.OrderBy
+	e.mu.Unlock()
+	var members map[string]json.RawMessage
+	if name == "" || json.Unmarshal(body, &members) != nil {
+		return ""
+	}
+	return strings.Trim(string(members[name]), `"`)
 }
 
 func (e *ERP) required() []string {

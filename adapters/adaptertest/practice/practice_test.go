@@ -159,6 +159,9 @@ func TestFaultsOverHTTP(t *testing.T) {
 	if fmt.Sprint(got) != "[503 503 500 418 201]" {
 		t.Errorf("statuses %v", got)
 	}
+	if met := c.erp.State().Met; met["status"] != 3 || met["statusAfterWrite"] != 1 {
+		t.Errorf("met %v", met)
+	}
 	if len(c.erp.Documents("c")) != 1 || len(c.erp.Documents("a")) != 0 || c.erp.Calls(practice.OpCreate) != 5 {
 		t.Errorf("documents %+v", c.erp.Documents(""))
 	}

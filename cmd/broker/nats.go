@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"ferry"
+	"ferry/config"
+	"ferry/queue/drivers"
+	"ferry/secret"
+)
+
+type natsCmd struct {
+	Key natsKeyCmd `cmd:"" help:"The broker's login at a NATS server elsewhere: makes its key, and prints its entry for that server."`
+}
+
+type natsKeyCmd struct {
+	File string `arg:"" help:"Where the key (an nkey seed) lies, readable by you only. It is made when the file is missing, and never replaced."`
+}
+
+// Run prints the broker's entry among the users of a NATS account. It speaks to
+// no broker.
+func (c natsKeyCmd) Run(a *app) error {
+	_, err := os.Stat(c.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := a.handOver(c.File, drivers.NewBrokerSeed); err != nil {
+			return err
+		}
+		a.remark("the key is made and lies in %s; name it as queue.nats.nkey in broker.yaml", c.File)
+	}
+	seed, err := secret.Resolver{}.Resolve(config.BrokerNATS{NKey: c.File}.Seed())
+	if err != nil {
+		return err
+	}
+	entry, err := drivers.BrokerLoginConfig(seed.Reveal())
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	a.remark("an entry for the users of the broker's account in the configuration of the NATS server:")
+	a.printf("%s", entry)
+	return nil
+}
+
+// writeLogin writes to file what the operator of a NATS server elsewhere must add
+// for the worker. Without such a server, or without a file, it does nothing.
+func writeLogin(w ferry.NewWorker, file string) error {
+	if !w.LoginElsewhere || file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte(w.LoginConfig), 0o600); err != nil {
+		return fmt.Errorf("the worker is known and its credential is written; its entry for the NATS server is not: %w", err)
+	}
+	return nil
+}
+
+// tellLogin says what else is to be done for a worker that logs in at a NATS
+// server elsewhere.
+func (a *app) tellLogin(w ferry.NewWorker, file, before string) {
+	switch {
+	case !w.LoginElsewhere && file != "":
+		a.remark("%s is not written: this broker lets its workers log in by itself", file)
+	case !w.LoginElsewhere:
+	case file != "":
+		a.printf("%sits entry for the NATS server lies in %s: add it to the users of the broker's account there, and reload it\n", before, file)
+	default:
+		a.printf("%sadd to the users of the broker's account in the configuration of the NATS server, and reload it:\n\n%s", before, w.LoginConfig)
+	}
+}

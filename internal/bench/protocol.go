@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"ferry/internal/rules"
+)
+
+// variant is the whole path with something else about the protocol.
+type variant struct {
+	name string
+	args []string
+}
+
+// variants are held against the first one: Ferry as it is, one worker, every
+// rule in force.
+func variants() []variant {
+	return []variant{
+		{name: "Ferry"},
+		{name: "no begun", args: []string{"-without", rules.Begun.String()}},
+		// {name: "claims", args: []string{"-several"}},
+	}
+}
+
+// senders is how a variant is loaded.
+type senders struct {
+	name     string
+	conns    int
+	messages int
+	await    bool // each message has to be completed before the next is sent
+}
+
+// protocol shows what rules cost: the same whole path with them and without, in
+// turn, all of them of one build that can take rules away.
+func (b *bench) protocol() error {
+	loads := []senders{
+		{"1, one by one", 1, max(b.path/20, 100), true},
+		{"1", 1, max(b.path/4, 100), false},
+		{"32", 32, max(b.path/2, 100), false},
+	}
+	exe := filepath.Join(b.dir, "bench-rules")
+	build := exec.Command("go", "build", "-tags", "ferryrules", "-o", exe, "ferry/internal/bench")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build with -tags ferryrules: %w", err)
+	}
+	erp, err := b.start("-role", "erp")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = erp.stop() }()
+	fmt.Printf("What the protocol costs on the whole path, medians of %d rounds; %d calls of the ERP at a time. One by one: the sender waits until its message is completed; else it waits for the 201 only.\n\n", b.rounds, calls)
+	fmt.Printf("%-16s %9s %-10s %12s %14s %10s %18s\n", "senders", "messages", "", "messages/s", "µs/message", "/Ferry", "µs beside Ferry's")
+	for _, l := range loads {
+		figures := map[string][]measured{}
+		for range b.rounds {
+			for _, v := range variants() {
+				m, err := b.deliverAll(whole{exe: exe, kind: kindPath, args: v.args, senders: l}, erp)
+				if err != nil {
+					return fmt.Errorf("%s, %s senders: %w", v.name, l.name, err)
+				}
+				figures[v.name] = append(figures[v.name], m)
+			}
+		}
+		ferry := figures[variants()[0].name]
+		for _, v := range variants() {
+			ms := figures[v.name]
+			more := make([]float64, len(ms)) // within each round, as the ratios
+			for i := range ms {
+				more[i] = micros(ms[i]) - micros(ferry[i])
+			}
+			fmt.Printf("%-16s %9d %-10s %12.0f %14.0f %10.2f %+18.0f\n", l.name, l.messages, v.name, medianOf(ms, rate), medianOf(ms, micros), medianRatio(ms, ferry), median(more))
+		}
+	}
+	fmt.Println()
+	return nil
+}
+
+// micros is the time per message.
+func micros(m measured) float64 { return 1e6 / m.perSecond }
+
+func (s senders) args() []string {
+	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await)}
+}
