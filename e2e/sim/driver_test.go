@@ -227,50 +227,78 @@ func (d *driver) Listen(ctx context.Context, fn func(data []byte)) (func(), erro
 	return sync.OnceFunc(func() { cancel(); stop() }), nil
 }
 
+// Clear empties a channel where the world's queue can.
+func (d *driver) Clear(ctx context.Context, address queue.Address) error {
+	if err := d.up(); err != nil || d.w.cfg.keeps {
+		return err
+	}
+	return d.inner.(queue.Clearer).Clear(ctx, address)
+}
+
 // Request waits at gates, but for hellos: they are many and change little.
 func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
-	hello := len(data) > 1 && data[1] == 'h'
-	words := d.l.name + " asks the broker"
-	if hello {
-		// Two that were refused in one moment ask again in one moment: in the order of
-		// their names.
-		time.Sleep(time.Duration(d.l.name[1]) * time.Microsecond)
-	} else {
-		p, err := d.w.park(ctx, &gate{of: d.l, kind: "ask", words: words, ways: []way{ordinary, refused}})
-		if err != nil {
-			return nil, err
-		}
-		if p.way == refused {
-			d.w.tellf("%s: lost", words)
-			return nil, queue.ErrUnavailable
-		}
-		d.w.tellf("%s", words)
+	if len(data) > 1 && data[1] == 'h' {
+		return d.hello(ctx, data)
 	}
-	if err := d.up(); err != nil {
+	words := " asks the broker"
+	var r queue.ClaimRequest
+	claim := len(data) > 2 && data[1] == 'c' && json.Unmarshal(data[2:], &r) == nil
+	if claim {
+		words = fmt.Sprintf(" claims %s.%d", d.w.letterOf(r.ID.String()), r.Turn)
+	}
+	at := &gate{of: d.l, kind: "ask", words: d.l.name + words, ways: []way{ordinary, refused}}
+	p, err := d.w.park(ctx, at)
+	if err == nil {
+		err = d.up()
+	}
+	if err != nil {
 		return nil, err
+	}
+	if p.way == refused {
+		d.w.tellf("%s: lost", at.words)
+		return nil, queue.ErrUnavailable
+	}
+	d.w.tellf("%s", at.words)
+	if claim {
+		d.w.claims(&r)
 	}
 	answer, err := d.inner.Request(ctx, data)
 	if err != nil {
 		return nil, err
 	}
-	if hello {
-		var welcome queue.Welcome
-		if len(answer) > 2 && json.Unmarshal(answer[2:], &welcome) == nil {
-			d.l.grant.Store(map[bool]int32{true: grantGiven, false: grantRefused}[welcome.Routes[route].Granted])
-		}
-		return answer, nil
-	}
 	words = "the broker answers " + d.l.name
-	p, err := d.w.park(ctx, &gate{of: d.l, kind: "answer", words: words, ways: []way{ordinary, refused}})
+	var granted queue.ClaimAnswer
+	if claim && len(answer) > 2 && json.Unmarshal(answer[2:], &granted) == nil {
+		words = fmt.Sprintf("%s's claim of %s.%d is %s", d.l.name, d.w.letterOf(r.ID.String()), r.Turn, granted.State)
+	}
+	p, err = d.w.park(ctx, &gate{of: d.l, kind: "answer", words: words, ways: []way{ordinary, refused}})
 	if err != nil {
 		return nil, err
 	}
 	if p.way == refused {
-		d.w.tellf("%s: lost", words)
+		d.w.tellf("%s: the answer is lost", words)
 		return nil, queue.ErrUnavailable
 	}
 	d.w.tellf("%s", words)
+	if granted.State == queue.ClaimGranted {
+		d.w.inHand(d.l, queue.Packet{ID: fmt.Sprintf("%s.%d", r.ID, r.Turn)}, calling)
+	}
 	return answer, nil
+}
+
+func (d *driver) hello(ctx context.Context, data []byte) ([]byte, error) {
+	// Two that were refused in one moment ask again in one moment: in the order of
+	// their names.
+	time.Sleep(time.Duration(d.l.name[1]) * time.Microsecond)
+	if err := d.up(); err != nil {
+		return nil, err
+	}
+	answer, err := d.inner.Request(ctx, data)
+	var welcome queue.Welcome
+	if err == nil && len(answer) > 2 && json.Unmarshal(answer[2:], &welcome) == nil {
+		d.l.grant.Store(map[bool]int32{true: grantGiven, false: grantRefused}[welcome.Routes[route].Granted])
+	}
+	return answer, err
 }
 
 func (d *driver) Serve(ctx context.Context, fn func(ctx context.Context, from string, data []byte) []byte) (func(), error) {

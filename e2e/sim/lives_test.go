@@ -43,7 +43,7 @@ func (w *world) startBroker() {
 	l := newLife("B")
 	b, err := broker.New(context.Background(), broker.Options{
 		DataDir: w.ledgerAt, Version: "simulated", MinFree: -1, SilentAfter: silentAfter,
-		Routes: []ferry.Route{{Name: route, Window: w.cfg.window}},
+		Routes: []ferry.Route{{Name: route, Window: w.cfg.window, Several: w.cfg.several}},
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return transport{w.driverOf(l, w.mem.Broker())}, nil
 		},

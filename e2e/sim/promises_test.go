@@ -46,6 +46,13 @@ func (w *world) calling(l *life, c *call, spent int) {
 	}
 }
 
+// claims notes that a worker asks for a turn: from then on it may have it.
+func (w *world) claims(r *queue.ClaimRequest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.message(w.letterOf(r.ID.String())).called = true
+}
+
 // write is the destination writing a document. known: it had one and refuses
 // another.
 func (w *world) write(d doc) (known bool) {

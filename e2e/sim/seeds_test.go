@@ -56,9 +56,13 @@ func worldOf(seed uint64) config {
 		letters: []string{"A", "A", "AB", "AB", "ABC"}[rng.IntN(5)], workers: 1,
 		keyed: rng.IntN(2) == 0, budget: 1 + rng.IntN(3), window: 1 + rng.IntN(3), concurrency: 1 + rng.IntN(2),
 	}
-	if rng.IntN(6) == 0 {
+	switch rng.IntN(6) {
+	case 0:
 		cfg.workers = 2
+	case 1, 2, 3:
+		cfg.workers, cfg.several = 2, true
 	}
+	cfg.keeps = rng.IntN(2) == 0
 	switch rng.IntN(4) {
 	case 0, 1:
 		cfg.lookup = true

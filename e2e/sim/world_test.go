@@ -38,6 +38,8 @@ type config struct {
 	letters     string // the messages: "A", "AB", "ABC"
 	keyed       bool   // of one ordering key
 	workers     int
+	several     bool // they claim turns; else the first is bound
+	keeps       bool // the queue cannot be emptied by the broker
 	lookup      bool // truthful: finds what is written, never what is still being written
 	idempotent  bool // refuses a second document for one external key
 	lateForever bool // it may write later than any wait
