@@ -281,6 +281,7 @@ func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 	}
 	d.w.tellf("%s", words)
 	if granted.State == queue.ClaimGranted {
+		d.w.holds(d.l, &r)
 		d.w.inHand(d.l, queue.Packet{ID: fmt.Sprintf("%s.%d", r.ID, r.Turn)}, calling)
 	}
 	return answer, nil

@@ -29,6 +29,8 @@ const (
 	expire       // every lock ends, nobody has noticed
 	repeat       // the receipts come again
 	copies       // the messages come again
+	backup       // the ledger is copied, and the second time put in the place of the one at hand
+	rogue        // a worker reports on a turn that another has claimed
 
 	fails
 	rejects
@@ -60,7 +62,7 @@ type faults [faultsEnd]int
 func (f fault) String() string {
 	return [...]string{
 		"worker kill", "broker kill", "both killed", "power cut", "drain", "wipe", "freeze", "purge", "lost receipts", "expired locks",
-		"repeated receipts", "copied messages", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
+		"repeated receipts", "copied messages", "backup", "rogue worker", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
 		"unanswered lookup", "lost publication", "lost settling", "lost talk", "replay", "edit", "discard", "early discard",
 		"accept", "restore", "bind", "pause",
 	}[f]
@@ -111,6 +113,10 @@ func (w *world) may(f fault) bool {
 		return w.mem.Len(queue.AllReceipts()) > 0
 	case expire:
 		return w.mem.Len(queue.MessagesOf(route))+w.mem.Len(queue.AllReceipts()) > 0
+	case backup:
+		return w.broker != nil && (w.backupAt != "" || w.allAccepted())
+	case rogue:
+		return w.claimedByOther() != nil
 	case replay, edit, discard, early, accept, restore:
 		return w.broker != nil && w.acting == nil && len(w.targets(f)) > 0
 	case bind, pause:
@@ -186,8 +192,80 @@ func (w *world) strike(f fault) {
 	case copies:
 		w.tellf("the messages will come again")
 		w.mem.Duplicate(queue.MessagesOf(route))
+	case backup:
+		w.backupOrRestore()
+	case rogue:
+		w.tellWrongly(w.claimedByOther())
 	default:
 		w.operate(f)
+	}
+}
+
+// backupOrRestore copies the ledger, and the next time goes on from the copy. What
+// the world knew of the messages is forgotten with it.
+func (w *world) backupOrRestore() {
+	if w.backupAt == "" {
+		w.tellf("the ledger is copied")
+		w.backupAt = w.snapshot(w.ledgerAt, "ledger.db")
+		return
+	}
+	w.tellf("the ledger is lost, and its copy takes its place")
+	w.killBroker()
+	w.ledgerAt, w.backupAt = w.backupAt, ""
+	w.ledgerFile++
+	w.rebound = true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.msgs {
+		m.seen, m.heard, m.asked = ferry.Envelope{}, false, map[fault]int{}
+	}
+	w.holders = map[string]holder{}
+}
+
+func (w *world) allAccepted() bool {
+	for _, m := range w.msgs {
+		if !m.accepted {
+			return false
+		}
+	}
+	return true
+}
+
+// holder is who was granted a turn last.
+type holder struct {
+	of   *life
+	id   ferry.ID
+	turn uint64
+}
+
+// claimedByOther is a turn that somebody holds who is not the only worker.
+func (w *world) claimedByOther() *holder {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.msgs {
+		if h, ok := w.holders[m.letter]; ok && len(w.workers) > 1 && m.seen.State == ferry.StateQueued {
+			return &h
+		}
+	}
+	return nil
+}
+
+// tellWrongly has a worker that holds nothing report that a turn failed.
+func (w *world) tellWrongly(h *holder) {
+	i := 0
+	for h.of.name == fmt.Sprintf("W%d", i+1) {
+		i++
+	}
+	w.tellf("W%d says that %s.%d failed, which %s has claimed", i+1, w.letterOf(h.id.String()), h.turn, h.of.name)
+	r := ferry.Receipt{
+		ID: h.id, Route: route, Turn: h.turn, Revision: 1, Generation: 1, Worker: workerName(i), Inbox: "another",
+		Verdict: ferry.Failed, Effect: ferry.EffectNone, Next: ferry.Next{Do: ferry.DoRetry, Spends: 1},
+	}
+	conn := w.mem.Worker(workerName(i), route)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err := conn.Publish(context.Background(), queue.AllReceipts(), []queue.Packet{{ID: r.QueueID() + ".wrong." + fmt.Sprint(w.left[rogue]), Data: queue.EncodeReceipt(&r)}})
+	if err != nil {
+		w.tellf("it does not get through: %v", err)
 	}
 }
 

@@ -33,6 +33,8 @@ func ruleWorlds() map[rules.Rule]struct {
 	blindTwo := blind
 	blindTwo.workers = 2
 	slots.concurrency = 2
+	several := two
+	several.several = true
 	long := one
 	long.budget, long.eager = 3, true
 	return map[rules.Rule]row{
@@ -45,6 +47,9 @@ func ruleWorlds() map[rules.Rule]struct {
 		rules.Begun:       {with(one, map[fault]int{workerKill: 1, brokerKill: 1}), "I2"},
 		rules.OldTurn:     {with(long, map[fault]int{fails: 1, rejects: 1, discard: 1, copies: 3}), "I6"},
 		rules.Alone:       {with(slots, map[fault]int{copies: 2, expire: 1}), "I2"},
+		rules.Claim:       {with(several, map[fault]int{expire: 1, copies: 1}), "I2"},
+		rules.Holder:      {with(several, map[fault]int{rogue: 1}), "I8"},
+		rules.Epoch:       {with(one, map[fault]int{backup: 2, workerKill: 1, wipe: 1}), "I2"},
 		rules.Deadline:    {with(two, map[fault]int{bind: 1, freeze: 2}), "I2"},
 		rules.Wait:        {with(one, map[fault]int{lates: 1}), "I2"},
 		rules.Lookup:      {with(one, map[fault]int{losts: 1}), "I2"},
