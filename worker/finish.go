@@ -22,6 +22,10 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	now := time.Now()
 	s.route, s.spent, s.resolved = &t.r.Route, t.h.Spent, t.resolved
 	s.open = s.open || t.plan.open
+	s.awaits, s.statusURL = t.plan.awaits, t.plan.statusURL
+	if t.plan.awaits {
+		s.awaited = now.Sub(t.h.AwaitedAt)
+	}
 	s.soon = soon()
 	s.backoff = t.r.Retry.Delay(s.spent + s.resolved + 1)
 	if s.settleTime == 0 {

@@ -97,7 +97,7 @@ func (w *Worker) greeting() queue.Hello {
 		h.Routes = append(h.Routes, queue.RouteHello{
 			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
-			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
+			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
 		})
 	}
 	return h

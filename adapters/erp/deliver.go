@@ -19,6 +19,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	if call.Body == nil && call.Size > 0 {
 		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body was not fetched"}
 	}
+	if r.confirm == adapters.ConfirmCallback && call.ConfirmURL == "" {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the broker gave no address for the destination to call back"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
 	req, _, err := r.request(ctx, call)
@@ -30,11 +33,14 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	}
 	line := requestLine(req.Method, req.URL)
 	if err := r.dest.auth.Apply(req); err != nil {
-		return unreadable(err, line)
+		v := unreadable(err, line)
+		withoutToken(&v, call.ConfirmURL)
+		return v
 	}
-	v := r.judge(ctx, httpcall.Do(r.dest.transport, req))
+	v := r.judge(ctx, httpcall.Do(r.dest.transport, req), req.URL)
 	v.Request = line
 	r.redact(&v)
+	withoutToken(&v, call.ConfirmURL)
 	return v
 }
 
@@ -52,7 +58,7 @@ func noRequest(err error) ferry.Verdict {
 }
 
 // judge turns what came of a call into a verdict.
-func (r *route) judge(ctx context.Context, a *httpcall.Answer) ferry.Verdict {
+func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) ferry.Verdict {
 	if a.Err != nil {
 		return withoutAnswer(a)
 	}
@@ -85,6 +91,9 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer) ferry.Verdict {
 	case ferry.Delivered, ferry.Duplicate:
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
+			if v.Kind == ferry.Delivered && r.later(ctx, &v, a, problem, asked) {
+				return v
+			}
 		}
 		r.takeReference(ctx, &v, a)
 	case ferry.Throttled, ferry.Unavailable:
