@@ -123,6 +123,11 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
 	}
 	r.Risk = false
+	early, again := r.rejection(), r.awaits() && len(rc.Attempts) > 0
+	l.setAwaiting(r, r.awaitingAfter(rc, now))
+	if endsEarly(early, rc) {
+		return l.reject(tx, r, early, now, r.Doubt && again, continueAfterDead(l.row(r.Route).Name))
+	}
 	if rc.Next.Do == ferry.DoDeadLetter {
 		reason := rc.Next.Reason
 		if !reason.Valid() {
@@ -156,7 +161,7 @@ func (l *Ledger) complete(tx *bbolt.Tx, r *record, reference string, result []by
 	if err := l.move(tx, r, ferry.StateCompleted); err != nil {
 		return err
 	}
-	r.Dead = nil
+	r.Dead, r.Awaiting = nil, nil
 	r.Reference, r.Result, r.DoneRev = reference, result, rev
 	r.Doubt, r.OpenRev, r.Risk, r.Elsewhere, r.NotBefore = false, false, false, false, 0
 	return l.leaveOrder(tx, r)

@@ -119,7 +119,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		window = max(window, r.Window)
 	}
 	b, err := broker.New(ctx, broker.Options{
-		DataDir: cfg.DataDir, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
+		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(_ context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			address := cfg.Queue.NATS.Listen

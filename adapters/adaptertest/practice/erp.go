@@ -31,6 +31,7 @@ const (
 type Settings struct {
 	OnDuplicate OnDuplicate `json:"onDuplicate"`
 	Required    []string    `json:"required"` // members that a JSON invoice must have
+	Later       Later       `json:"later"`    // creates are answered later
 }
 
 // Document is what the ERP wrote.
@@ -50,6 +51,7 @@ type State struct {
 	Documents     int            `json:"documents"`
 	MaxConcurrent int            `json:"maxConcurrent"` // creates at a time
 	WrittenTwice  []string       `json:"writtenTwice"`  // keys with more than one document, at most 100
+	Callbacks     []int          `json:"callbacks"`     // statuses that its calls back were answered with
 }
 
 // Op is a kind of call.
@@ -60,6 +62,7 @@ const (
 	OpCreate Op = "create"
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
+	OpPoll   Op = "poll"
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -77,6 +80,9 @@ type ERP struct {
 	running   int
 	highest   int
 	timers    map[*time.Timer]struct{}
+	callbacks []int // statuses of the answers
+
+	operations map[string]*operation
 	closed    bool
 }
 
@@ -87,10 +93,12 @@ func New(apiKey string, settings Settings) *ERP {
 	e := &ERP{
 		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
 		byKey: map[string][]int{}, calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
+		operations: map[string]*operation{},
 	}
 	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
 	e.mux.HandleFunc("GET /invoices", e.guard(e.find))
 	e.mux.HandleFunc("GET /invoices/{number}", e.guard(e.get))
+	e.mux.HandleFunc("GET /operations/{id}", e.guard(e.poll))
 	e.mux.HandleFunc("GET /ping", e.ping)
 	e.mux.HandleFunc("GET /documents", e.guard(e.list))
 	e.mux.HandleFunc("GET /_state", e.guard(e.state))
@@ -132,6 +140,7 @@ func (e *ERP) State() State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := State{Calls: map[string]int{}, Documents: len(e.documents), MaxConcurrent: e.highest, WrittenTwice: []string{}}
+	s.Callbacks = append([]int{}, e.callbacks...)
 	for op, n := range e.calls {
 		s.Calls[op] = n
 	}
@@ -203,22 +212,7 @@ func (e *ERP) write(d Document) (Document, int) {
 
 // writeLater writes after a while, whatever has become of the call.
 func (e *ERP) writeLater(d Document, after time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return
-	}
-	var t *time.Timer
-	t = time.AfterFunc(after, func() {
-		e.mu.Lock()
-		closed := e.closed
-		delete(e.timers, t)
-		e.mu.Unlock()
-		if !closed {
-			e.write(d)
-		}
-	})
-	e.timers[t] = struct{}{}
+	e.after(after, func() { e.write(d) })
 }
 
 // count notes a call; for creates also how many run at a time. The result ends it.
