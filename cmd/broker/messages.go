@@ -210,6 +210,8 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", no worker is connected for its route"
 	case "orderingKey":
 		text = ", waits behind another message of its ordering key"
+	case "confirmation":
+		text = ", the destination has taken it and says later what becomes of it"
 	case "delivery":
 		text = ", a worker has it"
 	default:

@@ -83,7 +83,7 @@ type ERP struct {
 	callbacks []int // statuses of the answers
 
 	operations map[string]*operation
-	closed    bool
+	closed     bool
 }
 
 // New makes an ERP without documents. A key that is not empty must then come

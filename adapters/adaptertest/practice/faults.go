@@ -170,7 +170,11 @@ func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document
 	case FaultCutBefore:
 		cut(w)
 	case FaultCutAfter:
-		e.write(doc)
+		if later := e.later(); later.How != "" {
+			e.answerLater(nowhere{}, r, doc, later) // taken, and the answer is lost
+		} else {
+			e.write(doc)
+		}
 		cut(w)
 	case FaultWriteLate:
 		e.writeLater(doc, f.Delay)
