@@ -77,6 +77,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"accept": m.accept, "accept again": m.accept, "hand out": m.handOut,
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
+		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "time": m.pass,
 		"": m.check,
 	}
@@ -251,6 +252,9 @@ func (m *machine) receipt(rt *rapid.T) {
 				Doubt:  rapid.Bool().Draw(rt, "doubt"),
 			},
 		}
+		if rc.Next.Awaits = rapid.Bool().Draw(rt, "awaits") && rc.Next.Do == ferry.DoRetry; rc.Next.Awaits {
+			rc.Next.Doubt = true
+		}
 		rc.Turn -= min(rc.Turn-1, uint64(rapid.IntRange(0, 2).Draw(rt, "turns ago")))
 		if rc.Verdict.HasIt() {
 			rc.Reference, rc.Revision = "INV-"+id.Short(), len(mm.hashes)
@@ -298,7 +302,7 @@ func (m *machine) expect(rt *rapid.T, rc *ferry.Receipt) Outcome {
 	case mm.state == ferry.StateAccepted && rc.Turn == mm.turn && !m.record(rt, rc.ID).Parked:
 		out.Applied = true
 		mm.spent += rc.Next.Spends
-		if rc.Next.Do == ferry.DoDeadLetter {
+		if rc.Next.Do == ferry.DoDeadLetter || m.record(rt, rc.ID).rejection() != nil {
 			mm.state = ferry.StateDeadLettered
 		} else {
 			mm.turn++
