@@ -82,8 +82,8 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 	p.action = r.examineOpen(h, expired)
 	if p.action == actLookup {
 		until := h.NotBefore
-		if open {
-			until = later(until, ended.Add(r.SettleTime))
+		if open && !h.Awaiting { // else its own time was longer, and is over
+			until = later(until, ended.Add(r.writesFor()))
 		}
 		if now.Before(until) && rules.On(rules.Wait) {
 			p.action, p.wait = actWait, until.Sub(now)

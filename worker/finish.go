@@ -105,7 +105,7 @@ func (t *turn) resultRecord(v ferry.Verdict, next ferry.Next, now time.Time) *re
 		if t.h.OpenRevision {
 			rec.doubtRevision = 0
 		}
-		rec.callEnded = later(t.h.NotBefore, now).Add(-t.r.SettleTime)
+		rec.callEnded = later(t.h.NotBefore, now).Add(-t.r.writesFor())
 	}
 	rec.doubt = true
 	return rec

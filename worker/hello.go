@@ -95,7 +95,7 @@ func (w *Worker) greeting() queue.Hello {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: startGrace + r.Timeout + r.SettleTime,
+			Name: r.Name, Bound: startGrace + r.Timeout + r.writesFor(),
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
 			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe,
 		})

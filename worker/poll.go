@@ -53,6 +53,15 @@ func (r *Route) pollAfter(awaited time.Duration) time.Duration {
 	return max(r.PollInterval, min(awaited, longestPollInterval))
 }
 
+// writesFor is how long after a call ended the destination may still write: one
+// that answers later may have taken the message.
+func (r *Route) writesFor() time.Duration {
+	if r.Confirm == ConfirmAtOnce {
+		return r.SettleTime
+	}
+	return max(r.SettleTime, r.ConfirmWithin)
+}
+
 // examineAwaited is examine for a message that the destination took, or may have
 // taken, and says later what became of. ok is false when its time is over and
 // nobody is left to ask but by lookup: then it is like any open outcome.
