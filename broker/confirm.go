@@ -121,7 +121,7 @@ func (b *Broker) Confirm(ctx context.Context, id ferry.ID, generation int, c fer
 	receipt := ferry.Receipt{ID: id, Route: out.Route, Reference: c.Reference, Code: c.Code, Text: c.Text}
 	b.metrics.receipt(&receipt, &out.Outcome)
 	b.logOutcome(&receipt, &out.Outcome)
-	b.log.Info("message.confirmed", "route", out.Route, "message", id, "delivered", c.Delivered, "by", by, "state", out.State, "kept", out.Kept)
+	b.log.Debug("message.confirmed", "route", out.Route, "message", id, "delivered", c.Delivered, "by", by, "state", out.State, "kept", out.Kept)
 	if c.Delivered && out.State == ferry.StateDiscarded {
 		return "", false, ferry.Errorf(ferry.CodeConflict, "message %s was discarded: that the destination has it is kept, for a person to see", id).
 			WithHint("GET /v1/messages/%s shows the conflict", id)

@@ -166,7 +166,7 @@ func (l *Ledger) confirmRejected(tx *bbolt.Tx, r *record, c ferry.Confirmation, 
 		if r.Awaiting != nil {
 			a = *r.Awaiting
 		}
-		a.Early, out.Kept = &c, true
+		a.Early, a.Turn, out.Kept = &c, r.Turn, true
 		l.setAwaiting(r, &a)
 	default:
 		if err = l.endTurn(tx, r); err == nil {

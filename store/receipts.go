@@ -123,7 +123,8 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
 	}
 	r.Risk = false
-	early, again := r.rejection(), r.awaits() && len(rc.Attempts) > 0
+	// again: another call than the one that a rejection speaks of.
+	early, again := r.rejection(), len(rc.Attempts) > 0 && (r.awaits() || r.Awaiting != nil && r.Awaiting.Turn != rc.Turn)
 	l.setAwaiting(r, r.awaitingAfter(rc, now))
 	if endsEarly(early, rc) {
 		return l.reject(tx, r, early, now, r.Doubt && again, continueAfterDead(l.row(r.Route).Name))

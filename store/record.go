@@ -81,6 +81,7 @@ type awaiting struct {
 	// effect with the receipt of the turn. It stays when it ended the message, so
 	// that a repeat is known.
 	Early *ferry.Confirmation `json:"early,omitempty"`
+	Turn  uint64              `json:"turn,omitempty"` // in which Early came
 }
 
 // nextTurn is the next turn of the message: what was handed out before is old.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"ferry"
 	"ferry/adapters"
 )
@@ -361,5 +363,51 @@ func TestInProgressWithoutAnybodyToAskIsUnknown(t *testing.T) {
 			t.Fatalf("receipt %+v", r)
 		}
 		wantNext(t, r, ferry.Next{Do: ferry.DoRetry, After: time.Minute, Doubt: true, Awaits: true})
+	})
+}
+
+// What must hold of every verdict on a route whose destination answers later.
+func TestSettleNeverForgetsWhatIsAwaited(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		on := rapid.SampledFrom([]OnUnknown{OnUnknownLookup, OnUnknownRepost, OnUnknownHold}).Draw(t, "onUnknown")
+		route := settleRoute(on, on == OnUnknownLookup)
+		route.Confirm = rapid.SampledFrom([]Confirm{ConfirmPoll, ConfirmCallback}).Draw(t, "confirm")
+		route.ConfirmWithin, route.PollInterval = 24*time.Hour, 5*time.Second
+		s := situation{route: route, backoff: time.Second, soon: time.Second, settleTime: time.Minute, resolved: rapid.IntRange(0, 1).Draw(t, "resolved")}
+		if s.awaits = rapid.Bool().Draw(t, "awaits"); s.awaits {
+			s.open, s.awaited = true, time.Duration(rapid.Int64Range(0, int64(30*time.Hour)).Draw(t, "awaited"))
+			s.statusURL = rapid.SampledFrom([]string{"", statusURL}).Draw(t, "where")
+		}
+		v := sane(ferry.Verdict{
+			Kind: rapid.SampledFrom([]ferry.VerdictKind{
+				ferry.InProgress, ferry.Delivered, ferry.Throttled, ferry.Unavailable, ferry.Unauthorized, ferry.Unknown,
+			}).Draw(t, "kind"),
+			Effect:     rapid.SampledFrom([]ferry.Effect{ferry.EffectNone, ferry.EffectMaybe}).Draw(t, "effect"),
+			StatusURL:  rapid.SampledFrom([]string{"", statusURL + "/2"}).Draw(t, "elsewhere"),
+			RetryAfter: time.Duration(rapid.Int64Range(-1, int64(100*time.Hour)).Draw(t, "retryAfter")),
+		})
+		next := settle(v, s)
+		maybe := v.Effect == ferry.EffectMaybe
+		switch {
+		case next.Do != ferry.DoRetry && (next.Awaits || next.StatusURL != ""):
+			t.Fatalf("ended, and awaited: %+v", next)
+		case v.Kind.HasIt():
+		case (maybe || s.open) && !next.Doubt:
+			t.Fatalf("an open outcome is forgotten: %+v", next)
+		case v.Kind == ferry.InProgress:
+			where := s.statusURL
+			if v.StatusURL != "" {
+				where = v.StatusURL
+			}
+			if !next.Awaits || next.StatusURL != where || next.Spends != s.resolved || next.After > 24*time.Hour || where != "" && next.After <= 0 {
+				t.Fatalf("taken: %+v", next)
+			}
+		case maybe && on == OnUnknownLookup && !next.Awaits,
+			maybe && on == OnUnknownHold && next.Awaits != (route.Confirm == ConfirmCallback),
+			maybe && next.StatusURL != "":
+			t.Fatalf("it may have been taken: %+v", next)
+		case !maybe && v.Kind != ferry.Unknown && (next.Awaits != s.awaits || next.StatusURL != s.statusURL):
+			t.Fatalf("what kept the destination from answering changes nothing: %+v", next)
+		}
 	})
 }
