@@ -17,7 +17,15 @@ import (
 // quick is a world that is over a kill within seconds: short locks and calls.
 func quick(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t, options{
+	w := newQuick(t)
+	w.start()
+	return w
+}
+
+// newQuick is quick before anything runs.
+func newQuick(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, options{
 		lock:        "5s",
 		destination: []string{"timeout: 1s", "concurrency: 8"},
 		route: []string{
@@ -26,8 +34,6 @@ func quick(t *testing.T) *world {
 			"retry: {attempts: 8, initialDelay: 100ms, maxDelay: 1s}",
 		},
 	})
-	w.start()
-	return w
 }
 
 // load is senders that never give up on a message.
@@ -123,15 +129,16 @@ func (w *world) wantOnce(accepted map[string]ferry.ID) {
 	}
 }
 
-func killLoops(t *testing.T) int {
+// rounds is how often a test does its work: as the variable says, else usual.
+func rounds(t *testing.T, variable string, usual int) int {
 	t.Helper()
-	text := os.Getenv("FERRY_KILL_LOOPS")
+	text := os.Getenv(variable)
 	if text == "" {
-		return 2
+		return usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 1000 {
-		t.Fatalf("FERRY_KILL_LOOPS=%s is no number from 1 to 1000", text)
+		t.Fatalf("%s=%s is no number from 1 to 1000", variable, text)
 	}
 	return n
 }
@@ -141,7 +148,7 @@ func TestKillLoops(t *testing.T) {
 	t.Parallel()
 	w := quick(t)
 	l := w.startLoad(8)
-	for i := range killLoops(t) {
+	for i := range rounds(t, "FERRY_KILL_LOOPS", 2) {
 		// Calls take a while, so that kills meet them.
 		w.fail(practice.Fault{Kind: practice.FaultSlow, Times: 60, Delay: 60 * time.Millisecond})
 		// Every third loop the ERP writes and does not answer, for a few calls.

@@ -325,7 +325,7 @@ func TestSyncFails(t *testing.T) {
 func TestReadFails(t *testing.T) {
 	f := mounted(t)
 	f.write(t, "a", "x", true)
-	must(t, f.Cut(0)) // empties the cache
+	must(t, f.Cut(0))                                  // empties the cache
 	bad := f.Inject(Fault{Op: Read, Err: syscall.EIO}) // the kernel tries more than once
 	if _, err := os.ReadFile(f.at("a")); !errors.Is(err, syscall.EIO) {
 		t.Errorf("a read: %v", err)

@@ -391,4 +391,3 @@ func (t *tree) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status { return fuse
 
 // Statx is not needed: the kernel asks for attributes instead.
 func (t *tree) Statx(<-chan struct{}, *fuse.StatxIn, *fuse.StatxOut) fuse.Status { return fuse.ENOSYS }
-
