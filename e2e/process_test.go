@@ -45,9 +45,15 @@ type process struct {
 // wrote is shown when the test fails.
 func startProcess(t *testing.T, dir, program string, args ...string) *process {
 	t.Helper()
-	p := &process{name: program, cmd: exec.Command(filepath.Join(programs, program), args...), out: &logText{}, ended: make(chan struct{})}
+	return startCommand(t, dir, program, exec.Command(filepath.Join(programs, program), args...))
+}
+
+// startCommand is startProcess for any command; its environment is added to.
+func startCommand(t *testing.T, dir, program string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{name: program, cmd: cmd, out: &logText{}, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.out
-	p.cmd.Env = environment(dir)
+	p.cmd.Env = append(environment(dir), p.cmd.Env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,6 +16,7 @@ import (
 
 	"ferry"
 	"ferry/internal/commit"
+	"ferry/internal/disk"
 )
 
 // The buckets.
@@ -103,9 +104,8 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.IdempotencyBytes == 0 {
 		opts.IdempotencyBytes = 64 << 20
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "bodies"), 0o700); err != nil {
-		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
-			WithHint("set dataDir to a folder that this process may make and write to")
+	if err := makeFolders(dir); err != nil {
+		return nil, err
 	}
 	l := &Ledger{
 		dir: dir, log: opts.Log, notify: opts.Notify,
@@ -128,6 +128,20 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	return l, nil
 }
 
+func makeFolders(dir string) error {
+	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies"), 0o700))
+	switch {
+	case err == nil:
+		return nil
+	case disk.IsFull(err):
+		return openError(dir, fmt.Errorf("%w: %w", commit.ErrNoSpace, err))
+	default:
+		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
+			WithHint("set dataDir to a folder that this process may make and write to")
+	}
+}
+
+// openError is what a start ends with: it says what to do now.
 func openError(dir string, err error) error {
 	var known *ferry.Error
 	switch {
@@ -138,10 +152,16 @@ func openError(dir string, err error) error {
 			WithHint("is a broker running there already? stop it, or choose another --data folder")
 	case errors.Is(err, commit.ErrNoSpace):
 		return ferry.Errorf(ferry.CodeNoSpace, "the disk of %s is full: %w", dir, err).
-			WithHint("make room and start again: nothing was changed")
-	default:
+			WithHint("make room and start again: nothing that was accepted was touched")
+	case errors.Is(err, commit.ErrUnreadable), errors.Is(err, errDamaged):
+		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the ledger in %s cannot be read: %w", dir, err).
+			WithHint("it was not touched: keep the folder as it is, look at the disk, and start on a copy restored into another folder (docs/operations.md, \"When the disk fails\")")
+	case errors.Is(err, fs.ErrPermission):
 		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the ledger in %s cannot be opened: %w", dir, err).
-			WithHint("keep the folder as it is, and restore a backup into another one")
+			WithHint("let the user that the broker runs as read and write the folder and all that is in it")
+	default:
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "the ledger in %s cannot be opened: %w", dir, err).
+			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes; until then leave the folder as it is")
 	}
 }
 
@@ -161,6 +181,9 @@ func (l *Ledger) Err() error {
 	return nil
 }
 
+// Full says whether the last write was refused because the disk is full.
+func (l *Ledger) Full() bool { return l.db.Full() }
+
 // Size is the length of the ledger's file, bytes.
 func (l *Ledger) Size() int64 { return l.db.Size() }
 
@@ -177,10 +200,10 @@ func (l *Ledger) writeError(err error) error {
 		return known
 	case errors.Is(err, commit.ErrNoSpace):
 		return ferry.Errorf(ferry.CodeNoSpace, "the broker's disk is full: nothing was accepted: %w", err).
-			WithHint("send again later; accepting resumes by itself when there is room")
+			WithHint("send again later; accepting resumes by itself once the operator has made room")
 	case errors.Is(err, commit.ErrStopped):
 		return ferry.Errorf(ferry.CodeLedgerUnavailable, "the ledger cannot write: %w", err).
-			WithHint("the operator must look at the broker's disk and start it again")
+			WithHint("send again later; the operator must look at the broker's disk and start the broker again: it copies the ledger into a new, checked file first")
 	case errors.Is(err, commit.ErrClosed):
 		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
 	default:
@@ -188,15 +211,21 @@ func (l *Ledger) writeError(err error) error {
 	}
 }
 
-// load reads what is kept in memory.
+// load reads what is kept in memory. It writes only once all of it could be read:
+// a ledger that is refused stays untouched.
 func (l *Ledger) load() error {
-	if err := l.db.View(func(tx *bbolt.Tx) error {
-		_, err := schemaVersion(tx, len(schemaSteps()))
-		return err
-	}); err != nil {
+	known := len(schemaSteps())
+	var version uint64
+	err := l.db.View(func(tx *bbolt.Tx) (err error) {
+		if version, err = schemaVersion(tx, known); err != nil || version < uint64(known) {
+			return err
+		}
+		return l.read(tx)
+	})
+	if err != nil {
 		return err
 	}
-	err := l.update(noContext, 0, func(tx *bbolt.Tx) error {
+	err = l.update(noContext, 0, func(tx *bbolt.Tx) error {
 		if err := migrate(tx, schemaSteps()); err != nil {
 			return err
 		}
@@ -204,21 +233,23 @@ func (l *Ledger) load() error {
 		l.start = start
 		return err
 	})
-	if err != nil {
+	if err != nil || version == uint64(known) {
 		return err
 	}
-	return l.db.View(func(tx *bbolt.Tx) error {
-		if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
-			return err
-		}
-		if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
-			return err
-		}
-		if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
-			return err
-		}
-		return l.idem.rebuild(tx, time.Now())
-	})
+	return l.db.View(l.read)
+}
+
+func (l *Ledger) read(tx *bbolt.Tx) error {
+	if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+		return err
+	}
+	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
+		return err
+	}
+	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+		return err
+	}
+	return l.idem.rebuild(tx, time.Now())
 }
 
 func eachJSON[T any](tx *bbolt.Tx, bucket []byte, keep func(*T)) error {

@@ -90,6 +90,7 @@ func (w *Worker) greeting() queue.Hello {
 	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
+		conditions = append(w.inbox.conditions(), conditions...)
 		for i := range conditions {
 			conditions[i].Worker = w.opts.Name
 		}

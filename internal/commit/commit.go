@@ -11,14 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -79,6 +77,7 @@ type DB struct {
 	ended  chan struct{}
 	once   sync.Once
 	failed atomic.Pointer[error]
+	full   atomic.Bool // the last group was refused for lack of room
 
 	freeAt time.Time // of the last look at the disk; committer only
 	free   int64
@@ -104,6 +103,9 @@ func Open(path string, opts Options) (*DB, error) {
 	if err := rescue(path, opts.Log); err != nil {
 		return nil, err
 	}
+	if err := create(path); err != nil {
+		return nil, err
+	}
 	b, err := openBolt(path, int(opts.MaxSize))
 	if err != nil {
 		return nil, err
@@ -112,6 +114,7 @@ func Open(path string, opts Options) (*DB, error) {
 		_ = b.Close()
 		return nil, fmt.Errorf("sync the folder of %s: %w", path, err)
 	}
+	sweepNew(path)
 	db := &DB{
 		bolt: b, path: path, opts: opts,
 		queue: make(chan *op, maxOps),
@@ -145,6 +148,8 @@ func openBolt(path string, maxSize int) (*bbolt.DB, error) {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
+	case IsNoSpace(err):
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoSpace, err)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
 	default:
@@ -208,6 +213,9 @@ func (db *DB) Err() error {
 	}
 	return nil
 }
+
+// Full says whether the last group was refused for lack of room.
+func (db *DB) Full() bool { return db.full.Load() }
 
 // Size is the length of the file, bytes.
 func (db *DB) Size() int64 {
@@ -291,6 +299,7 @@ func (db *DB) commit(group []*op) {
 			err = db.stop(err)
 		}
 	}
+	db.noteRoom(err)
 	if db.opts.Finish != nil {
 		db.opts.Finish(err == nil)
 	}
@@ -328,7 +337,6 @@ func (db *DB) transact(group []*op) error {
 	case err == nil:
 		return nil
 	case IsNoSpace(err):
-		db.opts.Log.Warn("no space left: the group was rolled back", "file", db.path, "writes", len(group))
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	default:
 		return db.stop(err)
@@ -352,6 +360,21 @@ func (db *DB) room() error {
 		return fmt.Errorf("%w: %d bytes free, %d must stay free", ErrNoSpace, db.free, db.opts.MinFree)
 	}
 	return nil
+}
+
+// noteRoom logs when the disk becomes full, and when it is not any more: not at
+// every write that is refused.
+func (db *DB) noteRoom(err error) {
+	full := errors.Is(err, ErrNoSpace)
+	if db.full.Swap(full) == full {
+		return
+	}
+	switch {
+	case full:
+		db.opts.Log.Warn("no space left on the disk: writes are refused until there is room, nothing written before is touched", "file", db.path, "error", err)
+	case err == nil:
+		db.opts.Log.Info("there is room on the disk again: writes go on", "file", db.path)
+	}
 }
 
 // stop remembers the error for ever: after a failed fsync the kernel may have
@@ -380,16 +403,8 @@ func Abort(err error) error {
 	return &abortError{err}
 }
 
-// IsNoSpace says whether a write failed because the disk is full. Only a
-// refused write counts: an fsync that reports no space has already lost pages.
+// IsNoSpace says whether a write failed because the disk, or the file's own
+// bound, is full.
 func IsNoSpace(err error) bool {
-	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
-		return true
-	}
-	var pathErr *fs.PathError
-	return errors.As(err, &pathErr) && pathErr.Op != "sync" && (errors.Is(pathErr.Err, syscall.ENOSPC) || errors.Is(pathErr.Err, syscall.EDQUOT) ||
-		runtime.GOOS == "windows" && errors.Is(pathErr.Err, errorDiskFull))
+	return errors.Is(err, bolterrors.ErrMaxSizeReached) || disk.IsFull(err)
 }
-
-// errorDiskFull is Windows' ERROR_DISK_FULL.
-const errorDiskFull = syscall.Errno(112)
