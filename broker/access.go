@@ -45,7 +45,7 @@ func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	})
 	if err != nil {
 		_ = os.Remove(path) // its key is not valid; the next start replaces it
-		return "", err
+		return "", atStart(err)
 	}
 	return path, nil
 }

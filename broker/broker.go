@@ -161,7 +161,7 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 func (b *Broker) open(ctx context.Context) error {
 	for _, name := range b.names {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
-			return err
+			return atStart(err)
 		}
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
@@ -178,6 +178,19 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// atStart says what to do now to who started the broker: the hints of the ledger
+// are for senders.
+func atStart(err error) error {
+	switch ferry.CodeOf(err) {
+	case ferry.CodeNoSpace:
+		return ferry.Errorf(ferry.CodeNoSpace, "the disk is full: %w", err).WithHint("make room and start again: nothing that was accepted was touched")
+	case ferry.CodeLedgerUnavailable:
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "%w", err).
+			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes: the ledger is copied into a new, checked file first")
+	}
+	return err
 }
 
 // Start begins to hand out messages and to commit receipts.

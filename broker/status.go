@@ -128,9 +128,9 @@ func (b *Broker) Resume(ctx context.Context, name, note, by string) (ferry.Route
 
 // Status is what an operator asks for first.
 func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
-	routes, err := b.RouteInfos(ctx)
-	if err != nil {
-		return ferry.StatusReport{}, err
+	routes, unread := b.RouteInfos(ctx)
+	if unread != nil {
+		routes = []ferry.RouteInfo{} // a status that tells of the rest is worth more than none
 	}
 	workers, err := b.Workers(ctx)
 	if err != nil {
@@ -139,6 +139,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 	s := ferry.StatusReport{
 		Environment: b.opts.Environment, Version: b.opts.Version, Routes: routes, Workers: workers,
 		DeadLetters: map[ferry.Reason]int64{}, LedgerBytes: b.ledger.Size(), StartedAt: b.startedAt,
+	}
+	if unread != nil {
+		s.Problems = append(s.Problems, "the ledger cannot be read: "+unread.Error())
 	}
 	switch err := b.Ready(ctx); {
 	case err != nil:

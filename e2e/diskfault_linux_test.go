@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -64,4 +67,55 @@ func (w *world) ready() int {
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode
+}
+
+// workerOnce starts the worker, and ends it as soon as it delivers: code -1 then.
+func (w *world) workerOnce() result {
+	w.t.Helper()
+	w.startWorker()
+	eventually(w.t, 20*time.Second, func() string {
+		if !w.worker.running() || strings.Contains(w.worker.out.String(), "route.granted") {
+			return ""
+		}
+		return "the worker neither delivers nor ended"
+	})
+	if w.worker.running() {
+		w.worker.kill()
+	}
+	return result{code: w.worker.cmd.ProcessState.ExitCode(), errOut: w.worker.out.String()}
+}
+
+func content(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// write overwrites a file in place: it stays the same file.
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rubbish overwrites all but the two heads of a bbolt file.
+func rubbish(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads := int64(2 * os.Getpagesize())
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, int(info.Size()-heads)), heads)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

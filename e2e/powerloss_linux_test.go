@@ -223,7 +223,7 @@ func TestPowerCutInTheFirstStart(t *testing.T) {
 			disk := w.faulty("disk")
 			w.moveData("data", "disk/data")
 			// The disk takes no more writes: what came before is all that the cut can meet.
-			stuck := disk.Inject(faultfs.Fault{Op: faultfs.Write, Path: ledgerFolder, Nth: n, Err: ioError})
+			stuck := disk.Inject(faultfs.Fault{Op: faultfs.Write | faultfs.Overwrite, Path: ledgerFolder, Nth: n, Err: ioError})
 			w.serveOnce()
 			more = stuck.Hits() > 0
 			w.cut(disk, seed)

@@ -115,7 +115,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
-		Flush: l.flush, Finish: l.finish,
+		Flush: l.flush, Finish: l.finish, Unreadable: func(err error) error { return damagedPage(err) },
 	})
 	if err != nil {
 		return nil, openError(dir, err)
@@ -145,7 +145,7 @@ func makeFolders(dir string) error {
 func openError(dir string, err error) error {
 	var known *ferry.Error
 	switch {
-	case errors.As(err, &known):
+	case errors.As(err, &known) && !errors.Is(err, commit.ErrUnreadable):
 		return known
 	case errors.Is(err, commit.ErrLocked):
 		return ferry.Errorf(ferry.CodeLedgerLocked, "the ledger in %s is open in another process", dir).
@@ -225,13 +225,14 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return err
 	}
-	err = l.update(noContext, 0, func(tx *bbolt.Tx) error {
+	// Not by update: its errors are for senders.
+	err = l.db.Update(noContext, func(tx *bbolt.Tx) error {
 		if err := migrate(tx, schemaSteps()); err != nil {
-			return err
+			return commit.Abort(err)
 		}
 		start, err := nextStart(tx)
 		l.start = start
-		return err
+		return commit.Abort(err)
 	})
 	if err != nil || version == uint64(known) {
 		return err
@@ -309,6 +310,12 @@ func must(tx *bbolt.Tx, id ferry.ID) (*record, error) {
 func damaged(err error) *ferry.Error {
 	return ferry.Errorf(ferry.CodeLedgerUnreadable, "a record of the ledger cannot be read: %w", err).
 		WithHint("keep a copy of the data folder; the other messages are not touched")
+}
+
+// damagedPage is what a caller is told when a page of the ledger cannot be read.
+func damagedPage(err error) *ferry.Error {
+	return ferry.Errorf(ferry.CodeLedgerUnreadable, "a page of the ledger cannot be read: %w", err).
+		WithHint("the operator must look at the broker's disk; what lies on other pages is still served")
 }
 
 // update runs a write in the next group. A *ferry.Error is the caller's alone

@@ -79,7 +79,7 @@ func openInbox(dir string, log *slog.Logger, fileID func(path string) (uint64, e
 		return nil, inboxError(dir, err)
 	}
 	path := filepath.Join(dir, inboxFile)
-	db, err := commit.Open(path, commit.Options{Log: log})
+	db, err := commit.Open(path, commit.Options{Log: log, Copied: stillTheSame(fileID)})
 	if err != nil {
 		return nil, inboxError(path, err)
 	}
@@ -121,7 +121,7 @@ func (b *inbox) load(file uint64) error {
 				return commit.Abort(err)
 			}
 		}
-		number := binary.BigEndian.AppendUint64(nil, file)
+		number := fileNumber(file)
 		before, was := string(meta.Get(keyIdentity)), meta.Get(keyFile)
 		same := len(was) == 0 || file == 0 || bytes.Equal(was, number)
 		if identity = before; before == "" || !same {

@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -52,6 +54,26 @@ func knownSchema(tx *bbolt.Tx) error {
 	}
 	return nil
 }
+
+// stillTheSame keeps the identity of an inbox whose file our own start has copied
+// after a disk error: nobody else works with the one that it replaces. An inbox
+// that was a stranger's copy before stays one.
+func stillTheSame(fileID func(path string) (uint64, error)) func(tx *bbolt.Tx, from, to string) error {
+	return func(tx *bbolt.Tx, from, to string) error {
+		before, err := fileID(from)
+		if err != nil {
+			return err
+		}
+		after, err := fileID(to)
+		meta := tx.Bucket(bucketMeta)
+		if err != nil || meta == nil || !bytes.Equal(meta.Get(keyFile), fileNumber(before)) {
+			return err
+		}
+		return meta.Put(keyFile, fileNumber(after))
+	}
+}
+
+func fileNumber(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // update is a write of the inbox; whether it succeeded is remembered, so that the
 // broker can be told.

@@ -60,6 +60,12 @@ type Options struct {
 	// Flush runs after the last write of each group, in its transaction: what the
 	// writes gathered in memory is written once. An error fails the group.
 	Flush func(tx *bbolt.Tx) error
+	// Unreadable makes of an ErrUnreadable of View what its callers are told; nil:
+	// it stays as it is.
+	Unreadable func(err error) error
+	// Copied runs in the copy that replaces a suspect file, before it does: from and
+	// to are the paths of the two. An error keeps the old file in place.
+	Copied func(tx *bbolt.Tx, from, to string) error
 	// Finish runs after each group, before its writers are answered, and says
 	// whether the group is on disk. Like the writes and Flush it runs on the
 	// committer's goroutine.
@@ -78,6 +84,7 @@ type DB struct {
 	once   sync.Once
 	failed atomic.Pointer[error]
 	full   atomic.Bool // the last group was refused for lack of room
+	wedged atomic.Bool // a panic may have left a lock of bbolt's held: do not wait for one
 
 	freeAt time.Time // of the last look at the disk; committer only
 	free   int64
@@ -100,10 +107,13 @@ func Open(path string, opts Options) (*DB, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20
 	}
-	if err := rescue(path, opts.Log); err != nil {
+	if err := rescue(path, opts); err != nil {
 		return nil, err
 	}
 	if err := create(path); err != nil {
+		return nil, err
+	}
+	if err := lookAtHeads(path, opts.Log); err != nil {
 		return nil, err
 	}
 	b, err := openBolt(path, int(opts.MaxSize))
@@ -199,9 +209,29 @@ func (db *DB) UpdateSized(ctx context.Context, size int, write func(tx *bbolt.Tx
 // it short: pages that it can see are not reused meanwhile.
 // A damaged page is ErrUnreadable.
 func (db *DB) View(read func(tx *bbolt.Tx) error) error {
-	err := guard(func() error { return db.bolt.View(read) })
+	if db.wedged.Load() {
+		return db.unreadable(errDamage)
+	}
+	began := false
+	err := guard(func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) error {
+			began = true
+			return read(tx)
+		})
+	})
 	if errors.Is(err, errDamage) {
-		return fmt.Errorf("%s: %w: %w", db.path, ErrUnreadable, err)
+		if !began {
+			db.wedged.Store(true)
+		}
+		return db.unreadable(err)
+	}
+	return err
+}
+
+func (db *DB) unreadable(err error) error {
+	err = fmt.Errorf("%s: %w: %w", db.path, ErrUnreadable, err)
+	if db.opts.Unreadable != nil {
+		return db.opts.Unreadable(err)
 	}
 	return err
 }
@@ -213,9 +243,6 @@ func (db *DB) Err() error {
 	}
 	return nil
 }
-
-// Full says whether the last group was refused for lack of room.
-func (db *DB) Full() bool { return db.full.Load() }
 
 // Size is the length of the file, bytes.
 func (db *DB) Size() int64 {
@@ -233,6 +260,9 @@ func (db *DB) Path() string { return db.path }
 func (db *DB) Close() error {
 	db.once.Do(func() { close(db.quit) })
 	<-db.ended
+	if db.wedged.Load() {
+		return nil // the process is about to end: what is on disk is all there is
+	}
 	return db.bolt.Close()
 }
 
@@ -296,6 +326,7 @@ func (db *DB) commit(group []*op) {
 	if err == nil {
 		err = guard(func() error { return db.transact(group) })
 		if errors.Is(err, errDamage) {
+			db.wedged.Store(true)
 			err = db.stop(err)
 		}
 	}
@@ -343,40 +374,6 @@ func (db *DB) transact(group []*op) error {
 	}
 }
 
-// room looks at the disk at most once a second, and at every group while there
-// is too little.
-func (db *DB) room() error {
-	if db.opts.MinFree < 0 {
-		return nil
-	}
-	if now := time.Now(); !db.freeOK || now.Sub(db.freeAt) > time.Second {
-		free, err := disk.Free(filepath.Dir(db.path))
-		if err != nil {
-			return nil // the disk cannot be asked: let the write tell
-		}
-		db.freeAt, db.free, db.freeOK = now, free, free >= db.opts.MinFree
-	}
-	if !db.freeOK {
-		return fmt.Errorf("%w: %d bytes free, %d must stay free", ErrNoSpace, db.free, db.opts.MinFree)
-	}
-	return nil
-}
-
-// noteRoom logs when the disk becomes full, and when it is not any more: not at
-// every write that is refused.
-func (db *DB) noteRoom(err error) {
-	full := errors.Is(err, ErrNoSpace)
-	if db.full.Swap(full) == full {
-		return
-	}
-	switch {
-	case full:
-		db.opts.Log.Warn("no space left on the disk: writes are refused until there is room, nothing written before is touched", "file", db.path, "error", err)
-	case err == nil:
-		db.opts.Log.Info("there is room on the disk again: writes go on", "file", db.path)
-	}
-}
-
 // stop remembers the error for ever: after a failed fsync the kernel may have
 // dropped the dirty pages, so that a second try would lie.
 func (db *DB) stop(err error) error {
@@ -401,10 +398,4 @@ func Abort(err error) error {
 		return nil
 	}
 	return &abortError{err}
-}
-
-// IsNoSpace says whether a write failed because the disk, or the file's own
-// bound, is full.
-func IsNoSpace(err error) bool {
-	return errors.Is(err, bolterrors.ErrMaxSizeReached) || disk.IsFull(err)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -21,7 +20,8 @@ func suspectPath(path string) string { return path + ".suspect" }
 // read, checked and written anew, and synced, so that what is served afterwards
 // is on the disk, and not only what a page cache believes. The old file is
 // replaced only then.
-func rescue(path string, log *slog.Logger) error {
+func rescue(path string, opts Options) error {
+	log := opts.Log
 	if _, err := os.Stat(suspectPath(path)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -30,7 +30,7 @@ func rescue(path string, log *slog.Logger) error {
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove an old copy: %w", err)
 	}
-	if err := copyChecked(path, fresh); err != nil {
+	if err := copyChecked(path, fresh, opts.Copied); err != nil {
 		_ = os.Remove(fresh) // of no use, and in the way of a full disk
 		reason := ErrUnreadable
 		if IsNoSpace(err) || errors.Is(err, ErrNoSpace) {
@@ -48,7 +48,7 @@ func rescue(path string, log *slog.Logger) error {
 	return os.Remove(suspectPath(path))
 }
 
-func copyChecked(from, to string) error {
+func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) error) error {
 	if err := readAll(from); err != nil {
 		return err
 	}
@@ -68,6 +68,12 @@ func copyChecked(from, to string) error {
 	if err := guard(func() error { return bbolt.Compact(dst, src, 64<<20) }); err != nil {
 		_ = dst.Close()
 		return fmt.Errorf("copy: %w", err)
+	}
+	if copied != nil {
+		if err := dst.Update(func(tx *bbolt.Tx) error { return copied(tx, from, to) }); err != nil {
+			_ = dst.Close()
+			return fmt.Errorf("copy: %w", err)
+		}
 	}
 	return errors.Join(dst.Sync(), dst.Close())
 }
@@ -105,7 +111,11 @@ var errDamage = errors.New("a page of the file is damaged")
 func guard(read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }: // a fault of memory
+			err = fmt.Errorf("%w: the disk does not give it", errDamage)
+		default:
 			err = fmt.Errorf("%w: %v", errDamage, p)
 		}
 	}()

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// errorDiskFull is Windows' ERROR_DISK_FULL.
-const errorDiskFull = syscall.Errno(112)
+// ErrorDiskFull is Windows' ERROR_DISK_FULL.
+const ErrorDiskFull = syscall.Errno(112)
 
 // IsFull says whether a write was refused because the disk is full, or a quota
 // is used up. Only a refused write counts: an fsync that reports no space has
@@ -25,5 +25,5 @@ func IsFull(err error) bool {
 		cause = linkErr.Err
 	}
 	return errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) ||
-		runtime.GOOS == "windows" && errors.Is(cause, errorDiskFull)
+		runtime.GOOS == "windows" && errors.Is(cause, ErrorDiskFull)
 }

@@ -228,6 +228,16 @@ func (n *node) writeAt(p []byte, at int64) {
 	n.mtime = time.Now()
 }
 
+// needsRoom says whether a write needs a block that the file does not have.
+func (n *node) needsRoom(at, length int64) bool {
+	for i := at / blockSize; i*blockSize < at+length; i++ {
+		if n.now.blocks[i] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // own is a block of what is seen that may be written to.
 func (n *node) own(i int64) *[blockSize]byte {
 	b := n.now.blocks[i]

@@ -2,14 +2,20 @@ package faultfs
 
 import "syscall"
 
-// Op is a kind of operation that can fail.
+// Op is a set of operations that can fail.
 type Op int
 
 // The operations.
 const (
-	// Write: a write, an allocation, growth by truncate, a new file or directory.
-	// The kernel hands on what a program writes in pieces of up to 1 MiB.
-	Write Op = iota
+	// Write needs room: a write into blocks that a file does not have yet, growth by
+	// truncate or allocation, a new file or directory. The kernel hands on what a
+	// program writes in pieces of up to 1 MiB.
+	Write Op = 1 << iota
+	// Overwrite needs none. On most file systems it does not fail for lack of room.
+	// A program that has mapped the file sees what was refused all the same, until
+	// the next Cut, as FUSE writes into the kernel's cache first: let it fail only
+	// where the program ends by it.
+	Overwrite
 	// Sync: fsync or fdatasync, of a file or a directory.
 	Sync
 	// Read: a read of a file that no cache answers.
@@ -33,6 +39,8 @@ const (
 // Fault says which operations fail.
 type Fault struct {
 	Op Op
+	// From picks reads and writes that begin at this byte or later.
+	From int64
 	// Path picks files by their path below the mount; nil: all.
 	Path func(path string) bool
 	// Nth operation that matches is the first to fail; 0 and 1: the next one.
@@ -88,12 +96,12 @@ func (i *Injected) Lift() {
 }
 
 // fails says how an operation fails: 0, not at all.
-func (d *disk) fails(op Op, path string) (syscall.Errno, Dirty) {
+func (d *disk) fails(op Op, path string, at int64) (syscall.Errno, Dirty) {
 	var err syscall.Errno
 	var dirty Dirty
 	for _, i := range d.faults {
 		f := &i.fault
-		if f.Op != op || f.Path != nil && !f.Path(path) {
+		if f.Op&op == 0 || at < f.From || f.Path != nil && !f.Path(path) {
 			continue
 		}
 		i.seen++

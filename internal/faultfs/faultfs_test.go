@@ -262,7 +262,7 @@ func TestNoSpace(t *testing.T) {
 	f := mounted(t)
 	f.write(t, "a", "x", true)
 	only := func(path string) bool { return path == "a" }
-	full := f.Inject(Fault{Op: Write, Path: only, Nth: 2, Times: 2, Err: syscall.ENOSPC})
+	full := f.Inject(Fault{Op: Write | Overwrite, Path: only, Nth: 2, Times: 2, Err: syscall.ENOSPC})
 	for i, want := range []error{nil, syscall.ENOSPC, syscall.ENOSPC, nil} {
 		if err := writeAt(f.at("a"), 0, fmt.Sprint(i), 0, true); !errors.Is(err, want) {
 			t.Errorf("write %d: %v", i, err)
@@ -276,6 +276,12 @@ func TestNoSpace(t *testing.T) {
 	full = f.Inject(Fault{Op: Write, Err: syscall.ENOSPC})
 	if err := os.Truncate(f.at("a"), 1<<16); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("growth: %v", err)
+	}
+	if err := writeAt(f.at("a"), 0, "o", 0, true); err != nil {
+		t.Errorf("a write that needs no room: %v", err)
+	}
+	if err := writeAt(f.at("a"), 1<<16, "o", 0, true); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a write into a new block: %v", err)
 	}
 	if err := os.Truncate(f.at("a"), 0); err != nil {
 		t.Errorf("shrinking: %v", err)

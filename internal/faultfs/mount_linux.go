@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -124,4 +126,15 @@ func (n *node) save(to string) error {
 		}
 	}
 	return nil
+}
+
+// DropCaches makes the kernel forget what it has read, so that the next use of a
+// file reads it from the disk.
+func (f *FS) DropCaches() {
+	f.disk.mu.Lock()
+	inos := slices.Collect(maps.Keys(f.disk.nodes))
+	f.disk.mu.Unlock()
+	for _, ino := range inos {
+		f.server.InodeNotify(ino, 0, 0) // one that it does not know is no loss
+	}
 }

@@ -109,7 +109,7 @@ func (t *tree) resize(n *node, size int64) fuse.Status {
 		return fuse.Status(syscall.EFBIG)
 	}
 	if size > n.now.size {
-		if err, _ := t.disk.fails(Write, n.path()); err != 0 {
+		if err, _ := t.disk.fails(Write, n.path(), 0); err != 0 {
 			return fuse.Status(err)
 		}
 	}
@@ -127,7 +127,7 @@ func (t *tree) create(parent uint64, name string, isDir bool, mode uint32) (*nod
 		return nil, fuse.Status(syscall.EEXIST)
 	}
 	n := &node{parent: dir, name: name}
-	if err, _ := t.disk.fails(Write, n.path()); err != 0 {
+	if err, _ := t.disk.fails(Write, n.path(), 0); err != 0 {
 		return nil, fuse.Status(err)
 	}
 	n = t.disk.add(isDir, mode&0o7777)
@@ -232,7 +232,7 @@ func (t *tree) Link(_ <-chan struct{}, input *fuse.LinkIn, name string, out *fus
 	if dir.names[name] != nil {
 		return fuse.Status(syscall.EEXIST)
 	}
-	if err, _ := t.disk.fails(Write, n.path()); err != 0 {
+	if err, _ := t.disk.fails(Write, n.path(), 0); err != 0 {
 		return fuse.Status(err)
 	}
 	t.disk.change(rename{{dir, name, n}})
@@ -273,7 +273,7 @@ func (t *tree) Read(_ <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse.Rea
 	if !status.Ok() {
 		return nil, status
 	}
-	if err, _ := t.disk.fails(Read, n.path()); err != 0 {
+	if err, _ := t.disk.fails(Read, n.path(), int64(input.Offset)); err != 0 {
 		return nil, fuse.Status(err)
 	}
 	return fuse.ReadResultData(buf[:n.now.readAt(buf, int64(input.Offset))]), fuse.OK
@@ -286,7 +286,11 @@ func (t *tree) Write(_ <-chan struct{}, input *fuse.WriteIn, data []byte) (uint3
 	if !status.Ok() {
 		return 0, status
 	}
-	if err, _ := t.disk.fails(Write, n.path()); err != 0 {
+	op := Overwrite
+	if n.needsRoom(int64(input.Offset), int64(len(data))) {
+		op = Write
+	}
+	if err, _ := t.disk.fails(op, n.path(), int64(input.Offset)); err != 0 {
 		return 0, fuse.Status(err)
 	}
 	if int64(input.Offset)+int64(len(data)) > maxFile {
@@ -320,7 +324,7 @@ func (t *tree) Fsync(_ <-chan struct{}, input *fuse.FsyncIn) fuse.Status {
 		t.disk.mu.Unlock()
 		return status
 	}
-	err, dirty := t.disk.fails(Sync, n.path())
+	err, dirty := t.disk.fails(Sync, n.path(), 0)
 	if err == 0 {
 		t.disk.sync(n)
 	} else if dirty != Kept {
@@ -341,7 +345,7 @@ func (t *tree) FsyncDir(_ <-chan struct{}, input *fuse.FsyncIn) fuse.Status {
 	if !status.Ok() {
 		return status
 	}
-	if err, _ := t.disk.fails(Sync, n.path()); err != 0 {
+	if err, _ := t.disk.fails(Sync, n.path(), 0); err != 0 {
 		return fuse.Status(err)
 	}
 	t.disk.syncDir(n)
