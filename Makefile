@@ -29,6 +29,10 @@ race: ## the same with the race detector
 test-all: ## what needs more: a full disk, long kill loops, container files
 	./scripts/test-all
 
+.PHONY: chaos
+chaos: ## the long forms of what breaks: power cuts, full and failing disks
+	./scripts/chaos
+
 .PHONY: lint
 lint: ## gofumpt, vet, staticcheck
 	@test -z "$$($(TOOL) gofumpt -l .)" || { echo "gofumpt would change:"; $(TOOL) gofumpt -l .; exit 1; }

@@ -166,11 +166,11 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
-		return err
+		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
-		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	for _, r := range b.routes {
 		if err := r.relay.begin(ctx); err != nil {
@@ -191,6 +191,17 @@ func atStart(err error) error {
 			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes: the ledger is copied into a new, checked file first")
 	}
 	return err
+}
+
+// queueAtStart says what to do about a queue that does not start. It holds nothing
+// that the ledger does not have.
+func (b *Broker) queueAtStart(err error) error {
+	var known *ferry.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return ferry.Errorf(ferry.CodeInternal, "the queue does not start: %w", err).
+		WithHint("is the disk of %s full, or read-only? mend that and start again; if it still does not start, move the folder queue away: it is filled again from the ledger", b.opts.DataDir)
 }
 
 // Start begins to hand out messages and to commit receipts.

@@ -59,6 +59,18 @@ func TestNoSpaceAtEveryWriteOfAStart(t *testing.T) {
 			return met
 		})
 	})
+	t.Run("queue", func(t *testing.T) {
+		everyWrite(t, 7, func(t *testing.T, n int) bool {
+			w := newWorld(t, options{})
+			disk := w.faulty("data")
+			full := disk.Inject(faultfs.Fault{Op: faultfs.Write, Path: func(path string) bool { return !ledgerFolder(path) }, Nth: n, Times: 1, Err: noRoom})
+			wantAdvice(t, w.serveOnce(), "broker", "full, or read-only? mend that and start again")
+			met := full.Hits() > 0
+			full.Lift()
+			w.startBroker()
+			return met
+		})
+	})
 	t.Run("second", func(t *testing.T) {
 		w := newWorld(t, options{})
 		disk := w.faulty("data")
