@@ -180,7 +180,7 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 func (b *Broker) open(ctx context.Context) error {
 	for _, name := range b.names {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
-			return err
+			return atStart(err)
 		}
 		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
 			return err
@@ -188,11 +188,11 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
-		return err
+		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
-		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	if err := b.sweepReceipts(ctx); err != nil {
 		return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
@@ -203,6 +203,30 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// atStart says what to do now to who started the broker: the hints of the ledger
+// are for senders.
+func atStart(err error) error {
+	switch ferry.CodeOf(err) {
+	case ferry.CodeNoSpace:
+		return ferry.Errorf(ferry.CodeNoSpace, "the disk is full: %w", err).WithHint("make room and start again: nothing that was accepted was touched")
+	case ferry.CodeLedgerUnavailable:
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "%w", err).
+			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes: the ledger is copied into a new, checked file first")
+	}
+	return err
+}
+
+// queueAtStart says what to do about a queue that does not start. It holds nothing
+// that the ledger does not have.
+func (b *Broker) queueAtStart(err error) error {
+	var known *ferry.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return ferry.Errorf(ferry.CodeInternal, "the queue does not start: %w", err).
+		WithHint("is the disk of %s full, or read-only? mend that and start again; if it still does not start, move the folder queue away: it is filled again from the ledger", b.opts.DataDir)
 }
 
 // Start begins to hand out messages and to commit receipts.

@@ -334,7 +334,12 @@ func (t *turn) expired() bool {
 
 // fault gives the delivery back after a fault that is not the message's.
 func (t *turn) fault(what string, err error) {
-	t.w.log.Error(what, "route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error())
+	attrs := []any{"route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error()}
+	if hint := inboxHint(err); hint != "" {
+		attrs = append(attrs, "hint", hint)
+		t.w.helloNow() // the broker's status tells of it
+	}
+	t.w.log.Error(what, attrs...)
 	t.r.hold(pauseFault) // before it is given back: it would come straight back
 	t.w.giveBack(t.d)
 }

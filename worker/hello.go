@@ -105,6 +105,7 @@ func (w *Worker) greeting() queue.Hello {
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
+		conditions = append(w.inbox.conditions(), conditions...)
 		for i := range conditions {
 			conditions[i].Worker = w.opts.Name
 		}

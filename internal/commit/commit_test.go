@@ -348,3 +348,25 @@ func TestIsNoSpace(t *testing.T) {
 		}
 	}
 }
+
+func TestANewFileIsMadeWhole(t *testing.T) {
+	path := file(t)
+	left := newFile(path) + "1" // of a process that was killed
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, path, Options{})
+	if err := db.Update(context.Background(), put("a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(path); err != nil { // of another process that was late
+		t.Fatal(err)
+	}
+	if !has(t, db, "a") {
+		t.Error("a file that was there was replaced")
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the file: %v, %v", entries, err)
+	}
+}
