@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,8 +49,11 @@ type Options struct {
 	DataDir     string
 	Environment string
 	Version     string
-	Routes      []ferry.Route
-	Log         *slog.Logger
+	// PublicURL is what the addresses begin with that destinations call back;
+	// empty: none is given out.
+	PublicURL string
+	Routes    []ferry.Route
+	Log       *slog.Logger
 
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
@@ -82,6 +86,8 @@ type Broker struct {
 	receipts  receiptChannel
 	away      absence
 
+	confirmKey []byte
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	once    sync.Once
@@ -107,6 +113,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
 	// A record that the idempotency index needs must not be removed before it.
+	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
 	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
@@ -128,6 +135,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	b.ledger = ledger
+	if b.confirmKey, err = openConfirmKey(opts.DataDir); err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}

@@ -38,7 +38,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	}
 	info := ferry.RouteInfo{
 		Name: name, Conditions: b.conditions(&in),
-		Pending: in.Pending, Parked: in.Parked, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
+		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
 	}
 	for _, n := range in.Dead {

@@ -86,9 +86,12 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	case actExpire:
 		t.finish(ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}, situation{})
 	case actHold:
+		text := "an earlier call may have been written, and the destination cannot be asked"
+		if t.plan.late {
+			text = t.unconfirmed("")
+		}
 		t.finish(ferry.Verdict{
-			Kind: ferry.Unknown, Effect: ferry.EffectMaybe,
-			Text: "an earlier call may have been written, and the destination cannot be asked",
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: text,
 		}, situation{reason: ferry.ReasonOutcomeUnknown})
 	case actWait:
 		t.finish(ferry.Verdict{
@@ -161,12 +164,25 @@ func (t *turn) callInSlot() outcome {
 		t.w.giveBack(t.d)
 		return outcome{}
 	}
+	claimed := t.plan.action == actPoll // before the poll; else as late as can be: waiting must not eat it
+	if claimed && !t.claim(t.plan.calls()) {
+		return outcome{}
+	}
+	if t.plan.action == actPoll {
+		if out, over := t.poll(); !over {
+			return out
+		}
+	}
 	missing, err := t.body()
+	if err != nil && claimed && t.h.Claims {
+		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
+		return ended(v, situation{open: t.plan.open, wait: pauseFault})
+	}
 	if err != nil {
 		t.fault("body.fetch", err)
 		return outcome{}
 	}
-	if !t.claim(t.plan.calls()) { // as late as can be: waiting must not eat it
+	if !claimed && !t.claim(t.plan.calls()) {
 		return outcome{}
 	}
 	if missing && t.plan.action == actPost {
@@ -179,6 +195,12 @@ func (t *turn) callInSlot() outcome {
 			return out
 		}
 		learned = out.learned
+	}
+	if t.r.Confirm == ConfirmCallback && t.h.ConfirmURL == "" {
+		return ended(noConfirmURL(), situation{open: t.plan.open, wait: pauseConfirmURL})
+	}
+	if t.plan.late && t.plan.open {
+		t.resolved = 1 // nobody confirmed it: sending it again is another attempt
 	}
 	if t.expired() && !t.plan.open {
 		v := ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}
@@ -225,6 +247,12 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 		out.learned = answeredVerdict()
 		return out, false
 	case adapters.Absent:
+		if t.plan.awaits {
+			return t.notYet(), false
+		}
+		if t.plan.running {
+			return t.runningStill(), false
+		}
 	default:
 		return unanswered(answer.Verdict), false
 	}

@@ -109,9 +109,9 @@ func (w *Worker) greeting() queue.Hello {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.SettleTime,
+			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.writesFor(),
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
-			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
+			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
 	}
 	return h
