@@ -66,8 +66,13 @@ func stillTheSame(fileID func(path string) (uint64, error)) func(tx *bbolt.Tx, f
 		}
 		after, err := fileID(to)
 		meta := tx.Bucket(bucketMeta)
-		if err != nil || meta == nil || !bytes.Equal(meta.Get(keyFile), fileNumber(before)) {
+		if err != nil || meta == nil || len(meta.Get(keyFile)) == 0 {
 			return err
+		}
+		if !bytes.Equal(meta.Get(keyFile), fileNumber(before)) {
+			// The number that it bears may have been given to the new file meanwhile;
+			// that of the old file has not.
+			after = before
 		}
 		return meta.Put(keyFile, fileNumber(after))
 	}

@@ -370,3 +370,26 @@ func TestANewFileIsMadeWhole(t *testing.T) {
 		t.Errorf("beside the file: %v, %v", entries, err)
 	}
 }
+
+func TestNoRoomToGrow(t *testing.T) {
+	grow := &os.PathError{Op: "truncate", Path: "x.db", Err: syscall.ENOSPC}
+	if err := fmt.Errorf("file resize error: %s", grow); !IsNoSpace(err) {
+		t.Errorf("%v is not taken for a full disk", err)
+	}
+	if err := fmt.Errorf("file sync error: %s", grow); IsNoSpace(err) {
+		t.Errorf("%v is taken for a full disk: pages are lost", err)
+	}
+}
+
+// TestAfterAPanicInBeginNobodyWaits: bbolt's locks may be held for ever.
+func TestAfterAPanicInBeginNobodyWaits(t *testing.T) {
+	db := open(t, file(t), Options{})
+	db.wedged.Store(true)
+	if err := db.View(func(*bbolt.Tx) error { return nil }); !errors.Is(err, ErrUnreadable) {
+		t.Errorf("View: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	_ = db.bolt.Close()
+}
