@@ -68,6 +68,13 @@ type Options struct {
 	// NoWorkerAfter is how long a worker may stay unheard before its routes say
 	// noWorker. Default 30 s.
 	NoWorkerAfter time.Duration
+
+	// FileID tells the ledger's file from a copy of it: see store.Options. Tests that
+	// copy the file to play a kill say that it is the same.
+	FileID func(path string) (uint64, error)
+	// BeforeCommit and AfterCommit are called around each commit of the ledger, on
+	// its goroutine: a simulation stops the world there.
+	BeforeCommit, AfterCommit func()
 }
 
 // Broker is a running broker between Start and Stop.
@@ -129,7 +136,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	}
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnCommit: b.metrics.commit,
+		Notify: b.changed, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err

@@ -152,6 +152,11 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 			reason = ferry.ReasonRejected
 		}
 		dead := &ferry.DeadLetter{Reason: reason, Code: rc.Code, Description: rc.Text, At: now}
+		if reason == ferry.ReasonAttemptsExhausted {
+			if err := rejectedInTheEnd(tx, r, dead); err != nil {
+				return err
+			}
+		}
 		if reason == ferry.ReasonAlreadyExists {
 			dead.Reference = rc.Reference
 		}
@@ -166,6 +171,21 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		r.NotBefore = nsOf(at)
 	}
 	return l.makeReady(tx, r, at)
+}
+
+// rejectedInTheEnd gives a dead letter the reason that it has: a message that was
+// rejected while an earlier outcome was open uses up its attempts, so that the
+// destination is asked before it is given up.
+func rejectedInTheEnd(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) error {
+	list, err := attempts(tx, r.ID)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	last := list[len(list)-1]
+	if last.Verdict == ferry.Rejected && last.Generation == r.Generation {
+		dead.Reason, dead.Code, dead.Description = ferry.ReasonRejected, last.Code, last.Text
+	}
+	return nil
 }
 
 // complete ends a message: the destination has it.

@@ -73,6 +73,24 @@ func TestReceiptsAreFacts(t *testing.T) {
 	must0(t, l.sound())
 }
 
+// Rejected while an earlier outcome was open: its attempts are used up so that
+// the destination is asked first. It ends for what the destination said.
+func TestRejectedWithAnOpenOutcomeEndsAsRejected(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, "x")
+	handOut(t, l, testRoute, 10)
+	report(t, l, id, ferry.Rejected, ferry.Next{Do: ferry.DoRetry, Spends: 8, Doubt: true}, func(rc *ferry.Receipt) {
+		rc.Attempts[0].Code, rc.Attempts[0].Text, rc.Attempts[0].Generation = "E17", "no such supplier", 1
+	})
+	report(t, l, id, ferry.Failed, setAside(ferry.ReasonAttemptsExhausted), func(rc *ferry.Receipt) {
+		rc.Attempts, rc.Text = nil, "the destination does not have it"
+	})
+	if d := show(t, l, id).DeadLetter; d == nil || d.Reason != ferry.ReasonRejected || d.Code != "E17" || d.Description != "no such supplier" {
+		t.Errorf("the dead letter: %+v", d)
+	}
+	must0(t, l.sound())
+}
+
 func TestDoubtAndRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)

@@ -61,6 +61,8 @@ type Options struct {
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
 	MinFree, MaxSize int64
+	// BeforeCommit and AfterCommit are for simulations: see commit.Options.
+	BeforeCommit, AfterCommit func()
 	// FileID tells the ledger's file from a copy of it; nil: by the number that the
 	// file system gave it. 0: it cannot be told.
 	FileID func(path string) (uint64, error)
@@ -124,7 +126,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
-		Flush: l.flush, Finish: l.finish, Copied: l.keepFile,
+		Flush: l.flush, Finish: l.finish, Copied: l.keepFile, Before: opts.BeforeCommit, After: opts.AfterCommit,
 		Unreadable: func(err error) error { return damagedPage(err) },
 	})
 	if err != nil {

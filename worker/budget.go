@@ -33,7 +33,7 @@ func (t *turn) reckon(s *situation) (back int) {
 	t.free = d.account(c)
 	back = min(d.pardoned(t.h.ID, t.h.Generation), t.h.Spent)
 	s.free, s.spent = t.free, t.h.Spent-back
-	s.backoff = t.r.Retry.Delay(s.spent + s.resolved + 1)
+	s.backoff = t.w.backoff(&t.r.Route, s.spent+s.resolved+1)
 	if t.free {
 		s.backoff = t.freeDelay(s.soon)
 	}
@@ -47,5 +47,5 @@ func (t *turn) freeDelay(soon time.Duration) time.Duration {
 	if t.r.Destination.held(ticket{}) {
 		return soon
 	}
-	return max(soon, t.r.Retry.Delay(max(t.h.Attempt, 1)))
+	return max(soon, t.w.backoff(&t.r.Route, max(t.h.Attempt, 1)))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"ferry"
@@ -346,6 +345,16 @@ func (t *turn) fault(what string, err error) {
 
 // soon is a pause of 1 to 5 seconds, so that messages that were stopped together
 // do not come back together.
-func soon() time.Duration { return time.Second + rand.N(4*time.Second) }
+func (w *Worker) soon() time.Duration {
+	return time.Second + time.Duration(w.opts.Jitter()*float64(4*time.Second))
+}
+
+// backoff is the pause after `spent` attempts were spent.
+func (w *Worker) backoff(r *Route, spent int) time.Duration {
+	if w.simulated {
+		return time.Duration(w.opts.Jitter() * float64(r.Retry.Cap(spent)))
+	}
+	return r.Retry.Delay(spent)
+}
 
 func panicError(p any) error { return fmt.Errorf("the adapter failed: %v", p) }

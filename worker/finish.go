@@ -26,7 +26,7 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	if t.plan.awaits {
 		s.awaited = now.Sub(t.h.AwaitedAt)
 	}
-	s.soon = soon()
+	s.soon = t.w.soon()
 	back := t.reckon(&s)
 	if s.settleTime == 0 {
 		s.settleTime = t.r.SettleTime

@@ -71,7 +71,7 @@ type unconfirmed struct {
 // copied or restored gets another one: it does not know what was begun since, or
 // what its original begins beside it. fileID tells one file from its copy; nil:
 // by the number that the file system gave it.
-func openInbox(dir string, log *slog.Logger, fileID func(path string) (uint64, error)) (*inbox, error) {
+func openInbox(dir string, opts commit.Options, fileID func(path string) (uint64, error)) (*inbox, error) {
 	if fileID == nil {
 		fileID = disk.FileID
 	}
@@ -79,11 +79,12 @@ func openInbox(dir string, log *slog.Logger, fileID func(path string) (uint64, e
 		return nil, inboxError(dir, err)
 	}
 	path := filepath.Join(dir, inboxFile)
-	db, err := commit.Open(path, commit.Options{Log: log, Copied: stillTheSame(fileID)})
+	opts.Copied = stillTheSame(fileID)
+	db, err := commit.Open(path, opts)
 	if err != nil {
 		return nil, inboxError(path, err)
 	}
-	b := &inbox{db: db, log: log, open: map[ferry.ID]unconfirmed{}, confirmed: map[ferry.ID]uint64{}}
+	b := &inbox{db: db, log: opts.Log, open: map[ferry.ID]unconfirmed{}, confirmed: map[ferry.ID]uint64{}}
 	file, err := fileID(path)
 	if err == nil {
 		err = b.load(file)
@@ -200,6 +201,13 @@ func (b *inbox) expects(id ferry.ID, turn uint64) bool {
 	defer b.mu.Unlock()
 	u, ok := b.open[id]
 	return ok && u.turn == turn
+}
+
+// unconfirmed counts the results that are still to be confirmed.
+func (b *inbox) unconfirmed() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open)
 }
 
 // confirm notes that the ledger's commit of a receipt is on disk. It is written

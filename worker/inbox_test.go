@@ -16,12 +16,13 @@ import (
 	"pgregory.net/rapid"
 
 	"ferry"
+	"ferry/internal/commit"
 	"ferry/queue"
 )
 
 func openTestInbox(t *testing.T, dir string) *inbox {
 	t.Helper()
-	b, err := openInbox(dir, slog.New(slog.DiscardHandler), nil)
+	b, err := openInbox(dir, commit.Options{Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestInboxInTwoProcesses(t *testing.T) {
 	dir := t.TempDir()
 	b := openTestInbox(t, dir)
 	defer func() { _ = b.close() }()
-	_, err := openInbox(dir, slog.New(slog.DiscardHandler), nil)
+	_, err := openInbox(dir, commit.Options{Log: slog.New(slog.DiscardHandler)}, nil)
 	var edge *ferry.Error
 	if !errors.As(err, &edge) || edge.Code != ferry.CodeLedgerLocked || edge.Hint == "" {
 		t.Fatalf("error %v", err)

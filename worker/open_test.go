@@ -291,3 +291,19 @@ func TestConflictIsLookedUpAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// An adapter says that no call was made: nothing is open, and nobody is asked.
+func TestAdapterDidNotTry(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.erp.blind = true
+		w.erp.post = always(verdict(ferry.NotTried, ferry.EffectNone, 0))
+		w.run()
+		w.publish(w.handOut())
+		r := w.only()
+		if r.Verdict != ferry.NotTried || r.Effect != ferry.EffectNone || len(r.Attempts) != 0 {
+			w.t.Fatalf("receipt %+v", r)
+		}
+		wantNext(w.t, r, ferry.Next{Do: ferry.DoRetry})
+		w.wantSettled()
+	})
+}

@@ -40,7 +40,9 @@ func (t *turn) post() outcome {
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key, and it may be that of an earlier revision"
 	}
 	out := ended(v, situation{open: t.plan.open})
-	out.learned = &learned
+	if v.Kind != ferry.NotTried {
+		out.learned = &learned
+	}
 	return out
 }
 
@@ -125,6 +127,9 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	})
 	v = t.heardOf(sane(v))
 	took := time.Since(started)
+	if v.Kind == ferry.NotTried {
+		return v // no call was made: there is no attempt to tell of
+	}
 	t.took = took
 	t.r.meter.took(took)
 	t.attempt = &ferry.Attempt{
@@ -168,6 +173,8 @@ func sane(v ferry.Verdict) ferry.Verdict {
 		if v.Effect != ferry.EffectNone {
 			v.Effect = ferry.EffectMaybe
 		}
+	case ferry.NotTried:
+		v.Effect = ferry.EffectNone
 	default:
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
 	}

@@ -15,6 +15,7 @@ import (
 	"ferry"
 	"ferry/adapters"
 	"ferry/breaker"
+	"ferry/internal/commit"
 )
 
 func logonRefused() ferry.Verdict {
@@ -190,7 +191,7 @@ func TestRefusalIsKeptOverARestart(t *testing.T) {
 
 // The inbox holds nothing that passwords can quickly be tried against.
 func TestKeptRefusalTellsNothing(t *testing.T) {
-	b, err := openInbox(t.TempDir(), slog.New(slog.DiscardHandler), nil)
+	b, err := openInbox(t.TempDir(), commit.Options{Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

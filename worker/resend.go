@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,7 +20,8 @@ const (
 )
 
 // due picks results to send again, at most resendBatch, and counts them as sent
-// now. With all set it picks those not sent since then, due or not.
+// now, the oldest message first. With all set it picks those not sent since then,
+// due or not.
 func (b *inbox) due(now time.Time, all time.Time) []ferry.ID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -34,6 +37,7 @@ func (b *inbox) due(now time.Time, all time.Time) []ferry.ID {
 			ids = append(ids, id)
 		}
 	}
+	slices.SortFunc(ids, func(x, y ferry.ID) int { return bytes.Compare(x[:], y[:]) })
 	return ids
 }
 

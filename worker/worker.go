@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"ferry"
+	"ferry/internal/commit"
 	"ferry/queue"
 )
 
@@ -23,23 +25,31 @@ type Options struct {
 	Log      *slog.Logger // none: nothing is logged
 	Metrics  *Metrics     // none: nothing is measured
 
-	// fileID tells the inbox's file from a copy of it; tests that copy it to play
-	// a kill say that it is the same.
-	fileID func(path string) (uint64, error)
+	// FileID tells the inbox's file from a copy of it; none: by the number that the
+	// file system gave it. Tests that copy the file to play a kill say that it is the
+	// same.
+	FileID func(path string) (uint64, error)
+	// BeforeCommit and AfterCommit are called around each commit of the inbox, on its
+	// goroutine: a simulation stops the world there.
+	BeforeCommit, AfterCommit func()
+	// Jitter draws from [0, 1) where messages must not come back together; none: at
+	// random.
+	Jitter func() float64
 }
 
 // Worker delivers the messages of its routes. It is made by New, started once
 // and stopped once.
 type Worker struct {
-	opts   Options
-	queue  *queue.Queue
-	log    *slog.Logger
-	routes []*route
-	dests  []*Dest
-	inbox  *inbox
-	teller *teller
-	alone  alone
-	unsure unsure
+	opts      Options
+	simulated bool // the pauses are drawn by Options.Jitter
+	queue     *queue.Queue
+	log       *slog.Logger
+	routes    []*route
+	dests     []*Dest
+	inbox     *inbox
+	teller    *teller
+	alone     alone
+	unsure    unsure
 
 	receiveCtx, callCtx, ioCtx          context.Context // end in this order
 	stopReceive, stopCalls, stopIO      context.CancelFunc
@@ -72,8 +82,12 @@ func New(opts Options) (*Worker, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	simulated := opts.Jitter != nil
+	if !simulated {
+		opts.Jitter = rand.Float64
+	}
 	w := &Worker{
-		opts: opts, queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
+		opts: opts, simulated: simulated, queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
 		helloSoon: make(chan struct{}, 1), resendSoon: make(chan struct{}, 1),
 	}
 	w.ioCtx, w.stopIO = context.WithCancel(context.Background())
@@ -83,7 +97,9 @@ func New(opts Options) (*Worker, error) {
 		w.stopIO()
 		return nil, err
 	}
-	inbox, err := openInbox(opts.InboxDir, opts.Log, opts.fileID)
+	inbox, err := openInbox(opts.InboxDir, commit.Options{
+		Log: opts.Log, Before: opts.BeforeCommit, After: opts.AfterCommit,
+	}, opts.FileID)
 	if err != nil {
 		w.stopIO()
 		return nil, err
@@ -124,6 +140,10 @@ func (w *Worker) addRoutes() error {
 
 // Inbox is the identity of the worker's inbox, which the broker binds routes to.
 func (w *Worker) Inbox() string { return w.inbox.identity }
+
+// Unconfirmed counts the results whose commit the broker has not confirmed: they
+// are told again until it does.
+func (w *Worker) Unconfirmed() int { return w.inbox.unconfirmed() }
 
 // Start begins to deliver and returns. The broker may be out of reach: the
 // worker goes on trying.

@@ -163,7 +163,7 @@ func (w *world) run() {
 	w.wq = queue.New(w.mq.Worker("erp-worker-1"), queue.Options{})
 	worker, err := New(Options{
 		Name: "erp-worker-1", Version: "test", Queue: w.wq, InboxDir: w.dir, Routes: []Route{route},
-		fileID: func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file
+		FileID: func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file
 		Log:    slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -54,6 +54,7 @@ var may = map[string][]string{
 	"ferry/cmd/practice-erp":              {"ferry/adapters/adaptertest/practice"},
 	"ferry/internal/bench":                anything,
 	"ferry/e2e":                           anything,
+	"ferry/e2e/sim":                       anything,
 	"ferry/internal/arch":                 {},
 	"ferry/docs":                          anything,
 }

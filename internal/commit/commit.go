@@ -67,6 +67,10 @@ type Options struct {
 	// whether the group is on disk. Like the writes and Flush it runs on the
 	// committer's goroutine.
 	Finish func(committed bool)
+	// Before runs when a write waits and nothing of its group has begun, After when
+	// the group is on disk, or has failed, and its writers are not answered yet: both
+	// on the committer's goroutine. A simulation stops the world there.
+	Before, After func()
 	// Copied runs once on the copy that Open makes of a file after a disk error,
 	// in a transaction of its own and before the copy takes the file's place. What
 	// the content says of its file can be set right there.
@@ -284,8 +288,14 @@ func (db *DB) commitLoop() {
 				return
 			}
 		}
+		if db.opts.Before != nil {
+			db.opts.Before()
+		}
 		group = db.gather(group)
 		db.commit(group)
+		if db.opts.After != nil {
+			db.opts.After()
+		}
 		for _, o := range group {
 			close(o.done)
 		}

@@ -122,6 +122,23 @@ func (b *Broker) Len(address queue.Address) int {
 	return 0
 }
 
+// Ready counts what Receive would hand out now: what is not completed and under no
+// lock.
+func (b *Broker) Ready(address queue.Address) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	if ch := b.channels[address]; ch != nil {
+		ch.expire(time.Now())
+		for _, e := range ch.entries {
+			if !e.locked {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // wakeAll lets every receiver look again; b.mu is held.
 func (b *Broker) wakeAll() {
 	close(b.gone)
