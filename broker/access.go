@@ -35,11 +35,11 @@ func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	}
 	path = filepath.Join(b.opts.DataDir, AdminKeyFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", adminKeyError(path, err)
+		return "", keyFileError("first admin key", path, err)
 	}
 	_, err = b.ledger.CreateKeptKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "first start", func(text string) error {
 		if err := disk.WriteNew(path, []byte(text+"\n"), 0o600); err != nil {
-			return adminKeyError(path, err)
+			return keyFileError("first admin key", path, err)
 		}
 		return nil
 	})
@@ -50,12 +50,13 @@ func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	return path, nil
 }
 
-func adminKeyError(path string, err error) error {
+// keyFileError is an error of writing a key's file at a start.
+func keyFileError(what, path string, err error) error {
 	if disk.IsFull(err) {
-		return ferry.Errorf(ferry.CodeNoSpace, "the first admin key cannot be written to %s: the disk is full: %w", path, err).
+		return ferry.Errorf(ferry.CodeNoSpace, "the %s cannot be written to %s: the disk is full: %w", what, path, err).
 			WithHint("make room and start again: the key is made then")
 	}
-	return ferry.Errorf(ferry.CodeLedgerUnavailable, "the first admin key cannot be written to %s: %w", path, err).
+	return ferry.Errorf(ferry.CodeLedgerUnavailable, "the %s cannot be written to %s: %w", what, path, err).
 		WithHint("look at the disk and at who may write there, and start again: the key is made then")
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,7 +50,8 @@ func makeConfirmKey(dir, path string) ([]byte, error) {
 	key := make([]byte, confirmKeyBytes)
 	_, _ = rand.Read(key) // crypto/rand.Read never fails: it ends the process first
 	temporary := path + ".new"
-	err := writeSynced(temporary, []byte(hex.EncodeToString(key)+"\n"))
+	_ = os.Remove(temporary) // of a start that was cut off
+	err := disk.WriteNew(temporary, []byte(hex.EncodeToString(key)+"\n"), 0o600)
 	if err == nil {
 		err = os.Rename(temporary, path)
 	}
@@ -59,18 +59,10 @@ func makeConfirmKey(dir, path string) ([]byte, error) {
 		err = disk.SyncDir(dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write the key for confirmations: %w", err)
+		_ = os.Remove(temporary)
+		return nil, keyFileError("key for confirmations", path, err)
 	}
 	return key, nil
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // confirmToken is what a destination shows to say what became of a message. It
