@@ -28,6 +28,7 @@ type Envelope struct {
 	Owner          *Owner            `json:"owner,omitempty"`
 	Environment    string            `json:"environment,omitempty"`
 	WaitingFor     *WaitingFor       `json:"waitingFor,omitempty"`
+	Awaiting       *Awaiting         `json:"awaiting,omitempty"` // pending: the destination took it and says later
 	DeadLetter     *DeadLetter       `json:"deadLetter,omitempty"`
 	Discarded      *Act              `json:"discarded,omitempty"`
 	Conflict       string            `json:"conflict,omitempty"` // a fact that came too late, such as "delivered after it was discarded"
@@ -40,8 +41,8 @@ type Envelope struct {
 
 // WaitingFor says why a pending message is not being delivered yet.
 type WaitingFor struct {
-	// Reason: turn, dueTime, paused, noWorker, orderingKey, delivery; or what keeps
-	// the destination from being called: unavailable, throttled, unauthorized.
+	// Reason: turn, dueTime, paused, noWorker, orderingKey, delivery, confirmation; or
+	// what keeps the destination from being called: unavailable, throttled, unauthorized.
 	Reason string     `json:"reason"`
 	Until  *time.Time `json:"until,omitempty"`  // when known
 	Behind *ID        `json:"behind,omitempty"` // orderingKey: the message in front
@@ -49,6 +50,15 @@ type WaitingFor struct {
 	// before the destination was asked, or honours its key.
 	Open bool   `json:"open,omitempty"`
 	Text string `json:"text,omitempty"` // how the last turn ended, when that was without a call: a lookup's answer, say
+}
+
+// Awaiting tells of a message that the destination took, to say later what became
+// of it.
+type Awaiting struct {
+	Since     time.Time  `json:"since"`
+	StatusURL string     `json:"statusUrl,omitempty"` // where the worker asks, masked; empty: the destination calls back
+	AskedAt   *time.Time `json:"askedAt,omitempty"`   // last, of a poll that brought no end
+	Said      string     `json:"said,omitempty"`      // what it answered
 }
 
 // DeadLetter is why a message was set aside.

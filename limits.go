@@ -19,6 +19,7 @@ const (
 	MaxAttemptFields     = 100     // field errors of an attempt
 	MaxResult            = 64 << 10
 	MaxReferenceLength   = 256
+	MaxStatusURL         = 2 << 10 // address at which a destination is asked what became of a message, bytes
 	MaxNoteLength        = 1 << 10
 	MaxGroups            = 1000 // groups of dead letters per route, then GroupOther
 	MaxRoutes            = 500

@@ -117,6 +117,14 @@ func (r *Receipt) QueueID() string {
 	return r.ID.String() + "." + uitoa(r.Turn) + "." + r.Worker + "." + string(r.Verdict)
 }
 
+// Confirmation is what a destination says later of a message that it took.
+type Confirmation struct {
+	Delivered bool   `json:"delivered"` // else rejected
+	Reference string `json:"reference,omitempty"`
+	Code      string `json:"code,omitempty"`
+	Text      string `json:"text,omitempty"`
+}
+
 func uitoa(v uint64) string {
 	var b [20]byte
 	i := len(b)

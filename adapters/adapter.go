@@ -21,7 +21,7 @@ import (
 //
 // Deliver makes at most one call that can write, ends it by ctx's deadline, and
 // never re-sends by itself: only a call that was answered with a refusal of its
-// token, and so wrote nothing, may be made once more with a fresh one. It gives one of the first eight kinds of verdicts,
+// token, and so wrote nothing, may be made once more with a fresh one. It gives one of the first nine kinds of verdicts,
 // or [ferry.NotTried] when ctx was cancelled (not: ran out) before the first
 // byte of the request left. All methods may be called concurrently.
 type Adapter interface {
@@ -33,6 +33,18 @@ type Adapter interface {
 	CanLookup() bool
 	// Preview is the request that Deliver would make, secrets masked.
 	Preview(ctx context.Context, call Call) (Preview, error)
+}
+
+// Poller is what an Adapter implements whose destination may answer later: its
+// Deliver gives [ferry.InProgress] with the address to ask.
+type Poller interface {
+	// Poll asks at call.StatusURL what became of the message, and writes nothing.
+	// InProgress: not finished; a StatusURL in the verdict takes the place of the
+	// one before. Delivered or Rejected: the end. Unknown with
+	// [CodeForgotten]: the destination no longer knows. Any other kind: not
+	// answered, which proves nothing; Unavailable, Throttled and Unauthorized
+	// mean that it may be answered later.
+	Poll(ctx context.Context, call Call) ferry.Verdict
 }
 
 // Call is what an adapter needs of a message for one call.
@@ -83,6 +95,9 @@ const (
 	// for its time): the route's map, or the body that it
 	// was given, makes no request.
 	CodeMappingFailed = "mappingFailed"
+	// CodeForgotten comes with Unknown from Poll: the destination no longer knows
+	// what it was asked for, or the address cannot be asked any more.
+	CodeForgotten = "operationForgotten"
 )
 
 // Fingerprinter is what a Destination implements whose credentials can be
@@ -159,6 +174,29 @@ type RouteConfig struct {
 	// HonoursKey: the destination refuses or repeats its answer for a known key.
 	HonoursKey bool          `yaml:"-"`
 	Lookup     *LookupConfig `yaml:"lookup"`
+	// Confirm is ConfirmPoll or ConfirmCallback when the destination takes messages
+	// and says later what became of them; empty: a 2xx means delivered.
+	Confirm string `yaml:"confirm"`
+	// ConfirmHeader carries the address to call back; default Ferry-Confirm-Url.
+	ConfirmHeader string      `yaml:"confirmHeader"`
+	Poll          *PollConfig `yaml:"poll"`
+}
+
+// How a destination that answers later says what became of a message.
+const (
+	ConfirmPoll     = "poll"     // it is asked at the address that its 202 names
+	ConfirmCallback = "callback" // it calls the broker
+)
+
+// PollConfig is how the answers of a poll are read.
+type PollConfig struct {
+	// Interval is the first pause between polls; default 5 s. It doubles up to a
+	// minute. What the destination asks for in Retry-After wins.
+	Interval  time.Duration `yaml:"interval"`
+	State     string        `yaml:"state"`     // jq over the answer: running, done or failed; default: by status and common words
+	Reference string        `yaml:"reference"` // jq over the answer that says done; default the route's
+	Result    string        `yaml:"result"`    // likewise
+	Text      string        `yaml:"text"`      // jq over an answer that says failed: the words; default: found in it
 }
 
 // LookupConfig is how the destination is asked for a document by external key.

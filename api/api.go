@@ -152,8 +152,10 @@ func (c *call) handle(eps []*endpoint) error {
 		}
 		c.query = q
 	}
-	if err := c.authenticate(); err != nil {
-		return err
+	if !c.ep.byToken || c.q("token") == "" {
+		if err := c.authenticate(); err != nil {
+			return err
+		}
 	}
 	if err := c.checkQuery(); err != nil {
 		return err

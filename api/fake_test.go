@@ -41,6 +41,8 @@ var fakeKeys = map[string]ferry.Identity{
 	"sender-key":   {Name: "flow", KeyID: "k3", Role: ferry.RoleSender, Routes: []string{"invoices", "small", "pings", "gone"}},
 	"any-key":      {Name: "any", KeyID: "k4", Role: ferry.RoleSender},
 	"receiver-key": {Name: "erp", KeyID: "k5", Role: ferry.RoleReceiver},
+
+	"orders-receiver-key": {Name: "erp2", KeyID: "k6", Role: ferry.RoleReceiver, Routes: []string{"orders"}},
 }
 
 var fakeRoutes = map[string]ferry.Route{

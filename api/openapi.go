@@ -64,6 +64,9 @@ func operation(ep *endpoint, s *schemas, problem *openapi3.SchemaRef) *openapi3.
 		for _, way := range []string{byBearer, byHeader, byQuery} {
 			op.Security.With(openapi3.NewSecurityRequirement().Authenticate(way))
 		}
+		if ep.byToken {
+			op.Security.With(openapi3.NewSecurityRequirement()) // the token in the query instead
+		}
 		op.Description = strings.TrimSpace(op.Description + " Role: " + roleNames(ep.roles) + ".")
 	}
 	for _, name := range wildcards(ep.path) {

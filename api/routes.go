@@ -69,6 +69,15 @@ func (a *api) endpoints() []endpoint {
 			},
 		},
 
+		{
+			method: post, path: "/v1/messages/{id}/confirm", id: "confirmMessage", roles: confirmers, byToken: true, handle: (*call).confirm,
+			summary: "Say what became of a message that the destination took",
+			text:    "For destinations that answer later. Needs the token of the address that the destination was given, or a key. Delivered completes the message whatever its state; rejected sets it aside. A repeat changes nothing.",
+			params:  []param{{name: "token", in: inQuery, text: "as it stands in the address that the destination was given; good for this message alone"}},
+			body:    &body{of: ConfirmRequest{}},
+			answers: []reply{{200, "it is on disk", ConfirmAnswer{}, nil, nil}},
+		},
+
 		// Dead letters.
 		{method: get, path: "/v1/dead-letters", id: "listDeadLetters", roles: operators, handle: (*call).listDeadLetters, summary: "List dead letters, newest first", params: deadLetterParams(), answers: []reply{{200, "a page", ferry.Page{}, nil, nil}}},
 		{method: get, path: "/v1/dead-letters/groups", id: "listDeadLetterGroups", roles: operators, handle: (*call).listGroups, summary: "List groups of dead letters that failed alike", params: deadLetterParams(), answers: []reply{{200, "the groups", List[ferry.Group]{}, nil, nil}}},

@@ -19,6 +19,7 @@ type Service interface {
 	Observer
 	Access
 	Workers
+	Confirmer
 }
 
 // Intake takes messages in.
@@ -105,4 +106,16 @@ type Workers interface {
 	Workers(ctx context.Context) ([]ferry.WorkerInfo, error)
 	RotateWorker(ctx context.Context, name, by string) (ferry.NewWorker, error)
 	RevokeWorker(ctx context.Context, name, by string) (ferry.WorkerInfo, error)
+}
+
+// Confirmer takes what destinations say later of messages that they took.
+type Confirmer interface {
+	// ConfirmToken says for which generation of the message a token was made; else
+	// unauthenticated, whether or not there is such a message.
+	ConfirmToken(id ferry.ID, token string) (generation int, err error)
+	// Confirm commits what became of the message; generation is 0 without a token.
+	// audited: it is an operator's act. kept: it takes effect when the worker that
+	// may hold the message has reported. A repeat changes nothing; what contradicts
+	// an earlier word, or the message's end, is a conflict.
+	Confirm(ctx context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error)
 }

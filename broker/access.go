@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/disk"
 	"ferry/store"
 )
 
@@ -23,7 +24,9 @@ func (b *Broker) Authenticate(_ context.Context, key string) (ferry.Identity, er
 const AdminKeyFile = "admin.key"
 
 // EnsureAdminKey makes the first admin key, when there is none, and writes it to
-// the data folder for its owner only. It returns the path when it did.
+// the data folder for its owner only. It returns the path when it did. The file is
+// on disk before the key is valid: else a full disk or a power cut in between would
+// leave a broker with an admin key that nobody knows.
 func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	for _, key := range b.ledger.Keys() {
 		if key.Role == ferry.RoleAdmin && key.RevokedAt == nil {
@@ -32,16 +35,29 @@ func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	}
 	path = filepath.Join(b.opts.DataDir, AdminKeyFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("replace an old admin key: %w", err)
+		return "", keyFileError("first admin key", path, err)
 	}
-	key, err := b.ledger.CreateKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "first start")
+	_, err = b.ledger.CreateKeptKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "first start", func(text string) error {
+		if err := disk.WriteNew(path, []byte(text+"\n"), 0o600); err != nil {
+			return keyFileError("first admin key", path, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(path, []byte(key.Secret+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write the admin key: %w", err)
+		_ = os.Remove(path) // its key is not valid; the next start replaces it
+		return "", atStart(err)
 	}
 	return path, nil
+}
+
+// keyFileError is an error of writing a key's file at a start.
+func keyFileError(what, path string, err error) error {
+	if disk.IsFull(err) {
+		return ferry.Errorf(ferry.CodeNoSpace, "the %s cannot be written to %s: the disk is full: %w", what, path, err).
+			WithHint("make room and start again: the key is made then")
+	}
+	return ferry.Errorf(ferry.CodeLedgerUnavailable, "the %s cannot be written to %s: %w", what, path, err).
+		WithHint("look at the disk and at who may write there, and start again: the key is made then")
 }
 
 // CreateKey makes an API key. Its text is in the answer only.

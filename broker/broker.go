@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,8 +49,11 @@ type Options struct {
 	DataDir     string
 	Environment string
 	Version     string
-	Routes      []ferry.Route
-	Log         *slog.Logger
+	// PublicURL is what the addresses begin with that destinations call back;
+	// empty: none is given out.
+	PublicURL string
+	Routes    []ferry.Route
+	Log       *slog.Logger
 
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
@@ -89,6 +93,8 @@ type Broker struct {
 	receipts  receiptChannel
 	away      absence
 
+	confirmKey []byte
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	once    sync.Once
@@ -114,6 +120,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
 	// A record that the idempotency index needs must not be removed before it.
+	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
 	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
@@ -135,6 +142,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	b.ledger = ledger
+	if b.confirmKey, err = openConfirmKey(opts.DataDir); err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
@@ -177,7 +187,7 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 func (b *Broker) open(ctx context.Context) error {
 	for _, name := range b.names {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
-			return err
+			return atStart(err)
 		}
 		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
 			return err
@@ -185,11 +195,11 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
-		return err
+		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
-		return errors.Join(fmt.Errorf("make the queue's channels: %w", err), transport.Close(ctx))
+		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	if err := b.sweepReceipts(ctx); err != nil {
 		return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
@@ -200,6 +210,30 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// atStart says what to do now to who started the broker: the hints of the ledger
+// are for senders.
+func atStart(err error) error {
+	switch ferry.CodeOf(err) {
+	case ferry.CodeNoSpace:
+		return ferry.Errorf(ferry.CodeNoSpace, "the disk is full: %w", err).WithHint("make room and start again: nothing that was accepted was touched")
+	case ferry.CodeLedgerUnavailable:
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "%w", err).
+			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes: the ledger is copied into a new, checked file first")
+	}
+	return err
+}
+
+// queueAtStart says what to do about a queue that does not start. It holds nothing
+// that the ledger does not have.
+func (b *Broker) queueAtStart(err error) error {
+	var known *ferry.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return ferry.Errorf(ferry.CodeInternal, "the queue does not start: %w", err).
+		WithHint("is the disk of %s full, or read-only? mend that and start again; if it still does not start, move the folder queue away: it is filled again from the ledger", b.opts.DataDir)
 }
 
 // Start begins to hand out messages and to commit receipts.

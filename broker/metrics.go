@@ -144,6 +144,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		}
 		give(desc("messages_pending", "Messages that wait for their end.", "route"), float64(info.Pending), name)
 		give(desc("messages_parked", "Messages that wait behind another of their ordering key.", "route"), float64(info.Parked), name)
+		give(desc("messages_awaiting", "Messages that the destination took, to say later what became of them.", "route"), float64(info.Awaiting), name)
 		for reason, n := range info.ByReason {
 			give(desc("dead_letters", "Messages set aside now.", "route", "reason"), float64(n), name, string(reason))
 		}

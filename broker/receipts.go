@@ -96,6 +96,9 @@ func bound(rc *ferry.Receipt) {
 	if len(rc.Result) > ferry.MaxResult {
 		rc.Result = nil
 	}
+	if len(rc.Next.StatusURL) > ferry.MaxStatusURL {
+		rc.Next.StatusURL = "" // nowhere to ask: it is waited for, and looked up
+	}
 	rc.Attempts = rc.Attempts[:min(len(rc.Attempts), 1)] // a turn has one call at the most
 	for i := range rc.Attempts {
 		a := &rc.Attempts[i]

@@ -202,7 +202,7 @@ func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err err
 	}
 	handOuts := make([]ferry.HandOut, 0, len(ready))
 	for i := range ready {
-		if ready[i].Missing {
+		if ready[i].Missing && !ready[i].Awaiting { // to ask what became of it needs no body
 			if err := r.bodyMissing(ctx, &ready[i]); err != nil {
 				return time.Time{}, false, err
 			}
@@ -210,6 +210,7 @@ func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err err
 		}
 		handOuts = append(handOuts, ready[i].HandOut)
 	}
+	r.b.addressConfirm(r.name, handOuts)
 	if err := r.publish(ctx, handOuts); err != nil {
 		return time.Time{}, false, err
 	}

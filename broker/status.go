@@ -38,7 +38,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	}
 	info := ferry.RouteInfo{
 		Name: name, Conditions: b.conditions(&in),
-		Pending: in.Pending, Parked: in.Parked, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
+		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
 	}
 	for _, n := range in.Dead {
@@ -158,9 +158,9 @@ func (b *Broker) Resume(ctx context.Context, name, note, by string) (ferry.Route
 
 // Status is what an operator asks for first.
 func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
-	routes, err := b.RouteInfos(ctx)
-	if err != nil {
-		return ferry.StatusReport{}, err
+	routes, unread := b.RouteInfos(ctx)
+	if unread != nil {
+		routes = []ferry.RouteInfo{} // a status that tells of the rest is worth more than none
 	}
 	workers, err := b.Workers(ctx)
 	if err != nil {
@@ -170,9 +170,16 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		Environment: b.opts.Environment, Version: b.opts.Version, Routes: routes, Workers: workers,
 		DeadLetters: map[ferry.Reason]int64{}, LedgerBytes: b.ledger.Size(), StartedAt: b.startedAt,
 	}
-	if err := b.Ready(ctx); err != nil {
-		s.Problems = append(s.Problems, err.Error())
-	} else {
+	if unread != nil {
+		s.Problems = append(s.Problems, "the ledger cannot be read: "+unread.Error())
+	}
+	switch err := b.Ready(ctx); {
+	case err != nil:
+		s.Problems = append(s.Problems, err.Error()+": look at the disk and start the broker again, it copies the ledger into a new, checked file first")
+	case b.ledger.Full():
+		s.Ready = true
+		s.Problems = append(s.Problems, "the disk of "+b.opts.DataDir+" is full: senders are told noSpace until there is room")
+	default:
 		s.Ready = true
 	}
 	if free, err := disk.Free(b.opts.DataDir); err == nil {

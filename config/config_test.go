@@ -201,6 +201,8 @@ routes:
     url: /orders
     onUnknown: repost
     settleTime: 5s
+    confirm: poll
+    poll: {state: .status}
   - name: own-nested
     destination: {adapter: erp, url: https://other.example, timeout: 5s}
   - name: own-inline
@@ -274,6 +276,10 @@ func TestWorker(t *testing.T) {
 	if r := w.Routes[1]; !r.HonoursKey || r.SettleTime != 5*time.Second {
 		t.Fatalf("%+v", r)
 	}
+	if r := w.Routes[1]; r.Confirm != "poll" || r.ConfirmWithin != 24*time.Hour || r.PollInterval() != 5*time.Second || r.Poll.State != ".status" ||
+		w.Routes[0].ConfirmWithin != 0 || w.Routes[0].PollInterval() != 0 {
+		t.Fatalf("%+v", r)
+	}
 	if r := w.Routes[2]; r.Destination.Name != "own-nested" || r.OnUnknown != OnUnknownHold || w.Destinations["own-nested"].Timeout != 5*time.Second {
 		t.Fatalf("%+v", r)
 	}
@@ -295,6 +301,14 @@ func TestWorkerRefuses(t *testing.T) {
 		"both":                {dest + "routes:\n  - {name: a1, destination: erp, timeout: 5s}\n", "routes[0].timeout belongs to a destination", ""},
 		"lookup without":      {dest + "routes:\n  - {name: a1, destination: erp, onUnknown: lookup}\n", "no lookup is configured", "lookup:"},
 		"bad onUnknown":       {dest + "routes:\n  - {name: a1, destination: erp, onUnknown: repos}\n", `"repos" is not known`, "repost"},
+		"bad confirm":         {dest + "routes:\n  - {name: a1, destination: erp, confirm: pol}\n", `"pol" is not known`, "poll"},
+		"poll, no confirm":    {dest + "routes:\n  - {name: a1, destination: erp, poll: {interval: 1s}}\n", "f.yaml:6: routes[0].poll is for destinations that answer later", "confirm: poll"},
+		"within too short":    {dest + "routes:\n  - {name: a1, destination: erp, confirm: poll, confirmWithin: 5s}\n", "routes[0].confirmWithin", ""},
+		"within too long":     {dest + "routes:\n  - {name: a1, destination: erp, confirm: poll, confirmWithin: 31d}\n", "routes[0].confirmWithin", ""},
+		"poll, bad state":     {dest + "routes:\n  - {name: a1, destination: erp, confirm: poll, poll: {state: '{'}}\n", "routes[0].poll.state", ""},
+		"poll, too often":     {dest + "routes:\n  - {name: a1, destination: erp, confirm: poll, poll: {interval: 1ms}}\n", "routes[0].poll.interval", ""},
+		"poll of a callback":  {dest + "routes:\n  - {name: a1, destination: erp, confirm: callback, poll: {interval: 1s}}\n", "routes[0].poll is for confirm: poll", ""},
+		"header of a poll":    {dest + "routes:\n  - {name: a1, destination: erp, confirm: poll, confirmHeader: X-Call}\n", "routes[0].confirmHeader is for confirm: callback", ""},
 		"bad map":             {dest + "routes:\n  - {name: a1, destination: erp, map: '{'}\n", "f.yaml:6: routes[0].map", ""},
 		"bad retry":           {dest + "routes:\n  - {name: a1, destination: erp, retry: {attempts: -1}}\n", "f.yaml:6: routes[0]: retry: attempts is -1", ""},
 		"bad rate":            {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', rate: fast}\n", `"fast" is not a rate`, "600/m"},

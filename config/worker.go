@@ -83,6 +83,9 @@ type WorkerRoute struct {
 	// SettleTime is how long the destination may still write after a call ended;
 	// default twice the destination's timeout, at most 1 day.
 	SettleTime time.Duration `yaml:"settleTime"`
+	// ConfirmWithin is how long a destination that answers later may take; default
+	// 24 h, 1 min to 30 days.
+	ConfirmWithin time.Duration `yaml:"confirmWithin"`
 
 	adapters.RouteConfig `yaml:",inline"`
 	inline               `yaml:",inline"`
@@ -182,6 +185,7 @@ func (w *Worker) complete(d *decoder) {
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
+		r.completeConfirm()
 		if dest := w.Destinations[r.Destination.Name]; dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)
 		}
@@ -314,6 +318,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 	d.checkJQ(path+".map", r.Map)
 	d.checkJQ(path+".reference", r.Reference)
 	d.checkJQ(path+".result", r.Result)
+	r.checkConfirm(d, path)
 	d.checkSpan(path+".settleTime", int64(r.SettleTime), 0, int64(day), showDuration)
 	if err := r.Retry.Validate(); err != nil {
 		message, hint := sentence(err)

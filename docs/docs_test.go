@@ -185,3 +185,51 @@ func TestEveryMetricIsNamed(t *testing.T) {
 		t.Fatalf("%d metrics found", seen)
 	}
 }
+
+// TestDiskFaultsAreTold: what the tables of a failing disk name can be found: each
+// code is one that a disk fault ends with, each sentence is one of the programs.
+func TestDiskFaultsAreTold(t *testing.T) {
+	text := read(t, "operations.md")
+	_, text, found := strings.Cut(text, "## When the disk fails")
+	text, _, _ = strings.Cut(text, "\n## ")
+	if !found {
+		t.Fatal("operations.md does not say what to do when the disk fails")
+	}
+	var sources strings.Builder
+	for _, dir := range []string{"../internal/commit", "../store", "../broker", "../worker"} {
+		files, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatal(dir, err)
+		}
+		for _, f := range files {
+			if !strings.HasSuffix(f, "_test.go") {
+				sources.WriteString(read(t, f))
+			}
+		}
+	}
+	codes := map[string]bool{"noSpace": false, "ledgerUnavailable": false, "ledgerUnreadable": false, "ledgerLocked": false, "ledgerNewer": false}
+	for row := range strings.SplitSeq(text, "\n") {
+		cells := strings.Split(row, "|")
+		if len(cells) != 5 || strings.HasPrefix(row, "|---") || strings.HasPrefix(row, "| when") {
+			continue
+		}
+		if strings.TrimSpace(cells[3]) == "" {
+			t.Errorf("nothing is to be done: %s", row)
+		}
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[2]+cells[3], -1) {
+			name := m[1]
+			if _, ok := codes[name]; ok {
+				codes[name] = true
+				continue
+			}
+			if strings.Contains(name, " ") && !strings.HasPrefix(name, "broker ") && !strings.Contains(sources.String(), name) {
+				t.Errorf("no program says %q", name)
+			}
+		}
+	}
+	for code, told := range codes {
+		if api.Status(ferry.Code(code)) == 0 || !told {
+			t.Errorf("%s: told %v", code, told)
+		}
+	}
+}

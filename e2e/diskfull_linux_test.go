@@ -63,7 +63,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		return ""
 	})
-	w.wantNoSpace()
+	w.wantNoSpace(`{"number":"1"}`)
 	eventually(t, 30*time.Second, func() string {
 		if n := len(w.erp.Documents("")); n < 8 {
 			return fmt.Sprintf("the ERP has %d documents", n)
@@ -106,11 +106,11 @@ func fill(t *testing.T, file string) {
 }
 
 // wantNoSpace holds the refusal as it goes over the wire.
-func (w *world) wantNoSpace() {
+func (w *world) wantNoSpace(text string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.api+"/v1/routes/"+invoices+"/messages", strings.NewReader(`{"number":"1"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.api+"/v1/routes/"+invoices+"/messages", strings.NewReader(text))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,7 +19,15 @@ import (
 // quick is a world that is over a kill within seconds: short locks and calls.
 func quick(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t, options{
+	w := newQuick(t)
+	w.start()
+	return w
+}
+
+// newQuick is quick before anything runs.
+func newQuick(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, options{
 		lock:        "5s",
 		destination: []string{"timeout: 1s", "concurrency: 8"},
 		route: []string{
@@ -28,8 +36,6 @@ func quick(t *testing.T) *world {
 			"retry: {attempts: 8, initialDelay: 100ms, maxDelay: 1s}",
 		},
 	})
-	w.start()
-	return w
 }
 
 // load is senders that never give up on a message.

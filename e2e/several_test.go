@@ -44,7 +44,7 @@ func TestSeveralWorkersOneDies(t *testing.T) {
 	w, second := two(t)
 	l := w.startLoad(4)
 	l.awaitMore(20)
-	for range killLoops(t) {
+	for range number(t, "FERRY_WORKER_KILLS", 2, 1000) {
 		before := w.erp.Calls(practice.OpCreate)
 		w.fail(practice.Fault{Kind: practice.FaultWriteLate, Times: 3, Delay: 300 * time.Millisecond})
 		w.fail(practice.Fault{Kind: practice.FaultHang, Times: 3, Delay: 900 * time.Millisecond})

@@ -24,7 +24,7 @@ const (
 	// Fresh is how long a best answer time is believed.
 	Fresh = 2 * time.Minute
 
-	start     = 4   // calls at a time before anything is known
+	start     = 8   // calls at a time before anything is known
 	fine      = 1.5 // times the best: more calls
 	slow      = 2.0 // times the best: fewer calls
 	chunk     = 8   // answers that make a candidate for the best, by their median

@@ -23,13 +23,15 @@ type RouteHello struct {
 	Name string `json:"name"`
 	// Bound is how long after the start of a call the destination may still
 	// write: time-out plus settle time.
-	Bound      time.Duration     `json:"bound"`
-	CanLookup  bool              `json:"canLookup"`
-	HonoursKey bool              `json:"honoursKey"`
-	InFlight   int               `json:"inFlight"`
-	Conditions []ferry.Condition `json:"conditions,omitempty"`
-	NextProbe  *time.Time        `json:"nextProbe,omitempty"`
-	Calls      *ferry.Calls      `json:"calls,omitempty"` // of its destination
+	Bound      time.Duration `json:"bound"`
+	CanLookup  bool          `json:"canLookup"`
+	HonoursKey bool          `json:"honoursKey"`
+	// WantsConfirm: hand-outs need the address that the destination calls back.
+	WantsConfirm bool              `json:"wantsConfirm,omitempty"`
+	InFlight     int               `json:"inFlight"`
+	Conditions   []ferry.Condition `json:"conditions,omitempty"`
+	NextProbe    *time.Time        `json:"nextProbe,omitempty"`
+	Calls        *ferry.Calls      `json:"calls,omitempty"` // of its destination
 }
 
 // Welcome is the broker's answer to a Hello.

@@ -58,6 +58,12 @@ func hashSecret(text string) []byte {
 
 // CreateKey makes a key: fry_<id>_<secret>_<check>. The text is shown only here.
 func (l *Ledger) CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
+	return l.CreateKeptKey(ctx, name, role, routes, expires, by, nil)
+}
+
+// CreateKeptKey is CreateKey; keep is given the text before the key is valid, and
+// there is no key unless it succeeds: no key that nobody knows is left behind.
+func (l *Ledger) CreateKeptKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string, keep func(text string) error) (ferry.NewKey, error) {
 	l.mu.RLock()
 	count := len(l.keys)
 	l.mu.RUnlock()
@@ -69,12 +75,17 @@ func (l *Ledger) CreateKey(ctx context.Context, name string, role ferry.Role, ro
 	if !expires.IsZero() {
 		key.ExpiresAt = &expires
 	}
-	return l.writeKey(ctx, key, "keys create", by)
+	return l.writeKey(ctx, key, "keys create", by, keep)
 }
 
-func (l *Ledger) writeKey(ctx context.Context, key ferry.Key, act, by string) (ferry.NewKey, error) {
+func (l *Ledger) writeKey(ctx context.Context, key ferry.Key, act, by string, keep func(text string) error) (ferry.NewKey, error) {
 	text := "fry_" + key.ID + "_" + randomText(32)
 	text += "_" + keyCheck(text)
+	if keep != nil {
+		if err := keep(text); err != nil {
+			return ferry.NewKey{}, err
+		}
+	}
 	row := &keyRow{Key: key, Hash: hashSecret(text)}
 	if err := l.saveKey(ctx, row, act, by); err != nil {
 		return ferry.NewKey{}, err
@@ -171,7 +182,7 @@ func (l *Ledger) RotateKey(ctx context.Context, idOrName, by string) (ferry.NewK
 	if err != nil {
 		return ferry.NewKey{}, err
 	}
-	return l.writeKey(ctx, row.Key, "keys rotate", by)
+	return l.writeKey(ctx, row.Key, "keys rotate", by, nil)
 }
 
 // RevokeKey ends a key for ever. Revoking twice is no error.

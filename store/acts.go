@@ -99,6 +99,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 		r.ExpiresAt = 0 // somebody wants it delivered, however late
 	}
 	r.Dead, r.Discarded, r.Conflict = nil, nil, ""
+	l.setAwaiting(r, nil) // whatever it was: it is sent again
 	addAct(r, act)
 	if err := l.makeReady(tx, r, time.Time{}); err != nil {
 		return err

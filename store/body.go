@@ -67,7 +67,8 @@ func (l *Ledger) fileError(err error) error {
 	if commit.IsNoSpace(err) {
 		return l.writeError(fmt.Errorf("%w: %w", commit.ErrNoSpace, err))
 	}
-	return ferry.Errorf(ferry.CodeLedgerUnavailable, "a body could not be written: %w", err)
+	return ferry.Errorf(ferry.CodeLedgerUnavailable, "a body could not be written: nothing was accepted: %w", err).
+		WithHint("send again; when it stays so, the operator must look at the broker's disk and at its system's log")
 }
 
 func (l *Ledger) putBody(tx *bbolt.Tx, id ferry.ID, revision int, body []byte) error {

@@ -22,7 +22,7 @@ const (
 	// that a worker can be given, half an hour each, and a little more.
 	maxClaim = 2 * time.Hour
 	// maxClaimBound is the longest that a destination may go on writing.
-	maxClaimBound = 48 * time.Hour
+	maxClaimBound = 32 * 24 * time.Hour
 )
 
 // clock is the time for claims: that of the opening, gone on since then whatever

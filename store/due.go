@@ -254,6 +254,9 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties, Traceparent: r.Traceparent,
 		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
 	}
+	if r.awaits() {
+		h.Awaiting, h.StatusURL, h.AwaitedAt = true, r.Awaiting.StatusURL, timeOf(r.Awaiting.Since)
+	}
 	if h.Claims, h.TakenOver = row.Several, r.TakenOver; !h.Claims && row.Binding != nil {
 		h.Inbox = row.Binding.Inbox
 	}

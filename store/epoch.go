@@ -55,7 +55,7 @@ func (l *Ledger) begin() error {
 			return err
 		}
 	}
-	return l.update(noContext, 0, func(tx *bbolt.Tx) error {
+	return l.setUp(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bMeta)
 		if audit != nil {
 			epoch := uint64(0)
@@ -89,7 +89,7 @@ func (l *Ledger) newEpoch() (*ferry.AuditEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = l.update(noContext, 0, func(tx *bbolt.Tx) error {
+		err = l.setUp(func(tx *bbolt.Tx) error {
 			for _, id := range ids {
 				if err := l.beginAgain(tx, id, turn, now); err != nil {
 					return err

@@ -261,6 +261,9 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 	switch {
 	case r.State.Pending():
 		row.Pending++
+		if r.awaits() {
+			row.Awaiting++
+		}
 		if r.Parked {
 			row.Parked++
 		} else {
@@ -350,7 +353,7 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 			return fmt.Errorf("route %s: %+v on disk, %+v in memory", row.Name, row, published)
 		}
 		if row.Pending != want.Pending || row.Parked != want.Parked || fmt.Sprint(row.Dead) != fmt.Sprint(want.Dead) && len(want.Dead)+len(row.Dead) > 0 ||
-			row.Completed+row.Discarded-row.Purged != want.Completed+want.Discarded || row.Groups != groupRows[row.No] {
+			row.Completed+row.Discarded-row.Purged != want.Completed+want.Discarded || row.Groups != groupRows[row.No] || row.Awaiting != want.Awaiting {
 			return fmt.Errorf("route %s: counts %+v, recounted %+v, %d groups", row.Name, row, want, groupRows[row.No])
 		}
 		for seq := range x.seqs[row.No] {

@@ -44,6 +44,7 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		ContentType: r.ContentType, Size: r.Size, Properties: r.Properties,
 		CreatedAt: timeOf(r.CreatedAt), UpdatedAt: timeOf(r.UpdatedAt),
 		Reference: r.Reference, Result: json.RawMessage(r.Result),
+		Awaiting:   r.shownAwaiting(),
 		DeadLetter: r.Dead, Discarded: r.Discarded, Conflict: r.Conflict, Acts: r.Acts,
 		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
 		Sender: ferry.Sender{Name: r.SenderName, Flow: r.Flow},
@@ -68,6 +69,9 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 	case r.Due > time.Now().UnixNano():
 		until := timeOf(r.Due)
 		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: &until}
+		if r.awaits() {
+			e.WaitingFor.Reason = "confirmation"
+		}
 	default:
 		e.WaitingFor = &ferry.WaitingFor{Reason: "turn"}
 	}

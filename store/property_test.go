@@ -83,6 +83,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"accept": m.accept, "accept again": m.accept, "hand out": m.handOut,
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
+		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass,
 		"": m.check,
@@ -260,6 +261,9 @@ func (m *machine) receipt(rt *rapid.T) {
 				Doubt:  rapid.Bool().Draw(rt, "doubt"),
 			},
 		}
+		if rc.Next.Awaits = rapid.Bool().Draw(rt, "awaits") && rc.Next.Do == ferry.DoRetry; rc.Next.Awaits {
+			rc.Next.Doubt = true
+		}
 		rc.Turn -= min(rc.Turn-1, uint64(rapid.IntRange(0, 2).Draw(rt, "turns ago")))
 		if rc.Verdict.HasIt() {
 			rc.Reference, rc.Revision = "INV-"+id.Short(), len(mm.hashes)
@@ -307,7 +311,7 @@ func (m *machine) expect(rt *rapid.T, rc *ferry.Receipt) Outcome {
 	case mm.state == ferry.StateAccepted && rc.Turn == mm.turn && !m.record(rt, rc.ID).Parked && m.heard(mm, rc):
 		out.Applied, mm.holder = true, nil
 		mm.spent += rc.Next.Spends
-		if rc.Next.Do == ferry.DoDeadLetter {
+		if rc.Next.Do == ferry.DoDeadLetter || m.record(rt, rc.ID).rejection() != nil {
 			mm.state = ferry.StateDeadLettered
 		} else {
 			mm.turn++

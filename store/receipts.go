@@ -19,7 +19,8 @@ import (
 // that makes sense.
 const maxRetryDelay = 366 * 24 * time.Hour
 
-// maxSaid bounds what is kept of how a turn ended without a call, in bytes.
+// maxSaid bounds what is kept of how a turn ended without a call, a poll's answer
+// say, in bytes.
 const maxSaid = 500
 
 // Outcome is what the ledger made of a receipt.
@@ -139,6 +140,12 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
 	}
 	r.Risk = false
+	// again: another call than the one that a rejection speaks of.
+	early, again := r.rejection(), len(rc.Attempts) > 0 && (r.awaits() || r.Awaiting != nil && r.Awaiting.Turn != rc.Turn)
+	l.setAwaiting(r, r.awaitingAfter(rc, now))
+	if endsEarly(early, rc) {
+		return l.reject(tx, r, early, now, r.Doubt && again, continueAfterDead(l.row(r.Route).Name))
+	}
 	if rc.Next.Do == ferry.DoDeadLetter {
 		reason := rc.Next.Reason
 		if !reason.Valid() {
@@ -192,7 +199,7 @@ func (l *Ledger) complete(tx *bbolt.Tx, r *record, reference string, result []by
 	if err := l.move(tx, r, ferry.StateCompleted); err != nil {
 		return err
 	}
-	r.Dead, r.Said = nil, ""
+	r.Dead, r.Awaiting, r.Said = nil, nil, ""
 	r.Reference, r.Result, r.DoneRev = reference, result, rev
 	r.Doubt, r.OpenRev, r.Risk, r.Elsewhere, r.NotBefore = false, false, false, false, 0
 	return l.leaveOrder(tx, r)

@@ -74,17 +74,15 @@ type holder struct {
 // what became of it.
 type awaiting struct {
 	StatusURL string `json:"statusUrl,omitempty"` // where to ask; empty: it calls back
-	Since     int64  `json:"since"`               // Unix ns
-	// What the destination said before the ledger knew that it was to be awaited.
-	Early *Confirmation `json:"early,omitempty"`
-}
-
-// Confirmation is what a destination says later of a message that it took.
-type Confirmation struct {
-	Delivered bool   `json:"delivered"` // else rejected
-	Reference string `json:"reference,omitempty"`
-	Code      string `json:"code,omitempty"`
-	Text      string `json:"text,omitempty"`
+	Since     int64  `json:"since"`               // Unix ns; 0: nothing is awaited, only Early is kept
+	// What the last poll came to, for people.
+	Asked int64  `json:"asked,omitempty"` // Unix ns
+	Said  string `json:"said,omitempty"`
+	// Early is a rejection that came while a worker could hold the message: it takes
+	// effect with the receipt of the turn. It stays when it ended the message, so
+	// that a repeat is known.
+	Early *ferry.Confirmation `json:"early,omitempty"`
+	Turn  uint64              `json:"turn,omitempty"` // in which Early came
 }
 
 // nextTurn is the next turn of the message: what was handed out before is old.

@@ -24,6 +24,7 @@ type routeRow struct {
 
 	Pending   int64                  `json:"pending"`
 	Parked    int64                  `json:"parked"`
+	Awaiting  int64                  `json:"awaiting,omitempty"` // pending, taken by the destination
 	Completed int64                  `json:"completed"`
 	Dead      map[ferry.Reason]int64 `json:"dead,omitempty"`
 	Discarded int64                  `json:"discarded"`
@@ -137,6 +138,9 @@ func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
 	switch {
 	case r.State.Pending():
 		row.Pending += by
+		if r.awaits() {
+			row.Awaiting += by
+		}
 		t.Pending += by
 	case r.State == ferry.StateCompleted:
 		row.Completed += by
@@ -254,6 +258,7 @@ type RouteLedger struct {
 	Accepted  int64
 	Pending   int64
 	Parked    int64
+	Awaiting  int64
 	Completed int64
 	Dead      map[ferry.Reason]int64
 	Discarded int64
@@ -270,7 +275,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 		return RouteLedger{}, err
 	}
 	return RouteLedger{
-		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked,
+		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
 		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
 		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Several: row.Several,
 	}, nil

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -115,9 +115,8 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.FileID == nil {
 		opts.FileID = disk.FileID
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "bodies"), 0o700); err != nil {
-		return nil, ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
-			WithHint("set dataDir to a folder that this process may make and write to")
+	if err := makeFolders(dir); err != nil {
+		return nil, err
 	}
 	l := &Ledger{
 		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
@@ -128,6 +127,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
 		Flush: l.flush, Finish: l.finish, Copied: l.keepFile, Before: opts.BeforeCommit, After: opts.AfterCommit,
+		Unreadable: func(err error) error { return damagedPage(err) },
 	})
 	if err != nil {
 		return nil, openError(dir, err)
@@ -140,20 +140,40 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	return l, nil
 }
 
+func makeFolders(dir string) error {
+	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies"), 0o700))
+	switch {
+	case err == nil:
+		return nil
+	case disk.IsFull(err):
+		return openError(dir, fmt.Errorf("%w: %w", commit.ErrNoSpace, err))
+	default:
+		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the data folder %s cannot be made: %w", dir, err).
+			WithHint("set dataDir to a folder that this process may make and write to")
+	}
+}
+
+// openError is what a start ends with: it says what to do now.
 func openError(dir string, err error) error {
 	var known *ferry.Error
 	switch {
-	case errors.As(err, &known):
+	case errors.As(err, &known) && !errors.Is(err, commit.ErrUnreadable):
 		return known
 	case errors.Is(err, commit.ErrLocked):
 		return ferry.Errorf(ferry.CodeLedgerLocked, "the ledger in %s is open in another process", dir).
 			WithHint("is a broker running there already? stop it, or choose another --data folder")
 	case errors.Is(err, commit.ErrNoSpace):
 		return ferry.Errorf(ferry.CodeNoSpace, "the disk of %s is full: %w", dir, err).
-			WithHint("make room and start again: nothing was changed")
-	default:
+			WithHint("make room and start again: nothing that was accepted was touched")
+	case errors.Is(err, commit.ErrUnreadable), errors.Is(err, errDamaged):
+		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the ledger in %s cannot be read: %w", dir, err).
+			WithHint("it was not touched: keep the folder as it is, look at the disk, and start on a copy restored into another folder (docs/operations.md, \"When the disk fails\")")
+	case errors.Is(err, fs.ErrPermission):
 		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the ledger in %s cannot be opened: %w", dir, err).
-			WithHint("keep the folder as it is, and restore a backup into another one")
+			WithHint("let the user that the broker runs as read and write the folder and all that is in it")
+	default:
+		return ferry.Errorf(ferry.CodeLedgerUnavailable, "the ledger in %s cannot be opened: %w", dir, err).
+			WithHint("look at the disk and at the system's log, and start again once the disk reads and writes; until then leave the folder as it is")
 	}
 }
 
@@ -173,6 +193,9 @@ func (l *Ledger) Err() error {
 	return nil
 }
 
+// Full says whether the last write was refused because the disk is full.
+func (l *Ledger) Full() bool { return l.db.Full() }
+
 // Size is the length of the ledger's file, bytes.
 func (l *Ledger) Size() int64 { return l.db.Size() }
 
@@ -189,10 +212,10 @@ func (l *Ledger) writeError(err error) error {
 		return known
 	case errors.Is(err, commit.ErrNoSpace):
 		return ferry.Errorf(ferry.CodeNoSpace, "the broker's disk is full: nothing was accepted: %w", err).
-			WithHint("send again later; accepting resumes by itself when there is room")
+			WithHint("send again later; accepting resumes by itself once the operator has made room")
 	case errors.Is(err, commit.ErrStopped):
 		return ferry.Errorf(ferry.CodeLedgerUnavailable, "the ledger cannot write: %w", err).
-			WithHint("the operator must look at the broker's disk and start it again")
+			WithHint("send again later; the operator must look at the broker's disk and start the broker again: it copies the ledger into a new, checked file first")
 	case errors.Is(err, commit.ErrClosed):
 		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
 	default:
@@ -200,18 +223,21 @@ func (l *Ledger) writeError(err error) error {
 	}
 }
 
-// load reads what is kept in memory.
+// load reads what is kept in memory. It writes only once all of it could be read:
+// a ledger that is refused stays untouched.
 func (l *Ledger) load() error {
+	known := len(schemaSteps())
 	var version uint64
 	err := l.db.View(func(tx *bbolt.Tx) (err error) {
-		version, err = schemaVersion(tx, len(schemaSteps()))
-		return err
+		if version, err = schemaVersion(tx, known); err != nil || version < uint64(known) {
+			return err
+		}
+		return l.read(tx)
 	})
-	if err == nil && version < uint64(len(schemaSteps())) {
-		err = l.update(noContext, 0, func(tx *bbolt.Tx) error { return migrate(tx, schemaSteps()) })
-	}
-	if err == nil {
-		err = l.readRows()
+	if err == nil && version < uint64(known) {
+		if err = l.setUp(func(tx *bbolt.Tx) error { return migrate(tx, schemaSteps()) }); err == nil {
+			err = l.db.View(l.read)
+		}
 	}
 	if err != nil {
 		return err
@@ -219,20 +245,22 @@ func (l *Ledger) load() error {
 	return l.begin()
 }
 
-// readRows reads the small buckets and the idempotency index.
-func (l *Ledger) readRows() error {
-	return l.db.View(func(tx *bbolt.Tx) error {
-		if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
-			return err
-		}
-		if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
-			return err
-		}
-		if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
-			return err
-		}
-		return l.idem.rebuild(tx, time.Now())
-	})
+// setUp is a write of Open. It is not update, whose errors are for senders.
+func (l *Ledger) setUp(write func(tx *bbolt.Tx) error) error {
+	return l.db.Update(noContext, func(tx *bbolt.Tx) error { return commit.Abort(write(tx)) })
+}
+
+func (l *Ledger) read(tx *bbolt.Tx) error {
+	if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+		return err
+	}
+	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
+		return err
+	}
+	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+		return err
+	}
+	return l.idem.rebuild(tx, time.Now())
 }
 
 func eachJSON[T any](tx *bbolt.Tx, bucket []byte, keep func(*T)) error {
@@ -292,6 +320,12 @@ func must(tx *bbolt.Tx, id ferry.ID) (*record, error) {
 func damaged(err error) *ferry.Error {
 	return ferry.Errorf(ferry.CodeLedgerUnreadable, "a record of the ledger cannot be read: %w", err).
 		WithHint("keep a copy of the data folder; the other messages are not touched")
+}
+
+// damagedPage is what a caller is told when a page of the ledger cannot be read.
+func damagedPage(err error) *ferry.Error {
+	return ferry.Errorf(ferry.CodeLedgerUnreadable, "a page of the ledger cannot be read: %w", err).
+		WithHint("the operator must look at the broker's disk; what lies on other pages is still served")
 }
 
 // update runs a write in the next group. A *ferry.Error is the caller's alone

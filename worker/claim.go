@@ -38,7 +38,7 @@ func (t *turn) claim(calls int) bool {
 	}
 	r := queue.ClaimRequest{
 		ID: t.h.ID, Route: t.h.Route, Turn: t.h.Turn, Worker: t.w.opts.Name, Inbox: t.w.inbox.identity,
-		Nonce: t.w.unsure.take(t.h.ID, t.h.Turn), For: startGrace + time.Duration(calls)*t.r.Timeout, Bound: t.r.SettleTime,
+		Nonce: t.w.unsure.take(t.h.ID, t.h.Turn), For: startGrace + time.Duration(calls)*t.r.Timeout, Bound: t.r.writesFor(),
 	}
 	if calls == 0 {
 		r.For += tellTimeout // for the receipt alone
@@ -88,12 +88,16 @@ func (t *turn) askClaim(r queue.ClaimRequest) (answer queue.ClaimAnswer, asked t
 	return answer, asked, err
 }
 
-// calls is how many calls a plan may make in a row: the lookup and the post.
+// calls is how many calls a plan may make in a row.
 func (p plan) calls() int {
-	if p.action == actLookup {
+	switch p.action {
+	case actPoll:
+		return 3 // in time that is over: poll, look up, post
+	case actLookup:
 		return 2
+	default:
+		return 1
 	}
-	return 1
 }
 
 // unsure remembers claims whose answers were lost.

@@ -85,9 +85,12 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	case actExpire:
 		t.finish(ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}, situation{})
 	case actHold:
+		text := "an earlier call may have been written, and the destination cannot be asked"
+		if t.plan.late {
+			text = t.unconfirmed("")
+		}
 		t.finish(ferry.Verdict{
-			Kind: ferry.Unknown, Effect: ferry.EffectMaybe,
-			Text: "an earlier call may have been written, and the destination cannot be asked",
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: text,
 		}, situation{reason: ferry.ReasonOutcomeUnknown})
 	case actWait:
 		t.finish(ferry.Verdict{
@@ -160,12 +163,25 @@ func (t *turn) callInSlot() outcome {
 		t.w.giveBack(t.d)
 		return outcome{}
 	}
+	claimed := t.plan.action == actPoll // before the poll; else as late as can be: waiting must not eat it
+	if claimed && !t.claim(t.plan.calls()) {
+		return outcome{}
+	}
+	if t.plan.action == actPoll {
+		if out, over := t.poll(); !over {
+			return out
+		}
+	}
 	missing, err := t.body()
+	if err != nil && claimed && t.h.Claims {
+		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
+		return ended(v, situation{open: t.plan.open, wait: pauseFault})
+	}
 	if err != nil {
 		t.fault("body.fetch", err)
 		return outcome{}
 	}
-	if !t.claim(t.plan.calls()) { // as late as can be: waiting must not eat it
+	if !claimed && !t.claim(t.plan.calls()) {
 		return outcome{}
 	}
 	if missing && t.plan.action == actPost {
@@ -178,6 +194,12 @@ func (t *turn) callInSlot() outcome {
 			return out
 		}
 		learned = out.learned
+	}
+	if t.r.Confirm == ConfirmCallback && t.h.ConfirmURL == "" {
+		return ended(noConfirmURL(), situation{open: t.plan.open, wait: pauseConfirmURL})
+	}
+	if t.plan.late && t.plan.open {
+		t.resolved = 1 // nobody confirmed it: sending it again is another attempt
 	}
 	if t.expired() && !t.plan.open {
 		v := ferry.Verdict{Kind: ferry.Expired, Effect: ferry.EffectNone, Text: "its time to live ended before a call"}
@@ -224,6 +246,12 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 		out.learned = answeredVerdict()
 		return out, false
 	case adapters.Absent:
+		if t.plan.awaits {
+			return t.notYet(), false
+		}
+		if t.plan.running {
+			return t.runningStill(), false
+		}
 	default:
 		return unanswered(answer.Verdict), false
 	}
@@ -305,7 +333,12 @@ func (t *turn) expired() bool {
 
 // fault gives the delivery back after a fault that is not the message's.
 func (t *turn) fault(what string, err error) {
-	t.w.log.Error(what, "route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error())
+	attrs := []any{"route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error()}
+	if hint := inboxHint(err); hint != "" {
+		attrs = append(attrs, "hint", hint)
+		t.w.helloNow() // the broker's status tells of it
+	}
+	t.w.log.Error(what, attrs...)
 	t.r.hold(pauseFault) // before it is given back: it would come straight back
 	t.w.giveBack(t.d)
 }

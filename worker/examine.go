@@ -20,10 +20,11 @@ const (
 	actWait                       // an outcome is open, and the destination may still be writing
 	actLookup                     // an outcome is open: ask the destination first
 	actPost                       // call it
+	actPoll                       // it was taken: ask what became of it
 )
 
 func (a action) String() string {
-	return [...]string{"", "refuse", "complete", "retell", "crashed", "expire", "hold", "wait", "lookup", "post"}[a]
+	return [...]string{"", "refuse", "complete", "retell", "crashed", "expire", "hold", "wait", "lookup", "post", "poll"}[a]
 }
 
 // claims says whether the action ends the turn by a receipt without any call.
@@ -38,6 +39,12 @@ type plan struct {
 	other  bool          // and it may be that of another revision
 	wait   time.Duration // actWait: how long
 	spend  bool          // the open outcome costs an attempt when it proves absent
+
+	// The destination took it, or may have, and says later what became of it.
+	awaits    bool
+	statusURL string
+	late      bool // its time to say so is over
+	running   bool // it says that it is still working on it
 }
 
 // examine looks at a hand-out and at what the inbox has on record of the
@@ -67,7 +74,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 		open, own = open && h.Doubt, false
 	}
 	p := plan{
-		open:  h.Doubt || h.Elsewhere || open,
+		open:  h.Doubt || h.Elsewhere || h.Awaiting || open,
 		other: (h.OpenRevision || open && revision != h.Revision) && rules.On(rules.Revision),
 		// What was begun elsewhere may never have been called: it costs nothing.
 		spend: (h.Doubt && !h.Elsewhere || own) && !rec.costsNothing(h),
@@ -79,11 +86,15 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 		}
 		return p
 	}
+	if awaited, ok := r.examineAwaited(p, h, now); ok {
+		return awaited
+	}
+	p.late = h.Awaiting
 	p.action = r.examineOpen(h, expired)
 	if p.action == actLookup {
 		until := h.NotBefore
-		if open {
-			until = later(until, ended.Add(r.SettleTime))
+		if open && !h.Awaiting { // else its own time was longer, and is over
+			until = later(until, ended.Add(r.writesFor()))
 		}
 		if now.Before(until) && rules.On(rules.Wait) {
 			p.action, p.wait = actWait, until.Sub(now)
@@ -94,7 +105,11 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 
 // examineOpen is examine for a message with an open outcome.
 func (r *Route) examineOpen(h *ferry.HandOut, expired bool) action {
-	last := expired || h.TakenOver >= maxCrashes || r.Retry.Exhausted(h.Spent) // it would end here
+	spent := h.Spent
+	if h.Awaiting {
+		spent++ // nobody confirmed it: sending it again is another attempt
+	}
+	last := expired || h.TakenOver >= maxCrashes || r.Retry.Exhausted(spent) // it would end here
 	canAsk := r.Adapter.CanLookup()
 	switch {
 	case !rules.On(rules.Lookup):

@@ -22,6 +22,10 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	now := time.Now()
 	s.route, s.resolved = &t.r.Route, t.resolved
 	s.open = s.open || t.plan.open
+	s.awaits, s.statusURL = t.plan.awaits, t.plan.statusURL
+	if t.plan.awaits {
+		s.awaited = now.Sub(t.h.AwaitedAt)
+	}
 	s.soon = t.w.soon()
 	back := t.reckon(&s)
 	if s.settleTime == 0 {
@@ -102,7 +106,7 @@ func (t *turn) resultRecord(v ferry.Verdict, next ferry.Next, now time.Time) *re
 		if t.h.OpenRevision {
 			rec.doubtRevision = 0
 		}
-		rec.callEnded = later(t.h.NotBefore, now).Add(-t.r.SettleTime)
+		rec.callEnded = later(t.h.NotBefore, now).Add(-t.r.writesFor())
 	}
 	rec.doubt = true
 	return rec

@@ -51,6 +51,7 @@ func NewSetup(cfg *config.Worker, registry adapters.Registry) (*Setup, error) {
 		s.Routes = append(s.Routes, Route{
 			Name: c.Name, Adapter: adapter, Destination: dests[name], Retry: c.Retry,
 			OnUnknown: OnUnknown(c.OnUnknown), Timeout: cfg.Destinations[name].Timeout, SettleTime: c.SettleTime,
+			Confirm: Confirm(c.Confirm), ConfirmWithin: c.ConfirmWithin, PollInterval: c.PollInterval(),
 		})
 	}
 	if len(faults) > 0 {

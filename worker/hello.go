@@ -105,13 +105,14 @@ func (w *Worker) greeting() queue.Hello {
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
+		conditions = append(w.inbox.conditions(), conditions...)
 		for i := range conditions {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.SettleTime,
+			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.writesFor(),
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
-			InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
+			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
 	}
 	return h

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -57,6 +56,8 @@ type inbox struct {
 	open      map[ferry.ID]unconfirmed // results that the broker has not confirmed
 	confirmed map[ferry.ID]uint64      // confirmed, not yet written down
 	pruneFrom []byte                   // where the next round of pruning begins
+	failing   time.Time                // since when writes fail; zero: they do not
+	failure   error
 }
 
 type unconfirmed struct {
@@ -74,11 +75,11 @@ func openInbox(dir string, opts commit.Options, fileID func(path string) (uint64
 	if fileID == nil {
 		fileID = disk.FileID
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, inboxError(dir, err)
 	}
 	path := filepath.Join(dir, inboxFile)
-	opts.Copied = keepFile(fileID)
+	opts.Copied = stillTheSame(fileID)
 	db, err := commit.Open(path, opts)
 	if err != nil {
 		return nil, inboxError(path, err)
@@ -94,55 +95,34 @@ func openInbox(dir string, opts commit.Options, fileID func(path string) (uint64
 	return b, nil
 }
 
-func inboxError(path string, err error) error {
-	switch {
-	case errors.Is(err, commit.ErrLocked):
-		return ferry.Errorf(ferry.CodeLedgerLocked, "the inbox %s is open in another process", path).
-			WithHint("each worker needs a dataDir of its own; is the worker running already?")
-	case errors.Is(err, commit.ErrUnreadable):
-		return ferry.Errorf(ferry.CodeLedgerUnreadable, "the inbox %s cannot be read: %w", path, err).
-			WithHint("move it away to begin with a new inbox, then bind the routes to it: broker workers bind")
-	}
-	return ferry.Errorf(ferry.CodeOf(err), "the inbox %s cannot be opened: %w", path, err).
-		WithHint("set dataDir in worker.yaml to a folder that this process may make and write to")
-}
-
-// keepFile says that a copy which the inbox made of itself, after a disk error, is
-// the same inbox; a copy that somebody else made stays one.
-func keepFile(fileID func(path string) (uint64, error)) func(tx *bbolt.Tx, from, to string) error {
-	return func(tx *bbolt.Tx, from, to string) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
-			return nil
-		}
-		was, errWas := fileID(from)
-		is, errIs := fileID(to)
-		if err := errors.Join(errWas, errIs); err != nil {
+func (b *inbox) load(file uint64) error {
+	// By reading: what is refused stays untouched.
+	err := b.db.View(func(tx *bbolt.Tx) error {
+		if err := knownSchema(tx); err != nil || tx.Bucket(bucketOpen) == nil {
 			return err
 		}
-		if !bytes.Equal(meta.Get(keyFile), binary.BigEndian.AppendUint64(nil, was)) {
+		return tx.Bucket(bucketOpen).ForEach(func(k, v []byte) error {
+			if len(k) == len(ferry.ID{}) && len(v) == 8 {
+				b.open[ferry.ID(k)] = unconfirmed{turn: binary.BigEndian.Uint64(v)}
+			}
 			return nil
-		}
-		return meta.Put(keyFile, binary.BigEndian.AppendUint64(nil, is))
+		})
+	})
+	if err != nil {
+		return err
 	}
-}
-
-func (b *inbox) load(file uint64) error {
 	var identity string
-	err := b.db.Update(context.Background(), func(tx *bbolt.Tx) error {
+	err = b.db.Update(context.Background(), func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 		if err != nil {
 			return commit.Abort(err)
-		}
-		if v := meta.Get(keySchema); v != nil && (len(v) != 1 || v[0] > inboxSchema) {
-			return ferry.Errorf(ferry.CodeLedgerNewer, "it was written by a newer version")
 		}
 		for _, name := range [][]byte{bucketRecords, bucketOpen} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return commit.Abort(err)
 			}
 		}
-		number := binary.BigEndian.AppendUint64(nil, file)
+		number := fileNumber(file)
 		before, was := string(meta.Get(keyIdentity)), meta.Get(keyFile)
 		same := len(was) == 0 || file == 0 || bytes.Equal(was, number)
 		if identity = before; before == "" || !same {
@@ -155,18 +135,8 @@ func (b *inbox) load(file uint64) error {
 		return commit.Abort(errors.Join(
 			meta.Put(keyIdentity, []byte(identity)), meta.Put(keyFile, number), meta.Put(keySchema, []byte{inboxSchema})))
 	})
-	if err != nil {
-		return err
-	}
 	b.identity = identity
-	return b.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketOpen).ForEach(func(k, v []byte) error {
-			if len(k) == len(ferry.ID{}) && len(v) == 8 {
-				b.open[ferry.ID(k)] = unconfirmed{turn: binary.BigEndian.Uint64(v)}
-			}
-			return nil
-		})
-	})
+	return err
 }
 
 // find gives the record of a message, nil when there is none.
@@ -193,7 +163,7 @@ func (b *inbox) put(ctx context.Context, id ferry.ID, r *record) error {
 	data := r.encode()
 	var turn [8]byte
 	binary.BigEndian.PutUint64(turn[:], r.turn)
-	err := b.db.UpdateSized(ctx, len(data), func(tx *bbolt.Tx) error {
+	err := b.update(ctx, len(data), func(tx *bbolt.Tx) error {
 		records, open := tx.Bucket(bucketRecords), tx.Bucket(bucketOpen)
 		if records.Get(id[:]) == nil {
 			if err := records.SetSequence(records.Sequence() + 1); err != nil {
@@ -260,7 +230,7 @@ func (b *inbox) writeConfirmed(ctx context.Context) error {
 		if len(ids) == 0 {
 			return nil
 		}
-		err := b.db.Update(ctx, func(tx *bbolt.Tx) error {
+		err := b.update(ctx, 0, func(tx *bbolt.Tx) error {
 			open := tx.Bucket(bucketOpen)
 			for id, turn := range ids {
 				if v := open.Get(id[:]); len(v) == 8 && binary.BigEndian.Uint64(v) == turn {

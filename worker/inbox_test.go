@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,4 +214,43 @@ func TestInboxIsPruned(t *testing.T) {
 			t.Fatalf("counts %d records", b.count())
 		}
 	})
+}
+
+// TestARescuedInboxIsTheSame: after a disk error the next start copies the file.
+// That copy goes on as the inbox that it was; any other copy does not.
+func TestARescuedInboxIsTheSame(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, inboxFile)
+	suspect := func() {
+		t.Helper()
+		if err := os.WriteFile(path+".suspect", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := openTestInbox(t, dir)
+	identity := b.identity
+	_ = b.close()
+	suspect()
+	b = openTestInbox(t, dir)
+	if b.identity != identity {
+		t.Error("a rescued inbox is another one")
+	}
+	_ = b.close()
+
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".restored", data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".restored", path); err != nil {
+		t.Fatal(err)
+	}
+	suspect()
+	b = openTestInbox(t, dir)
+	defer func() { _ = b.close() }()
+	if runtime.GOOS != "windows" && b.identity == identity {
+		t.Error("a restored inbox that was rescued is the same one")
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 // post begins the turn on disk and makes its one call.
 func (t *turn) post() outcome {
+	t.plan.awaits, t.plan.statusURL = false, "" // what was awaited is over
 	if !t.h.Claims && !t.begin() {
 		return outcome{}
 	}
@@ -124,7 +125,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	v := safely(lost, t.w.log, func() ferry.Verdict {
 		return t.r.Adapter.Deliver(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
 	})
-	v = sane(v)
+	v = t.heardOf(sane(v))
 	took := time.Since(started)
 	if v.Kind == ferry.NotTried {
 		return v // no call was made: there is no attempt to tell of
@@ -166,6 +167,8 @@ func sane(v ferry.Verdict) ferry.Verdict {
 	switch v.Kind {
 	case ferry.Delivered, ferry.Duplicate:
 		v.Effect = ferry.EffectDone
+	case ferry.InProgress:
+		v.Effect = ferry.EffectMaybe
 	case ferry.Rejected, ferry.Failed, ferry.Throttled, ferry.Unavailable, ferry.Unauthorized, ferry.Unknown:
 		if v.Effect != ferry.EffectNone {
 			v.Effect = ferry.EffectMaybe
@@ -174,6 +177,9 @@ func sane(v ferry.Verdict) ferry.Verdict {
 		v.Effect = ferry.EffectNone
 	default:
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
+	}
+	if len(v.StatusURL) > ferry.MaxStatusURL {
+		v.StatusURL = ""
 	}
 	v.Text = cut(v.Text, ferry.MaxAttemptText)
 	v.Code = cut(v.Code, ferry.MaxReferenceLength)

@@ -32,6 +32,13 @@ type Route struct {
 	OnUnknown   OnUnknown     // default: lookup where the adapter can, else hold
 	Timeout     time.Duration // of one call; default 30 s
 	SettleTime  time.Duration // how long the destination may still write after a call ended; default twice Timeout
+
+	// Confirm: the destination takes messages and says later what became of them,
+	// within ConfirmWithin (default 24 h). PollInterval is the first pause between
+	// polls; default 5 s.
+	Confirm       Confirm
+	ConfirmWithin time.Duration
+	PollInterval  time.Duration
 }
 
 func (r *Route) complete() error {
@@ -66,7 +73,7 @@ func (r *Route) complete() error {
 	if r.SettleTime <= 0 {
 		r.SettleTime = 2 * r.Timeout
 	}
-	return nil
+	return r.completeConfirm()
 }
 
 // startGrace is how long a call may start after "begun" was written: it covers

@@ -13,10 +13,12 @@ type script struct {
 	mu      sync.Mutex
 	post    func(ctx context.Context, call adapters.Call) ferry.Verdict
 	look    func(ctx context.Context, call adapters.Call) adapters.LookupResult
+	poll    func(ctx context.Context, call adapters.Call) ferry.Verdict
 	probeFn func() error
 	print   string // fingerprint
 
 	posts, looks, probes int
+	polls                int
 	calls                []adapters.Call
 	out, most            int // calls out now, and at the most
 	blind                bool
@@ -46,6 +48,20 @@ func (s *script) Lookup(ctx context.Context, call adapters.Call) adapters.Lookup
 		return adapters.LookupResult{State: adapters.Absent}
 	}
 	return look(ctx, call)
+}
+
+func (s *script) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
+	s.mu.Lock()
+	s.polls++
+	poll := s.poll
+	s.mu.Unlock()
+	return poll(ctx, call)
+}
+
+func (s *script) pollCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.polls
 }
 
 func (s *script) CanLookup() bool { return !s.blind }

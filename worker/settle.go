@@ -20,6 +20,10 @@ type situation struct {
 	free       bool          // this failure costs nothing: others failed alike
 	last       bool          // no further attempt, whatever the budget says
 	reason     ferry.Reason  // of a dead letter that the worker decided: BodyMissing, Undeliverable, …
+
+	awaits    bool          // the destination took it, or may have, and says later what became of it
+	statusURL string        // where to ask it; empty: nowhere
+	awaited   time.Duration // for how long already
 }
 
 // unauthorizedAfter is when a message that met refused credentials comes again;
@@ -41,6 +45,9 @@ func settle(v ferry.Verdict, s situation) ferry.Next {
 			return s.deadLetter(ferry.ReasonOutcomeUnknown)
 		}
 		return s.deadLetter(s.reason)
+	}
+	if v.Kind == ferry.InProgress {
+		return s.await(v)
 	}
 	if v.Effect != ferry.EffectNone && v.Kind != ferry.NotTried && v.Kind != ferry.Expired {
 		return settleMaybe(v, s)
@@ -75,6 +82,13 @@ func settle(v ferry.Verdict, s situation) ferry.Next {
 // settleMaybe is settle for an effect that may have been.
 func settleMaybe(v ferry.Verdict, s situation) ferry.Next {
 	s.open = true
+	if s.wait > 0 { // asked once more before it is believed
+		return s.retry(s.wait, s.resolved)
+	}
+	if next, ok := s.awaitUnknown(v); ok {
+		return next
+	}
+	s.awaits = false
 	switch s.route.OnUnknown {
 	case OnUnknownLookup:
 		if !rules.On(rules.Wait) {
@@ -144,7 +158,11 @@ func (s situation) giveUp(spends int) ferry.Next {
 }
 
 func (s situation) retry(after time.Duration, spends int) ferry.Next {
-	return ferry.Next{Do: ferry.DoRetry, After: max(after, 0), Spends: spends, Doubt: s.open}
+	next := ferry.Next{Do: ferry.DoRetry, After: max(after, 0), Spends: spends, Doubt: s.open}
+	if s.awaits {
+		next.Awaits, next.StatusURL = true, s.statusURL
+	}
+	return next
 }
 
 // deadLetter keeps the doubt where the outcome stays open, so that a replay

@@ -39,6 +39,13 @@ func Run(t *testing.T, h Harness) {
 		{"LookupFindsAndMisses", lookupFinds},
 		{"LookupThatIsNotAnsweredProvesNothing", lookupUnanswered},
 		{"DuplicateIsFound", duplicateIsFound},
+		{"AnswersLaterAndIsAsked", answersLater},
+		{"FailsLater", failsLater},
+		{"PollForgottenIsUnknown", pollForgotten},
+		{"PollThatIsNotAnsweredProvesNothing", pollUnanswered},
+		{"AddressOfAnotherHostIsNotAsked", foreignAddress},
+		{"AddressWithACredentialIsNotKept", signedAddress},
+		{"CallsBackAndTheTokenNeverShows", callsBack},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func joinQueries(parts ...string) string {
 
 // values are what placeholders stand for.
 type values struct {
-	externalKey, messageID, correlationID, orderingKey string
+	externalKey, messageID, correlationID, orderingKey, confirmURL string
 }
 
 func (v values) of(name string) string {
@@ -61,12 +61,17 @@ func (v values) of(name string) string {
 		return v.messageID
 	case "correlationId":
 		return v.correlationID
+	case confirmURL:
+		return v.confirmURL
 	default:
 		return v.orderingKey
 	}
 }
 
-const placeholders = "{externalKey}, {messageId}, {correlationId}, {orderingKey}"
+const placeholders = "{externalKey}, {messageId}, {correlationId}, {orderingKey}, {confirmUrl}"
+
+// confirmURL is the placeholder of the address that the destination calls back.
+const confirmURL = "confirmUrl"
 
 // template is a path and a query with placeholders.
 type template struct {

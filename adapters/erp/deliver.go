@@ -20,6 +20,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	if call.Body == nil && call.Size > 0 {
 		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body was not fetched"}
 	}
+	if r.confirm == adapters.ConfirmCallback && call.ConfirmURL == "" {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the broker gave no address for the destination to call back"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
 	v, again := r.deliverOnce(ctx, call)
@@ -28,6 +31,7 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 		v, _ = r.deliverOnce(ctx, call)
 	}
 	r.redact(&v)
+	withoutToken(&v, call.ConfirmURL)
 	return v
 }
 
@@ -45,7 +49,7 @@ func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Ve
 	if err := r.dest.auth.Apply(req); err != nil {
 		return withoutCredentials(err, line), false
 	}
-	v = r.judge(ctx, httpcall.Do(r.dest.transport, req))
+	v = r.judge(ctx, httpcall.Do(r.dest.transport, req), req.URL)
 	v.Request = line
 	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && r.dest.renews(req, v.Status)
 	return v, again
@@ -65,7 +69,7 @@ func noRequest(err error) ferry.Verdict {
 }
 
 // judge turns what came of a call into a verdict.
-func (r *route) judge(ctx context.Context, a *httpcall.Answer) ferry.Verdict {
+func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) ferry.Verdict {
 	if a.Err != nil {
 		return withoutAnswer(a)
 	}
@@ -98,6 +102,9 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer) ferry.Verdict {
 	case ferry.Delivered, ferry.Duplicate:
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
+			if v.Kind == ferry.Delivered && r.later(ctx, &v, a, problem, asked) {
+				return v
+			}
 		}
 		r.takeReference(ctx, &v, a)
 	case ferry.Throttled, ferry.Unavailable:

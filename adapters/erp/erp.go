@@ -57,6 +57,7 @@ type destination struct {
 	dialect   dialect
 	rules     httpcall.Table // the destination's own, asked first
 	health    *template
+	signed    signed
 }
 
 func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport http.RoundTripper) (*destination, error) {

@@ -43,7 +43,7 @@ func (r *route) request(ctx context.Context, call adapters.Call) (*http.Request,
 func (r *route) address(t *template, call adapters.Call) (string, error) {
 	v := values{
 		externalKey: call.ExternalKey, messageID: call.ID.String(),
-		correlationID: call.CorrelationID, orderingKey: call.OrderingKey,
+		correlationID: call.CorrelationID, orderingKey: call.OrderingKey, confirmURL: call.ConfirmURL,
 	}
 	whole := *t
 	if t == r.url {
@@ -80,6 +80,12 @@ func (r *route) setHeaders(h http.Header, call adapters.Call) error {
 	if trace := childTrace(call.Traceparent); trace != "" {
 		h.Set("Traceparent", trace)
 	}
+	if r.confirmHeader != "" {
+		if !validValue(call.ConfirmURL) {
+			return errors.New("the address to call back has characters that a header cannot carry")
+		}
+		h.Set(r.confirmHeader, call.ConfirmURL)
+	}
 	h.Set("Ferry-Message-Id", call.ID.String())
 	h.Set("Ferry-Attempt", strconv.Itoa(call.Number))
 	return nil
@@ -87,6 +93,9 @@ func (r *route) setHeaders(h http.Header, call adapters.Call) error {
 
 // Preview is the request that Deliver would make, secrets masked; none is read.
 func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Preview, error) {
+	if r.confirm == adapters.ConfirmCallback {
+		call.ConfirmURL = shownConfirmURL // its token is for the destination alone
+	}
 	req, body, err := r.request(ctx, call)
 	if err != nil {
 		return adapters.Preview{}, withContext("route "+r.cfg.Route, err)

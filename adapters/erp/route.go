@@ -23,6 +23,10 @@ type route struct {
 	result      *mapping.Program
 	lookup      *lookup // nil: the destination cannot be asked
 	contentType string
+
+	confirm       string // how the destination says later what became of it; "" : at once
+	confirmHeader string // of confirm: callback; "" for none
+	poll          poll
 }
 
 // lookup is how the destination is asked for a document.
@@ -84,7 +88,10 @@ func (r *route) compile() error {
 	if r.contentType == "" && r.mapping != nil {
 		r.contentType = "application/json"
 	}
-	return r.compileLookup()
+	if err := r.compileLookup(); err != nil {
+		return err
+	}
+	return r.compileConfirm()
 }
 
 func (r *route) compileLookup() error {
@@ -98,6 +105,9 @@ func (r *route) compileLookup() error {
 		return err
 	}
 	names := l.url.names()
+	if slices.Contains(names, confirmURL) {
+		return bad("lookup.url has {confirmUrl}, which is for what is delivered")
+	}
 	if !slices.Contains(names, "externalKey") && !slices.Contains(names, "messageId") {
 		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
 			WithHint("such as /invoices?externalId={externalKey}")

@@ -216,6 +216,8 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", its destination refuses the credentials"
 	case "orderingKey":
 		text = ", waits behind another message of its ordering key"
+	case "confirmation":
+		text = ", the destination has taken it and says later what becomes of it"
 	case "delivery":
 		text = ", a worker has it"
 	default:

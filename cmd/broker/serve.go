@@ -149,7 +149,7 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
 	s := &server{log: log}
 	b, err := broker.New(ctx, broker.Options{
-		DataDir: cfg.DataDir, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
+		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, cfg, workers, log)

@@ -45,6 +45,7 @@ func (a *app) summary(e ferry.Envelope) []pair {
 		pairs = append(pairs, pair{"discarded", actLine(now, *d)})
 	}
 	return append(pairs,
+		pair{"awaited", awaited(now, e.Awaiting)},
 		pair{"conflict", p.red(printable(e.Conflict))},
 		pair{"reference", p.green(oneLine(e.Reference))},
 		pair{"result", printable(string(e.Result))},
@@ -74,6 +75,21 @@ func ago(now, t time.Time) string {
 		text += " ago"
 	}
 	return fmt.Sprintf("%s (%s)", text, moment(t))
+}
+
+// awaited says since when, and how, the destination's word is waited for.
+func awaited(now time.Time, a *ferry.Awaiting) string {
+	if a == nil {
+		return ""
+	}
+	text := "since " + ago(now, a.Since) + ", the destination calls back"
+	if a.StatusURL != "" {
+		text = "since " + ago(now, a.Since) + ", asked at " + oneLine(a.StatusURL)
+	}
+	if a.AskedAt != nil {
+		text += ", last " + ago(now, *a.AskedAt) + ": " + oneLine(a.Said)
+	}
+	return text
 }
 
 func agoOf(now time.Time, t *time.Time) string {

@@ -22,7 +22,7 @@ func variants() []variant {
 	return []variant{
 		{name: "Ferry"},
 		{name: "no begun", args: []string{"-without", rules.Begun.String()}},
-		// {name: "claims", args: []string{"-several"}},
+		{name: "claims", args: []string{"-several"}},
 	}
 }
 
@@ -54,7 +54,7 @@ func (b *bench) protocol() error {
 	}
 	defer func() { _ = erp.stop() }()
 	fmt.Printf("What the protocol costs on the whole path, medians of %d rounds; %d calls of the ERP at a time. One by one: the sender waits until its message is completed; else it waits for the 201 only.\n\n", b.rounds, calls)
-	fmt.Printf("%-16s %9s %-10s %12s %14s %10s %18s\n", "senders", "messages", "", "messages/s", "µs/message", "/Ferry", "µs beside Ferry's")
+	fmt.Printf("%-16s %9s %-10s %12s %14s %10s %18s %10s %12s\n", "senders", "messages", "", "messages/s", "µs/message", "/Ferry", "µs beside Ferry's", "cpu µs", "cpu beside")
 	for _, l := range loads {
 		figures := map[string][]measured{}
 		for range b.rounds {
@@ -69,11 +69,8 @@ func (b *bench) protocol() error {
 		ferry := figures[variants()[0].name]
 		for _, v := range variants() {
 			ms := figures[v.name]
-			more := make([]float64, len(ms)) // within each round, as the ratios
-			for i := range ms {
-				more[i] = micros(ms[i]) - micros(ferry[i])
-			}
-			fmt.Printf("%-16s %9d %-10s %12.0f %14.0f %10.2f %+18.0f\n", l.name, l.messages, v.name, medianOf(ms, rate), medianOf(ms, micros), medianRatio(ms, ferry), median(more))
+			fmt.Printf("%-16s %9d %-10s %12.0f %14.0f %10.2f %+18.0f %10.0f %+12.0f\n", l.name, l.messages, v.name,
+				medianOf(ms, rate), medianOf(ms, micros), medianRatio(ms, ferry), beside(ms, ferry, micros), medianOf(ms, cpu), beside(ms, ferry, cpu))
 		}
 	}
 	fmt.Println()
@@ -82,6 +79,18 @@ func (b *bench) protocol() error {
 
 // micros is the time per message.
 func micros(m measured) float64 { return 1e6 / m.perSecond }
+
+// cpu is the server's processor time per message, µs.
+func cpu(m measured) float64 { return m.cpu }
+
+// beside is the median of the differences within each round, as medianRatio.
+func beside(ms, others []measured, of func(measured) float64) float64 {
+	more := make([]float64, len(ms))
+	for i := range ms {
+		more[i] = of(ms[i]) - of(others[i])
+	}
+	return median(more)
+}
 
 func (s senders) args() []string {
 	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await)}

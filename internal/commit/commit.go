@@ -11,14 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -62,6 +60,9 @@ type Options struct {
 	// Flush runs after the last write of each group, in its transaction: what the
 	// writes gathered in memory is written once. An error fails the group.
 	Flush func(tx *bbolt.Tx) error
+	// Unreadable makes of an ErrUnreadable of View what its callers are told; nil:
+	// it stays as it is.
+	Unreadable func(err error) error
 	// Finish runs after each group, before its writers are answered, and says
 	// whether the group is on disk. Like the writes and Flush it runs on the
 	// committer's goroutine.
@@ -87,6 +88,8 @@ type DB struct {
 	ended  chan struct{}
 	once   sync.Once
 	failed atomic.Pointer[error]
+	full   atomic.Bool // the last group was refused for lack of room
+	wedged atomic.Bool // a panic may have left a lock of bbolt's held: do not wait for one
 
 	freeAt time.Time // of the last look at the disk; committer only
 	free   int64
@@ -112,6 +115,12 @@ func Open(path string, opts Options) (*DB, error) {
 	if err := rescue(path, opts); err != nil {
 		return nil, err
 	}
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	if err := lookAtHeads(path, opts.Log); err != nil {
+		return nil, err
+	}
 	b, err := openBolt(path, int(opts.MaxSize))
 	if err != nil {
 		return nil, err
@@ -120,6 +129,7 @@ func Open(path string, opts Options) (*DB, error) {
 		_ = b.Close()
 		return nil, fmt.Errorf("sync the folder of %s: %w", path, err)
 	}
+	sweepNew(path)
 	db := &DB{
 		bolt: b, path: path, opts: opts,
 		queue: make(chan *op, maxOps),
@@ -153,6 +163,8 @@ func openBolt(path string, maxSize int) (*bbolt.DB, error) {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
+	case IsNoSpace(err):
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoSpace, err)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
 	default:
@@ -202,9 +214,29 @@ func (db *DB) UpdateSized(ctx context.Context, size int, write func(tx *bbolt.Tx
 // it short: pages that it can see are not reused meanwhile.
 // A damaged page is ErrUnreadable.
 func (db *DB) View(read func(tx *bbolt.Tx) error) error {
-	err := guard(func() error { return db.bolt.View(read) })
+	if db.wedged.Load() {
+		return db.unreadable(errDamage)
+	}
+	began := false
+	err := guard(func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) error {
+			began = true
+			return read(tx)
+		})
+	})
 	if errors.Is(err, errDamage) {
-		return fmt.Errorf("%s: %w: %w", db.path, ErrUnreadable, err)
+		if !began {
+			db.wedged.Store(true)
+		}
+		return db.unreadable(err)
+	}
+	return err
+}
+
+func (db *DB) unreadable(err error) error {
+	err = fmt.Errorf("%s: %w: %w", db.path, ErrUnreadable, err)
+	if db.opts.Unreadable != nil {
+		return db.opts.Unreadable(err)
 	}
 	return err
 }
@@ -233,6 +265,9 @@ func (db *DB) Path() string { return db.path }
 func (db *DB) Close() error {
 	db.once.Do(func() { close(db.quit) })
 	<-db.ended
+	if db.wedged.Load() {
+		return nil // the process is about to end: what is on disk is all there is
+	}
 	return db.bolt.Close()
 }
 
@@ -302,9 +337,11 @@ func (db *DB) commit(group []*op) {
 	if err == nil {
 		err = guard(func() error { return db.transact(group) })
 		if errors.Is(err, errDamage) {
+			db.wedged.Store(true)
 			err = db.stop(err)
 		}
 	}
+	db.noteRoom(err)
 	if db.opts.Finish != nil {
 		db.opts.Finish(err == nil)
 	}
@@ -342,30 +379,10 @@ func (db *DB) transact(group []*op) error {
 	case err == nil:
 		return nil
 	case IsNoSpace(err):
-		db.opts.Log.Warn("no space left: the group was rolled back", "file", db.path, "writes", len(group))
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	default:
 		return db.stop(err)
 	}
-}
-
-// room looks at the disk at most once a second, and at every group while there
-// is too little.
-func (db *DB) room() error {
-	if db.opts.MinFree < 0 {
-		return nil
-	}
-	if now := time.Now(); !db.freeOK || now.Sub(db.freeAt) > time.Second {
-		free, err := disk.Free(filepath.Dir(db.path))
-		if err != nil {
-			return nil // the disk cannot be asked: let the write tell
-		}
-		db.freeAt, db.free, db.freeOK = now, free, free >= db.opts.MinFree
-	}
-	if !db.freeOK {
-		return fmt.Errorf("%w: %d bytes free, %d must stay free", ErrNoSpace, db.free, db.opts.MinFree)
-	}
-	return nil
 }
 
 // stop remembers the error for ever: after a failed fsync the kernel may have
@@ -393,17 +410,3 @@ func Abort(err error) error {
 	}
 	return &abortError{err}
 }
-
-// IsNoSpace says whether a write failed because the disk is full. Only a
-// refused write counts: an fsync that reports no space has already lost pages.
-func IsNoSpace(err error) bool {
-	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
-		return true
-	}
-	var pathErr *fs.PathError
-	return errors.As(err, &pathErr) && pathErr.Op != "sync" && (errors.Is(pathErr.Err, syscall.ENOSPC) || errors.Is(pathErr.Err, syscall.EDQUOT) ||
-		runtime.GOOS == "windows" && errors.Is(pathErr.Err, errorDiskFull))
-}
-
-// errorDiskFull is Windows' ERROR_DISK_FULL.
-const errorDiskFull = syscall.Errno(112)

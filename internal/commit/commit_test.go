@@ -348,3 +348,48 @@ func TestIsNoSpace(t *testing.T) {
 		}
 	}
 }
+
+func TestANewFileIsMadeWhole(t *testing.T) {
+	path := file(t)
+	left := newFile(path) + "1" // of a process that was killed
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, path, Options{})
+	if err := db.Update(context.Background(), put("a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(path); err != nil { // of another process that was late
+		t.Fatal(err)
+	}
+	if !has(t, db, "a") {
+		t.Error("a file that was there was replaced")
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the file: %v, %v", entries, err)
+	}
+}
+
+func TestNoRoomToGrow(t *testing.T) {
+	grow := &os.PathError{Op: "truncate", Path: "x.db", Err: syscall.ENOSPC}
+	if err := fmt.Errorf("file resize error: %s", grow); !IsNoSpace(err) {
+		t.Errorf("%v is not taken for a full disk", err)
+	}
+	if err := fmt.Errorf("file sync error: %s", grow); IsNoSpace(err) {
+		t.Errorf("%v is taken for a full disk: pages are lost", err)
+	}
+}
+
+// TestAfterAPanicInBeginNobodyWaits: bbolt's locks may be held for ever.
+func TestAfterAPanicInBeginNobodyWaits(t *testing.T) {
+	db := open(t, file(t), Options{})
+	db.wedged.Store(true)
+	if err := db.View(func(*bbolt.Tx) error { return nil }); !errors.Is(err, ErrUnreadable) {
+		t.Errorf("View: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	_ = db.bolt.Close()
+}

@@ -60,3 +60,45 @@ func TestAFullDisk(t *testing.T) {
 	}
 	_ = again.Close()
 }
+
+// TestNoRoomForTheCopy: a suspect file stays in place, and suspect, until there is
+// room for its copy.
+func TestNoRoomForTheCopy(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("ferry-test", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skipf("a tmpfs cannot be mounted (needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	path, filler := filepath.Join(dir, "x.db"), filepath.Join(dir, "filler")
+	db := open(t, path, Options{})
+	for i := range 30 {
+		if err := db.Update(context.Background(), put(fmt.Sprint("k", i), string(make([]byte, 20<<10)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = db.Close()
+	if err := os.WriteFile(suspectPath(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filler, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, Options{MinFree: -1}); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUnreadable) {
+		t.Errorf("no room for the copy: %v", err)
+	}
+	if _, err := os.Stat(path + ".copy"); err == nil {
+		t.Error("half a copy is left")
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, path, Options{})
+	if !has(t, again, "k29") {
+		t.Error("what was there is not in the copy")
+	}
+	_ = again.Close()
+}

@@ -3,9 +3,11 @@ package commit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 
@@ -15,9 +17,11 @@ import (
 func suspectPath(path string) string { return path + ".suspect" }
 
 // rescue copies a file whose last run stopped on a disk error: every page is
-// read, checked and written anew, so that what is served afterwards is what the
-// disk really has, not what a page cache believes.
+// read, checked and written anew, and synced, so that what is served afterwards
+// is on the disk, and not only what a page cache believes. The old file is
+// replaced only then.
 func rescue(path string, opts Options) error {
+	log := opts.Log
 	if _, err := os.Stat(suspectPath(path)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -27,7 +31,12 @@ func rescue(path string, opts Options) error {
 		return fmt.Errorf("remove an old copy: %w", err)
 	}
 	if err := copyChecked(path, fresh, opts.Copied); err != nil {
-		return fmt.Errorf("%s: %w: it could not be copied into a new file: %w", path, ErrUnreadable, err)
+		_ = os.Remove(fresh) // of no use, and in the way of a full disk
+		reason := ErrUnreadable
+		if IsNoSpace(err) || errors.Is(err, ErrNoSpace) {
+			reason = ErrNoSpace
+		}
+		return fmt.Errorf("%s: %w: it could not be copied into a new file: %w", path, reason, err)
 	}
 	if err := os.Rename(fresh, path); err != nil {
 		return fmt.Errorf("put the copy in place: %w", err)
@@ -35,10 +44,14 @@ func rescue(path string, opts Options) error {
 	if err := disk.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("sync the folder of %s: %w", path, err)
 	}
+	log.Warn("the copy is checked and in place: whatever was answered is in it; what was refused may be", "file", path)
 	return os.Remove(suspectPath(path))
 }
 
 func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) error) error {
+	if err := readAll(from); err != nil {
+		return err
+	}
 	src, err := openBolt(from, 0)
 	if err != nil {
 		return err
@@ -65,6 +78,17 @@ func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) err
 	return errors.Join(dst.Sync(), dst.Close())
 }
 
+// readAll reads the file by plain reads, whose errors are errors: that of a
+// mapped page would end the process, as the checker runs in a goroutine of its own.
+func readAll(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, f)
+	return errors.Join(err, f.Close())
+}
+
 // check reads every page, and reports the first fault after the last page: the
 // checker must not be left behind in the transaction.
 func check(tx *bbolt.Tx) error {
@@ -77,14 +101,21 @@ func check(tx *bbolt.Tx) error {
 	return first
 }
 
-// errDamage says that a page of the file makes no sense: bbolt panics on it.
+// errDamage says that a page of the file makes no sense, or cannot be read: bbolt
+// panics on it.
 var errDamage = errors.New("a page of the file is damaged")
 
 // guard runs what reads pages, and gives a panic back as an error: data pages
-// have no checksums, so that damage shows only when one is used.
+// have no checksums, so that damage shows only when one is used. A page that the
+// disk does not give is a fault of memory, which must not end the process either.
 func guard(read func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }: // a fault of memory
+			err = fmt.Errorf("%w: the disk does not give it", errDamage)
+		default:
 			err = fmt.Errorf("%w: %v", errDamage, p)
 		}
 	}()

@@ -1,10 +1,12 @@
 package commit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -131,5 +133,41 @@ func TestAPanicOfAPageStopsTheWriting(t *testing.T) {
 	}
 	if err := db.View(func(*bbolt.Tx) error { panic("assertion failed") }); !errors.Is(err, ErrUnreadable) {
 		t.Errorf("a read that met a damaged page: %v", err)
+	}
+}
+
+// TestADamagedHeadIsTold: bbolt goes on with the other head, perhaps without the
+// last commit; that must not be silent.
+func TestADamagedHeadIsTold(t *testing.T) {
+	path := file(t)
+	db := open(t, path, Options{})
+	for i := range 3 {
+		if err := db.Update(context.Background(), put(fmt.Sprint("k", i), "1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = db.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for head := range 3 {
+		path := file(t)
+		damaged := bytes.Clone(whole)
+		if head < 2 {
+			damaged[head*os.Getpagesize()+headAt+headSum]++
+		}
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		db := open(t, path, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if !has(t, db, "k0") {
+			t.Errorf("head %d: what was committed before is gone", head)
+		}
+		_ = db.Close()
+		if told := strings.Contains(log.String(), "head pages"); told != (head < 2) {
+			t.Errorf("head %d: told %v: %s", head, told, log.String())
+		}
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -105,6 +107,9 @@ func (s *Server) start() error {
 	err := s.startOnce()
 	if !errors.Is(err, errDamaged) {
 		return err
+	}
+	if strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		return err // a full disk damages nothing: a new store would not fit either
 	}
 	aside, moveErr := moveAside(s.opts.StoreDir, time.Now())
 	if moveErr != nil {

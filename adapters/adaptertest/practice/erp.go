@@ -38,7 +38,8 @@ type Settings struct {
 	OrderBy string `json:"orderBy"`
 	// Seed of what faults leave to chance. The same seed, external key and number
 	// of the call always draw alike.
-	Seed uint64 `json:"seed"`
+	Seed  uint64 `json:"seed"`
+	Later Later  `json:"later"` // creates are answered later
 }
 
 // Document is what the ERP wrote.
@@ -64,6 +65,7 @@ type State struct {
 	// Overlapped are ordering keys with two creates at a time, at most 100. A
 	// create lasts until its call has ended and its late write is done.
 	Overlapped []string `json:"overlapped"`
+	Callbacks  []int    `json:"callbacks"` // statuses that its calls back were answered with
 }
 
 // Op is a kind of call.
@@ -74,6 +76,7 @@ const (
 	OpCreate Op = "create"
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
+	OpPoll   Op = "poll"
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -96,7 +99,10 @@ type ERP struct {
 	running   int
 	highest   int
 	timers    map[*time.Timer]struct{}
-	closed    bool
+	callbacks []int // statuses of the answers
+
+	operations map[string]*operation
+	closed     bool
 }
 
 // New makes an ERP without documents. A key that is not empty must then come
@@ -106,11 +112,12 @@ func New(apiKey string, settings Settings) *ERP {
 	e := &ERP{
 		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
 		byKey: map[string][]int{}, places: map[string]int{}, met: map[string]int{}, drawn: map[string]int{}, open: map[string]int{},
-		calls: map[string]int{}, timers: map[*time.Timer]struct{}{},
+		calls: map[string]int{}, timers: map[*time.Timer]struct{}{}, operations: map[string]*operation{},
 	}
 	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
 	e.mux.HandleFunc("GET /invoices", e.guard(e.find))
 	e.mux.HandleFunc("GET /invoices/{number}", e.guard(e.get))
+	e.mux.HandleFunc("GET /operations/{id}", e.guard(e.poll))
 	e.mux.HandleFunc("GET /ping", e.ping)
 	e.mux.HandleFunc("GET /documents", e.guard(e.list))
 	e.mux.HandleFunc("GET /_state", e.guard(e.state))
@@ -153,7 +160,7 @@ func (e *ERP) State() State {
 	defer e.mu.Unlock()
 	s := State{
 		Calls: maps.Clone(e.calls), Met: maps.Clone(e.met), Documents: len(e.documents), MaxConcurrent: e.highest,
-		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...),
+		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...), Callbacks: append([]int{}, e.callbacks...),
 	}
 	for key, at := range e.byKey {
 		if len(at) > 1 && len(s.WrittenTwice) < 100 {
@@ -228,23 +235,12 @@ func (e *ERP) write(d Document) (Document, int) {
 // writeLater writes after a while, whatever has become of the call.
 func (e *ERP) writeLater(d Document, after time.Duration) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return
-	}
 	written := e.lastsLocked(d.OrderingKey)
-	var t *time.Timer
-	t = time.AfterFunc(after, func() {
-		e.mu.Lock()
-		closed := e.closed
-		delete(e.timers, t)
-		e.mu.Unlock()
-		if !closed {
-			e.write(d)
-			written()
-		}
+	e.mu.Unlock()
+	e.after(after, func() {
+		e.write(d)
+		written()
 	})
-	e.timers[t] = struct{}{}
 }
 
 // count notes a call; for creates also how many run at a time. The result ends it.

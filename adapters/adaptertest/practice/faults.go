@@ -118,7 +118,7 @@ func (f *Fault) complete() error {
 		return fmt.Errorf("there is no fault %q", f.Kind)
 	}
 	switch {
-	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing:
+	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing && f.On != OpPoll:
 		return fmt.Errorf("there is no call %q", f.On)
 	case f.On != OpCreate && f.writes():
 		return fmt.Errorf("%s is for creates", f.Kind)
@@ -201,7 +201,11 @@ func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document
 	case FaultCutBefore:
 		cut(w)
 	case FaultCutAfter:
-		e.write(doc)
+		if later := e.later(); later.How != "" {
+			e.answerLater(nowhere{}, r, doc, later) // taken, and the answer is lost
+		} else {
+			e.write(doc)
+		}
 		cut(w)
 	case FaultWriteLate:
 		e.writeLater(doc, f.Delay)

@@ -37,6 +37,10 @@ func (e *ERP) create(w http.ResponseWriter, r *http.Request) {
 			problem(w, status, code, text, faults)
 			return
 		}
+		if later := e.later(); later.How != "" {
+			e.answerLater(w, r, doc, later)
+			return
+		}
 		e.answer(w, doc)
 	}
 	fault, ok := e.meet(OpCreate, key)
@@ -111,6 +115,12 @@ func (e *ERP) orderingKey(body []byte) string {
 		return ""
 	}
 	return strings.Trim(string(members[name]), `"`)
+}
+
+func (e *ERP) later() Later {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.settings.Later
 }
 
 func (e *ERP) required() []string {
@@ -197,6 +207,10 @@ func (e *ERP) putSettings(w http.ResponseWriter, r *http.Request) {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&s); err != nil {
+		problem(w, http.StatusBadRequest, "malformed", err.Error(), nil)
+		return
+	}
+	if err := s.Later.complete(); err != nil {
 		problem(w, http.StatusBadRequest, "malformed", err.Error(), nil)
 		return
 	}

@@ -319,3 +319,69 @@ func (p *pipe) Accept() (net.Conn, error) {
 
 func (p *pipe) Close() error   { close(p.done); return nil }
 func (p *pipe) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+func TestLaterOverHTTP(t *testing.T) {
+	erp := practice.New("", practice.Settings{})
+	server := httptest.NewServer(erp)
+	t.Cleanup(func() { erp.Close(); server.Close() })
+	called := make(chan string, 4)
+	back := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		called <- string(body)
+	}))
+	t.Cleanup(back.Close)
+	do := func(method, path, body string, header ...string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequest(method, server.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, resp.Header.Get("Location") + string(text)
+	}
+	for _, bad := range []string{`{"later":{"how":"fax"}}`, `{"later":{"how":"poll","delay":"soon"}}`, `{"later":{"delay":"1h"}}`} {
+		if status, text := do("PUT", "/_settings", bad); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", bad, status, text)
+		}
+	}
+
+	do("PUT", "/_settings", `{"onDuplicate":"repeat","later":{"how":"poll","delay":"10ms"}}`)
+	for range 2 { // the key is honoured: one operation
+		if status, text := do("POST", "/invoices", `{"number":"1"}`, "Idempotency-Key", "k"); status != http.StatusAccepted || !strings.HasPrefix(text, "/operations/op-000001") {
+			t.Fatalf("%d %s", status, text)
+		}
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for len(erp.Documents("k")) == 0 { // by itself, without a question
+		if time.Now().After(deadline) {
+			t.Fatal("it is never written")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if status, text := do("GET", "/operations/op-000001", ""); status != http.StatusOK || !strings.Contains(text, "INV-000001") {
+		t.Errorf("%d %s", status, text)
+	}
+	do("PUT", "/_settings", `{"later":{"how":"poll","forgotten":true}}`)
+	if status, _ := do("GET", "/operations/op-000001", ""); status != http.StatusNotFound {
+		t.Errorf("forgotten: %d", status)
+	}
+
+	do("PUT", "/_settings", `{"later":{"how":"callback","before":true,"reject":true,"twice":true}}`)
+	do("POST", "/invoices", `{"number":"2"}`, "Ferry-Confirm-Url", back.URL)
+	for range 2 {
+		if said := <-called; !strings.Contains(said, `"rejected"`) {
+			t.Errorf("it says %s", said)
+		}
+	}
+	if got := erp.State().Callbacks; len(got) != 2 || got[0] != http.StatusOK || erp.State().Documents != 1 {
+		t.Errorf("%+v", erp.State())
+	}
+}

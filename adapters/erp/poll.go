@@ -1,0 +1,388 @@
+package erp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/adapters/httpcall"
+	"ferry/mapping"
+)
+
+// poll is how the answers of a destination that answers later are read.
+type poll struct {
+	state, reference, result, text *mapping.Program
+}
+
+// opState is what an answer says of the operation behind it.
+type opState string
+
+const (
+	stateUnsaid  opState = "" // the status alone tells
+	stateRunning opState = "running"
+	stateDone    opState = "done"
+	stateFailed  opState = "failed"
+)
+
+// later judges a success of a destination that says later what became of a
+// message. It says whether v is the verdict; else the answer means delivered.
+// A rule of the destination's own that matched is the last word.
+func (r *route) later(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, problem httpcall.Problem, asked *url.URL) bool {
+	if r.confirm == "" {
+		return false
+	}
+	if _, own := httpcall.Judge(ctx, a, problem, r.dest.rules); own {
+		return false
+	}
+	if r.confirm == adapters.ConfirmCallback {
+		v.Kind, v.Effect, v.Text = ferry.InProgress, ferry.EffectMaybe, "the destination took it and is to call back"
+		return true
+	}
+	address, isOperation := operationAddress(a.Header)
+	if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
+		return false
+	}
+	v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
+	if address == "" {
+		v.Text = "the destination took it to answer later, and names no address to ask"
+		return true
+	}
+	status, err := r.statusURL(asked, address)
+	if err != nil {
+		v.Text = "the destination took it to answer later, and cannot be asked: " + err.Error()
+		return true
+	}
+	v.Kind, v.StatusURL, v.Text = ferry.InProgress, status, "the destination took it to answer later"
+	v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
+	return true
+}
+
+// operationAddress is where an answer says that the operation can be followed.
+// isOperation: by a header that is for nothing else; a Location may be that of
+// the document.
+func operationAddress(h http.Header) (address string, isOperation bool) {
+	for _, name := range []string{"Operation-Location", "Azure-Asyncoperation"} {
+		if v := h.Get(name); v != "" {
+			return v, true
+		}
+	}
+	return h.Get("Location"), false
+}
+
+// saysRunning reads the answer to a create of status 200 or 201: does it say
+// that the work is not done? Without poll.state only an answer that names an
+// operation is read so: a document may have a status of its own.
+func (r *route) saysRunning(ctx context.Context, a *httpcall.Answer, isOperation bool) bool {
+	if a.Status != http.StatusOK && a.Status != http.StatusCreated {
+		return false
+	}
+	if r.poll.state == nil && !isOperation {
+		return false
+	}
+	state, err := r.stateOf(ctx, a)
+	// What cannot be read is followed, not believed.
+	return err != nil || state == stateRunning
+}
+
+// stateOf is what the body of an answer says of the operation.
+func (r *route) stateOf(ctx context.Context, a *httpcall.Answer) (opState, error) {
+	if r.poll.state == nil {
+		return wordIn(a), nil
+	}
+	if len(a.Body) == 0 && a.BodyErr == nil {
+		return stateUnsaid, nil // such as 202 and 204: the status tells
+	}
+	value, err := answerValue(a)
+	if err != nil {
+		return stateUnsaid, fmt.Errorf("poll.state: %w", err)
+	}
+	text, err := r.poll.state.StringOf(ctx, value)
+	if err != nil {
+		return stateUnsaid, fmt.Errorf("poll.state: %w", err)
+	}
+	switch s := opState(strings.ToLower(strings.TrimSpace(text))); s {
+	case stateUnsaid, stateRunning, stateDone, stateFailed:
+		return s, nil
+	}
+	return stateUnsaid, fmt.Errorf("poll.state gives %q, which is neither running, done nor failed", cut(text, 64))
+}
+
+// wordIn finds the words that are common for operations, Azure's among them, in
+// status, state or properties.provisioningState.
+func wordIn(a *httpcall.Answer) opState {
+	value, err := answerValue(a)
+	if err != nil {
+		return stateUnsaid
+	}
+	object, _ := value.(map[string]any)
+	properties, _ := object["properties"].(map[string]any)
+	for _, v := range []any{object["status"], object["state"], properties["provisioningState"]} {
+		word, _ := v.(string)
+		switch strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(word)) {
+		case "running", "notstarted", "inprogress", "accepted", "queued", "pending", "processing":
+			return stateRunning
+		case "succeeded", "success", "completed", "done", "processed", "finished":
+			return stateDone
+		case "failed", "canceled", "cancelled", "error":
+			return stateFailed
+		}
+	}
+	return stateUnsaid
+}
+
+// statusURL makes the address to keep of what an answer named. It leads to the
+// destination itself, since credentials go with the question. What would log on
+// by itself is not kept: the address comes back masked, and the whole one stays
+// in memory.
+func (r *route) statusURL(asked *url.URL, address string) (string, error) {
+	u, err := asked.Parse(address)
+	switch {
+	case err != nil:
+		return "", errors.New("the address to ask cannot be read")
+	case !r.dest.base.holds(u):
+		return "", fmt.Errorf("the address to ask leads to another host, %s", cut(u.Host, 128))
+	case u.User != nil:
+		return "", errors.New("the address to ask holds a user name or a password")
+	}
+	u.Fragment, u.RawFragment = "", ""
+	whole := u.String()
+	if len(whole) > ferry.MaxStatusURL {
+		return "", fmt.Errorf("the address to ask has %d bytes, at most %d are kept", len(whole), ferry.MaxStatusURL)
+	}
+	if masked := httpcall.MaskURL(u); masked != whole {
+		return masked, r.dest.signed.keep(masked, whole)
+	}
+	return whole, nil
+}
+
+// holds says whether u is of the same scheme, host and port.
+func (b base) holds(u *url.URL) bool {
+	own, err := url.Parse(b.prefix)
+	return err == nil && strings.EqualFold(own.Scheme, u.Scheme) && strings.EqualFold(own.Hostname(), u.Hostname()) && portOf(own) == portOf(u)
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	default:
+		return "80"
+	}
+}
+
+// signed keeps the addresses that hold a credential, in memory alone: masked
+// address -> whole address. A restart forgets them.
+type signed struct {
+	mu    sync.Mutex
+	whole map[string]string
+}
+
+const maxSigned = 10_000
+
+func (s *signed) keep(masked, whole string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.whole[masked]; ok && known != whole {
+		return errors.New("two addresses to ask differ in their credentials only, which are not kept")
+	}
+	if s.whole == nil {
+		s.whole = map[string]string{}
+	}
+	if len(s.whole) >= maxSigned {
+		for k := range s.whole { // any: its message is looked up instead
+			delete(s.whole, k)
+			break
+		}
+	}
+	s.whole[masked] = whole
+	return nil
+}
+
+func (s *signed) of(masked string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole, ok := s.whole[masked]
+	return whole, ok
+}
+
+func (s *signed) drop(masked string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.whole, masked)
+}
+
+// pollAddress is the address that was kept, as it can be asked.
+func (r *route) pollAddress(call adapters.Call) (*url.URL, error) {
+	address := call.StatusURL
+	if whole, ok := r.dest.signed.of(address); ok {
+		address = whole
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || address == "":
+		return nil, errors.New("the address to ask cannot be read")
+	case !r.dest.base.holds(u) || u.User != nil:
+		return nil, errors.New("the address to ask is not of this destination")
+	case address == call.StatusURL && strings.Contains(u.RawQuery, "=***"):
+		return nil, errors.New("the address to ask held a credential, which is not kept beyond the worker's end")
+	}
+	return u, nil
+}
+
+// Poll asks what became of a message. It writes nothing.
+func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
+	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
+	defer cancel()
+	address, err := r.pollAddress(call)
+	if err != nil {
+		return forgotten(err.Error())
+	}
+	v := r.pollAt(ctx, address, call, polling{follow: true, renew: true})
+	r.redact(&v)
+	if v.Kind.HasIt() || v.Kind == ferry.Rejected {
+		r.dest.signed.drop(call.StatusURL)
+	}
+	return v
+}
+
+func forgotten(text string) ferry.Verdict {
+	return ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeForgotten, Text: text}
+}
+
+// polling is what a poll may still do: follow one redirect to a result, and ask
+// once more with a fresh token.
+type polling struct{ follow, renew bool }
+
+func (r *route) pollAt(ctx context.Context, address *url.URL, call adapters.Call, may polling) ferry.Verdict {
+	req, err := httpcall.NewRequest(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return forgotten(err.Error())
+	}
+	setAll(req.Header, r.dest.cfg.Headers)
+	standardHeaders(req.Header)
+	if trace := childTrace(call.Traceparent); trace != "" {
+		req.Header.Set("Traceparent", trace)
+	}
+	req.Header.Set("Ferry-Message-Id", call.ID.String())
+	line := requestLine(req.Method, req.URL)
+	if err := r.dest.auth.Apply(req); err != nil {
+		return withoutCredentials(err, line)
+	}
+	a := httpcall.Do(r.dest.transport, req)
+	if may.follow && a.Status == http.StatusSeeOther {
+		result, err := address.Parse(a.Header.Get("Location"))
+		if err == nil && a.Header.Get("Location") != "" && result.User == nil && r.dest.base.holds(result) {
+			may.follow = false
+			return r.pollAt(ctx, result, call, may)
+		}
+	}
+	v := r.judgePoll(context.WithoutCancel(ctx), a, address)
+	if v.Kind == ferry.Unauthorized && may.renew && r.dest.renews(req, v.Status) {
+		may.renew = false
+		return r.pollAt(ctx, address, call, may)
+	}
+	v.Request = line
+	return v
+}
+
+// judgePoll turns the answer to a poll into a verdict.
+func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.URL) ferry.Verdict {
+	v := ferry.Verdict{Effect: ferry.EffectNone, Status: a.Status, RemoteCorrelationID: httpcall.CorrelationID(a.Header)}
+	switch {
+	case a.Err != nil:
+		v = withoutAnswer(a)
+		v.Effect = ferry.EffectNone
+		if v.Kind == ferry.Unknown {
+			v.Kind = ferry.Unavailable // of a call that cannot write, no answer is all there is to it
+		}
+		return v
+	case a.Status == http.StatusNotFound, a.Status == http.StatusGone:
+		v.Kind, v.Effect, v.Code = ferry.Unknown, ferry.EffectMaybe, adapters.CodeForgotten
+		v.Text = cut(sentences("the destination no longer knows the operation", httpcall.DecodeProblem(a.Body).Text), ferry.MaxAttemptText)
+		return v
+	case a.Status < 200 || a.Status > 299:
+		return r.pollRefused(ctx, a, v)
+	case a.BodyErr != nil:
+		v.Kind, v.Text = ferry.Unavailable, "the answer ended early"
+		return v
+	}
+	state, err := r.stateOf(ctx, a)
+	switch {
+	case err != nil:
+		v.Kind, v.Text = ferry.Failed, cut(err.Error(), ferry.MaxAttemptText)
+	case state == stateRunning, a.Status == http.StatusAccepted && (r.poll.state == nil || state == stateUnsaid):
+		r.stillRunning(&v, a, asked)
+	case state == stateFailed:
+		r.pollFailed(ctx, &v, a)
+	default:
+		v.Kind, v.Effect = ferry.Delivered, ferry.EffectDone
+		r.pollReference(ctx, &v, a)
+	}
+	return v
+}
+
+// stillRunning: a new address to ask takes the place of the old one.
+func (r *route) stillRunning(v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
+	v.Kind, v.Effect, v.Text = ferry.InProgress, ferry.EffectMaybe, "the destination is still working on it"
+	v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
+	address, isOperation := operationAddress(a.Header)
+	if address == "" || !isOperation && a.Status != http.StatusAccepted {
+		return
+	}
+	if status, err := r.statusURL(asked, address); err == nil {
+		v.StatusURL = status
+	}
+}
+
+// pollFailed: the destination says that it could not be done.
+func (r *route) pollFailed(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+	problem := httpcall.DecodeProblem(a.Body)
+	v.Kind, v.Code, v.Text, v.Fields = ferry.Rejected, problem.Code, problem.Text, problem.Fields
+	if r.poll.text == nil {
+		return
+	}
+	value, err := answerValue(a)
+	if err != nil {
+		return
+	}
+	if text, err := r.poll.text.StringOf(ctx, value); err == nil && text != "" {
+		v.Text = cut(httpcall.MaskText(text), ferry.MaxAttemptText)
+	}
+}
+
+// pollReference reads reference and result by poll's own programs, else the
+// route's.
+func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+	own := *r
+	if r.poll.reference != nil {
+		own.reference = r.poll.reference
+	}
+	if r.poll.result != nil {
+		own.result = r.poll.result
+	}
+	own.takeReference(ctx, v, a)
+}
+
+// pollRefused says why there is no answer. Failed: what came means nothing.
+func (r *route) pollRefused(ctx context.Context, a *httpcall.Answer, v ferry.Verdict) ferry.Verdict {
+	problem := httpcall.DecodeProblem(a.Body)
+	rule, ok := httpcall.Judge(ctx, a, problem, r.dest.dialect.lookups)
+	if !ok {
+		rule.Kind = ferry.Failed
+	}
+	v.Kind, v.Code, v.Fields = rule.Kind, problem.Code, problem.Fields
+	v.Text = cut(sentences(fmt.Sprintf("the question what became of it was answered with status %d", a.Status), problem.Text), ferry.MaxAttemptText)
+	if v.Kind == ferry.Throttled || v.Kind == ferry.Unavailable {
+		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
+	}
+	return v
+}

@@ -1,0 +1,149 @@
+package broker
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"ferry"
+	"ferry/internal/disk"
+)
+
+// ConfirmKeyFile holds the key that makes the tokens of confirmations. It lies
+// beside the ledger, not in it. When it is lost, tokens that were given out are
+// refused, and their messages wait their time out and are looked up.
+const ConfirmKeyFile = "confirm.key"
+
+const confirmKeyBytes = 32
+
+// openConfirmKey reads the key, and makes it when there is none.
+func openConfirmKey(dir string) ([]byte, error) {
+	path := filepath.Join(dir, ConfirmKeyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeConfirmKey(dir, path)
+	}
+	if err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "the key for confirmations cannot be read: %w", err).
+			WithHint("give %s back to the user that runs the broker, or remove it: a new one is made", path)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != confirmKeyBytes {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "%s holds no key for confirmations", path).
+			WithHint("restore it, or remove it: a new one is made, and destinations that were told to call back are refused")
+	}
+	return key, nil
+}
+
+// makeConfirmKey writes a new key, durably before anybody gets a token of it.
+func makeConfirmKey(dir, path string) ([]byte, error) {
+	key := make([]byte, confirmKeyBytes)
+	_, _ = rand.Read(key) // crypto/rand.Read never fails: it ends the process first
+	temporary := path + ".new"
+	_ = os.Remove(temporary) // of a start that was cut off
+	err := disk.WriteNew(temporary, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err == nil {
+		err = disk.SyncDir(dir)
+	}
+	if err != nil {
+		_ = os.Remove(temporary)
+		return nil, keyFileError("key for confirmations", path, err)
+	}
+	return key, nil
+}
+
+// confirmToken is what a destination shows to say what became of a message. It
+// is good for the message alone, and for rejecting it in this generation alone.
+func (b *Broker) confirmToken(id ferry.ID, generation int) string {
+	return strconv.Itoa(generation) + "." + base64.RawURLEncoding.EncodeToString(b.confirmMAC(id, generation))
+}
+
+func (b *Broker) confirmMAC(id ferry.ID, generation int) []byte {
+	mac := hmac.New(sha256.New, b.confirmKey)
+	mac.Write(binary.BigEndian.AppendUint64(append([]byte("confirm\x00"), id[:]...), uint64(generation)))
+	return mac.Sum(nil)
+}
+
+// confirmURL is where the destination of a hand-out may say what became of it.
+func (b *Broker) confirmURL(h *ferry.HandOut) string {
+	return b.opts.PublicURL + "/v1/messages/" + h.ID.String() + "/confirm?token=" + b.confirmToken(h.ID, h.Generation)
+}
+
+// ConfirmToken says for which generation of the message a token was made; else
+// unauthenticated, whether or not there is such a message.
+func (b *Broker) ConfirmToken(id ferry.ID, token string) (generation int, err error) {
+	number, text, _ := strings.Cut(token, ".")
+	generation, numberErr := strconv.Atoi(number)
+	mac, textErr := base64.RawURLEncoding.Strict().DecodeString(text)
+	// Compared in any case, in a time that tells nothing.
+	good := hmac.Equal(mac, b.confirmMAC(id, generation))
+	if numberErr != nil || textErr != nil || generation < 1 || !good {
+		return 0, ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message").
+			WithHint("call the address as it was given, to its last character")
+	}
+	return generation, nil
+}
+
+// Confirm commits what a destination says of a message that it took. generation
+// is the token's, 0 for somebody with a key. audited: it is an operator's act.
+// kept: it takes effect with the receipt of the turn that a worker may hold.
+func (b *Broker) Confirm(ctx context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error) {
+	c.Text, c.Code = cut(c.Text, ferry.MaxAttemptText), cut(c.Code, ferry.MaxReferenceLength)
+	if len(c.Reference) > ferry.MaxReferenceLength {
+		return "", false, ferry.Errorf(ferry.CodeReferenceTooLong, "the reference has %d bytes", len(c.Reference)).
+			WithHint("at most %d", ferry.MaxReferenceLength)
+	}
+	out, err := b.ledger.Confirm(ctx, id, generation, c, by, audited, b.continueAfterDead)
+	if err != nil {
+		return "", false, err
+	}
+	receipt := ferry.Receipt{ID: id, Route: out.Route, Reference: c.Reference, Code: c.Code, Text: c.Text}
+	b.metrics.receipt(&receipt, &out.Outcome)
+	b.logOutcome(&receipt, &out.Outcome)
+	b.log.Debug("message.confirmed", "route", out.Route, "message", id, "delivered", c.Delivered, "by", by, "state", out.State, "kept", out.Kept)
+	if c.Delivered && out.State == ferry.StateDiscarded {
+		return "", false, ferry.Errorf(ferry.CodeConflict, "message %s was discarded: that the destination has it is kept, for a person to see", id).
+			WithHint("GET /v1/messages/%s shows the conflict", id)
+	}
+	return out.State, out.Kept, nil
+}
+
+// wantsConfirm says whether the hand-outs of a route need the address that the
+// destination calls back: yes, until its worker has said that they do not.
+func (f *fleet) wantsConfirm(route string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	heard := false
+	for _, s := range f.sightings {
+		if r, ok := s.routes[route]; ok {
+			if r.WantsConfirm {
+				return true
+			}
+			heard = true
+		}
+	}
+	return !heard
+}
+
+// addressConfirm gives hand-outs the address that their destination calls back.
+func (b *Broker) addressConfirm(route string, handOuts []ferry.HandOut) {
+	if b.opts.PublicURL == "" || !b.fleet.wantsConfirm(route) {
+		return
+	}
+	for i := range handOuts {
+		handOuts[i].ConfirmURL = b.confirmURL(&handOuts[i])
+	}
+}
