@@ -271,7 +271,7 @@ func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 	if claim && len(answer) > 2 && json.Unmarshal(answer[2:], &granted) == nil {
 		words = fmt.Sprintf("%s's claim of %s.%d is %s", d.l.name, d.w.letterOf(r.ID.String()), r.Turn, granted.State)
 	}
-	p, err = d.w.park(ctx, &gate{of: d.l, kind: "answer", words: words, ways: []way{ordinary, refused}})
+	p, err = d.w.park(ctx, &gate{of: d.l, kind: "answer", words: words, ways: []way{ordinary, refused}, arrived: true})
 	if err != nil {
 		return nil, err
 	}
@@ -281,6 +281,7 @@ func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 	}
 	d.w.tellf("%s", words)
 	if granted.State == queue.ClaimGranted {
+		d.w.holds(d.l, &r)
 		d.w.inHand(d.l, queue.Packet{ID: fmt.Sprintf("%s.%d", r.ID, r.Turn)}, calling)
 	}
 	return answer, nil

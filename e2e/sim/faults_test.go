@@ -2,13 +2,11 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"ferry"
-	"ferry/broker"
 	"ferry/queue"
 )
 
@@ -29,6 +27,8 @@ const (
 	expire       // every lock ends, nobody has noticed
 	repeat       // the receipts come again
 	copies       // the messages come again
+	backup       // the ledger is copied, and the second time put in the place of the one at hand
+	rogue        // a worker reports on a turn that another has claimed
 
 	fails
 	rejects
@@ -60,7 +60,7 @@ type faults [faultsEnd]int
 func (f fault) String() string {
 	return [...]string{
 		"worker kill", "broker kill", "both killed", "power cut", "drain", "wipe", "freeze", "purge", "lost receipts", "expired locks",
-		"repeated receipts", "copied messages", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
+		"repeated receipts", "copied messages", "backup", "rogue worker", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
 		"unanswered lookup", "lost publication", "lost settling", "lost talk", "replay", "edit", "discard", "early discard",
 		"accept", "restore", "bind", "pause",
 	}[f]
@@ -111,6 +111,10 @@ func (w *world) may(f fault) bool {
 		return w.mem.Len(queue.AllReceipts()) > 0
 	case expire:
 		return w.mem.Len(queue.MessagesOf(route))+w.mem.Len(queue.AllReceipts()) > 0
+	case backup:
+		return w.broker != nil && (w.backupAt != "" || w.allAccepted())
+	case rogue:
+		return w.claimedByOther() != nil
 	case replay, edit, discard, early, accept, restore:
 		return w.broker != nil && w.acting == nil && len(w.targets(f)) > 0
 	case bind, pause:
@@ -186,8 +190,80 @@ func (w *world) strike(f fault) {
 	case copies:
 		w.tellf("the messages will come again")
 		w.mem.Duplicate(queue.MessagesOf(route))
+	case backup:
+		w.backupOrRestore()
+	case rogue:
+		w.tellWrongly(w.claimedByOther())
 	default:
 		w.operate(f)
+	}
+}
+
+// backupOrRestore copies the ledger, and the next time goes on from the copy. What
+// the world knew of the messages is forgotten with it.
+func (w *world) backupOrRestore() {
+	if w.backupAt == "" {
+		w.tellf("the ledger is copied")
+		w.backupAt = w.snapshot(w.ledgerAt, "ledger.db")
+		return
+	}
+	w.tellf("the ledger is lost, and its copy takes its place")
+	w.killBroker()
+	w.ledgerAt, w.backupAt = w.backupAt, ""
+	w.ledgerFile++
+	w.rebound = true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.msgs {
+		m.seen, m.heard, m.asked = ferry.Envelope{}, false, map[fault]int{}
+	}
+	w.holders = map[string]holder{}
+}
+
+func (w *world) allAccepted() bool {
+	for _, m := range w.msgs {
+		if !m.accepted {
+			return false
+		}
+	}
+	return true
+}
+
+// holder is who was granted a turn last.
+type holder struct {
+	of   *life
+	id   ferry.ID
+	turn uint64
+}
+
+// claimedByOther is a turn that somebody holds who is not the only worker.
+func (w *world) claimedByOther() *holder {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.msgs {
+		if h, ok := w.holders[m.letter]; ok && len(w.workers) > 1 && m.seen.State == ferry.StateQueued {
+			return &h
+		}
+	}
+	return nil
+}
+
+// tellWrongly has a worker that holds nothing report that a turn failed.
+func (w *world) tellWrongly(h *holder) {
+	i := 0
+	for h.of.name == fmt.Sprintf("W%d", i+1) {
+		i++
+	}
+	w.tellf("W%d says that %s.%d failed, which %s has claimed", i+1, w.letterOf(h.id.String()), h.turn, h.of.name)
+	r := ferry.Receipt{
+		ID: h.id, Route: route, Turn: h.turn, Revision: 1, Generation: 1, Worker: workerName(i), Inbox: "another",
+		Verdict: ferry.Failed, Effect: ferry.EffectNone, Next: ferry.Next{Do: ferry.DoRetry, Spends: 1},
+	}
+	conn := w.mem.Worker(workerName(i), route)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err := conn.Publish(context.Background(), queue.AllReceipts(), []queue.Packet{{ID: r.QueueID() + ".wrong." + fmt.Sprint(w.left[rogue]), Data: queue.EncodeReceipt(&r)}})
+	if err != nil {
+		w.tellf("it does not get through: %v", err)
 	}
 }
 
@@ -224,166 +300,3 @@ func (w *world) answering(c *call) bool {
 	return false
 }
 
-// act is what an operator asks for, until it is answered.
-type act struct {
-	words   string
-	b       *brokerLife
-	done    chan error
-	refused func() // nothing was done: it explains nothing
-}
-
-// targets are the messages that an act makes sense for.
-func (w *world) targets(f fault) []*message {
-	var list []*message
-	for _, m := range w.msgs {
-		e := &m.seen
-		dead := e.State == ferry.StateDeadLettered && e.DeadLetter != nil
-		ok := false
-		switch f {
-		case replay, edit:
-			// Who replays an unknown outcome where nobody can be asked accepts a second
-			// document: that is not drawn.
-			ok = dead && (e.DeadLetter.Reason != ferry.ReasonOutcomeUnknown || w.cfg.lookup || w.cfg.idempotent)
-		case discard:
-			ok = dead
-		case accept:
-			_, has := w.erp.has(m.letter)
-			ok = dead && has
-		case early:
-			ok = e.State.Pending() && !e.ID.IsZero()
-		case restore:
-			ok = e.State == ferry.StateDiscarded
-		}
-		if ok {
-			list = append(list, m)
-		}
-	}
-	return list
-}
-
-// operate begins an act; the ledger's commits come in their own time.
-func (w *world) operate(f fault) {
-	switch f {
-	case bind:
-		w.bindTo(w.draw(w.cfg.workers))
-		return
-	case pause:
-		if w.paused() {
-			w.resume()
-			return
-		}
-		w.left[pause]++ // it is counted when it ends
-		w.begin("pauses the route", func(ctx context.Context, b *broker.Broker) error {
-			_, err := b.Pause(ctx, route, "simulated", time.Time{}, "operator")
-			return err
-		})
-		return
-	}
-	targets := w.targets(f)
-	m := targets[w.draw(len(targets))]
-	w.actOn(f, m)
-}
-
-// bindTo hands the route over. What may have been handed out before may have been
-// begun, as far as anybody knows.
-func (w *world) bindTo(i int) {
-	w.rebound = true
-	name := workerName(i)
-	w.begin("binds the route to "+name, func(ctx context.Context, b *broker.Broker) error {
-		_, err := b.BindRoute(ctx, route, name, "simulated", "operator")
-		return err
-	})
-}
-
-func (w *world) paused() bool {
-	infos, err := w.broker.b.RouteInfos(context.Background())
-	return err == nil && len(infos) == 1 && infos[0].State == ferry.RoutePaused
-}
-
-func (w *world) resume() {
-	w.begin("resumes the route", func(ctx context.Context, b *broker.Broker) error {
-		_, err := b.Resume(ctx, route, "simulated", "operator")
-		return err
-	})
-}
-
-func (w *world) actOn(f fault, m *message) {
-	m.asked[f]++
-	e, told := m.seen, m.told
-	defer func() {
-		w.acting.refused = func() { m.asked[f]--; m.told = told }
-	}()
-	switch f {
-	case replay, edit:
-		var body []byte
-		words := "replays " + m.letter
-		if f == edit {
-			body = fmt.Appendf(nil, `{"letter":%q,"revision":%d}`, m.letter, e.Revision+1)
-			words = fmt.Sprintf("edits %s: r%d", m.letter, e.Revision+1)
-		}
-		w.begin(words, func(ctx context.Context, b *broker.Broker) error {
-			_, err := b.Replay(ctx, m.id, body, "application/json", "simulated", "operator")
-			return err
-		})
-	case accept:
-		w.begin("accepts "+m.letter, func(ctx context.Context, b *broker.Broker) error {
-			_, err := b.AcceptDeadLetter(ctx, m.id, "DOC-"+m.letter, "simulated", "operator")
-			return err
-		})
-	case restore:
-		w.begin("restores "+m.letter, func(ctx context.Context, b *broker.Broker) error {
-			_, err := b.Restore(ctx, m.id, "simulated", "operator")
-			return err
-		})
-	default:
-		m.told = m.told || mayExist(&e)
-		w.begin("discards "+m.letter, func(ctx context.Context, b *broker.Broker) error {
-			_, err := b.Discard(ctx, m.id, "simulated", "operator")
-			return err
-		})
-	}
-}
-
-// mayExist says whether whoever looks at the message sees that it may be written.
-func mayExist(e *ferry.Envelope) bool {
-	if e.DeadLetter != nil {
-		return e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown || e.DeadLetter.Reason == ferry.ReasonAlreadyExists
-	}
-	n := len(e.Attempts)
-	return n > 0 && e.Attempts[n-1].Effect == ferry.EffectMaybe
-}
-
-func (w *world) begin(words string, do func(ctx context.Context, b *broker.Broker) error) {
-	w.tellf("the operator %s", words)
-	a := &act{words: words, b: w.broker, done: make(chan error, 1)}
-	w.acting = a
-	go func() { a.done <- do(context.Background(), a.b.b) }()
-}
-
-// reapAct takes the answer to an operator who waits.
-func (w *world) reapAct() {
-	if w.acting == nil {
-		return
-	}
-	select {
-	case err := <-w.acting.done:
-		a := w.acting
-		w.acting = nil
-		var known *ferry.Error
-		switch {
-		case a.b.isDead():
-			w.tellf("the operator who %s gets no answer", a.words)
-		case err != nil:
-			if a.refused != nil {
-				a.refused()
-			}
-			if errors.As(err, &known) {
-				err = errors.New(string(known.Code))
-			}
-			w.tellf("the operator is refused: %v", err)
-		default:
-			w.tellf("the operator who %s is done", a.words)
-		}
-	default:
-	}
-}

@@ -107,6 +107,7 @@ type gate struct {
 	position uint64 // tells gates of one name apart
 	ways     []way
 	ready    func() bool // nil: at any time
+	arrived  bool        // what is waited for is there already: who stood still finds it, however late
 
 	seq  int
 	open chan passage
@@ -146,11 +147,22 @@ func (g *gates) park(ctx context.Context, at *gate) (passage, error) {
 	case <-at.of.dead:
 		return passage{}, errDead
 	case <-ctx.Done():
-		if at.of.isDead() {
-			return passage{}, errDead
-		}
-		return passage{}, ctx.Err()
 	}
+	if at.arrived && at.of.isFrozen() {
+		const soon = time.Second // after it goes on
+		timer := time.NewTimer(time.Until(at.of.thaws()) + soon)
+		defer timer.Stop()
+		select {
+		case p := <-at.open:
+			return p, nil
+		case <-at.of.dead:
+		case <-timer.C:
+		}
+	}
+	if at.of.isDead() {
+		return passage{}, errDead
+	}
+	return passage{}, ctx.Err()
 }
 
 func (g *gates) leave(at *gate) {

@@ -47,7 +47,7 @@ func (w *world) startBroker() {
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return transport{w.driverOf(l, w.mem.Broker())}, nil
 		},
-		FileID:       func(string) (uint64, error) { return 1, nil },
+		FileID:       func(string) (uint64, error) { return w.ledgerFile, nil },
 		BeforeCommit: func() { w.commits(l, "begins a commit of the ledger", false) },
 		AfterCommit:  func() { w.commits(l, "has a commit of the ledger on disk", true) },
 	})

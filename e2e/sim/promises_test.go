@@ -53,6 +53,13 @@ func (w *world) claims(r *queue.ClaimRequest) {
 	w.message(w.letterOf(r.ID.String())).called = true
 }
 
+// holds notes who has a turn.
+func (w *world) holds(l *life, r *queue.ClaimRequest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holders[w.letterOf(r.ID.String())] = holder{of: l, id: r.ID, turn: r.Turn}
+}
+
 // write is the destination writing a document. known: it had one and refuses
 // another.
 func (w *world) write(d doc) (known bool) {
@@ -140,11 +147,11 @@ func (w *world) checkClaims(packets []queue.Packet) {
 
 // acknowledged notes what the broker has heard: it must not forget it.
 func (w *world) acknowledged(p queue.Packet) {
-	r, err := queue.DecodeReceipt(p.Data)
-	if err == nil && r.Verdict.HasIt() {
+	parts := strings.Split(p.ID, ".")
+	if len(parts) > 3 && ferry.VerdictKind(parts[3]).HasIt() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.message(w.letterOf(r.ID.String())).heard = true
+		w.message(w.letterOf(parts[0])).heard = true
 	}
 }
 

@@ -3,60 +3,50 @@
 package sim
 
 import (
+	"strings"
 	"testing"
 
 	"ferry/internal/rules"
 )
 
 // ruleWorlds says, for each rule, in which world its absence breaks which promise.
-func ruleWorlds() map[rules.Rule]struct {
-	cfg     config
-	promise string
-} {
-	type row = struct {
-		cfg     config
-		promise string
-	}
-	one := config{letters: "A", workers: 1, lookup: true, budget: 2, window: 2, concurrency: 1}
-	with := func(c config, f map[fault]int) config {
-		for k, n := range f {
-			c.faults[k] = n
-		}
-		return c
-	}
-	blind, idem, two, slots := one, one, one, one
-	blind.lookup = false
-	idem.lookup, idem.idempotent = false, true
-	asked := idem
+func ruleWorlds() map[rules.Rule]scenario {
+	one, two := oneWorker(), twoWorkers()
+	both := oneWorker()
+	both.workers = 2
+	asked := one.honouring()
 	asked.lookup = true
-	two.workers = 2
-	blindTwo := blind
-	blindTwo.workers = 2
-	slots.concurrency = 2
-	long := one
-	long.budget, long.eager = 3, true
-	return map[rules.Rule]row{
-		rules.Turn:        {with(one, map[fault]int{fails: 1}), "I1"},
-		rules.Suffix:      {with(one, map[fault]int{purge: 1, powerCut: 0, brokerKill: 1}), "I1"},
-		rules.Facts:       {with(blindTwo, map[fault]int{bind: 1, losts: 1}), "I1"},
-		rules.Once:        {with(one, map[fault]int{fails: 2, repeat: 2}), "I8"},
-		rules.Identity:    {with(two, map[fault]int{bind: 1, expire: 1, copies: 1}), "I2"},
-		rules.TakeOver:    {with(two, map[fault]int{bind: 1, losts: 1}), "I2"},
-		rules.Begun:       {with(one, map[fault]int{workerKill: 1, brokerKill: 1}), "I2"},
-		rules.OldTurn:     {with(long, map[fault]int{fails: 1, rejects: 1, discard: 1, copies: 3}), "I6"},
-		rules.Alone:       {with(slots, map[fault]int{copies: 2, expire: 1}), "I2"},
-		rules.Deadline:    {with(two, map[fault]int{bind: 1, freeze: 2}), "I2"},
-		rules.Wait:        {with(one, map[fault]int{lates: 1}), "I2"},
-		rules.Lookup:      {with(one, map[fault]int{losts: 1}), "I2"},
-		rules.Revision:    {with(idem, map[fault]int{losts: 2, edit: 1}), "I3"},
-		rules.Acts:        {with(one, map[fault]int{early: 1}), "I6"},
-		rules.OpenOutcome: {with(asked, map[fault]int{losts: 2, rejects: 1}), "I9"},
-		rules.GiveBack:    {with(one, map[fault]int{drain: 1, expire: 1}), "I8"},
-		rules.Resend:      {with(blind, map[fault]int{powerCut: 1}), "I1"},
-		rules.AfterCommit: {with(blindTwo, map[fault]int{bind: 1, losts: 1, brokerKill: 2}), "I1"},
-		rules.Sweep:       {with(one, map[fault]int{purge: 1}), "I1"},
-		rules.Budget:      {with(one, map[fault]int{busies: 2, downs: 1}), "I8"},
+	long := one.eagerly()
+	long.budget = 3
+	worlds := map[rules.Rule]scenario{}
+	for _, s := range []scenario{
+		{"", one.with(some{fails: 1}), rules.Turn, "I1"},
+		{"", one.with(some{purge: 1, brokerKill: 1}), rules.Suffix, "I1"},
+		{"", both.blind().with(some{bind: 1, losts: 1}), rules.Facts, "I1"},
+		{"", one.with(some{fails: 2, repeat: 2}), rules.Once, "I8"},
+		{"", both.with(some{bind: 1, expire: 1, copies: 1}), rules.Identity, "I2"},
+		{"", both.with(some{bind: 1, losts: 1}), rules.TakeOver, "I2"},
+		{"", one.with(some{workerKill: 1, brokerKill: 1}), rules.Begun, "I2"},
+		{"", long.with(some{fails: 1, rejects: 1, discard: 1, copies: 3}), rules.OldTurn, "I6"},
+		{"", one.slots(2).with(some{copies: 2, expire: 1}), rules.Alone, "I2"},
+		{"", two.with(some{expire: 1, copies: 1}), rules.Claim, "I2"},
+		{"", two.with(some{rogue: 1}), rules.Holder, "I8"},
+		{"", both.with(some{bind: 1, paused: 2}), rules.Deadline, "I2"},
+		{"", one.with(some{lates: 1}), rules.Wait, "I2"},
+		{"", one.with(some{losts: 1}), rules.Lookup, "I2"},
+		{"", one.honouring().with(some{losts: 2, edit: 1}), rules.Revision, "I3"},
+		{"", one.with(some{early: 1}), rules.Acts, "I6"},
+		{"", asked.with(some{losts: 2, rejects: 1}), rules.OpenOutcome, "I9"},
+		{"", one.with(some{drain: 1, expire: 1}), rules.GiveBack, "I8"},
+		{"", one.blind().with(some{powerCut: 1}), rules.Resend, "I1"},
+		{"", both.blind().with(some{bind: 1, losts: 1, brokerKill: 2}), rules.AfterCommit, "I1"},
+		{"", one.with(some{purge: 1}), rules.Sweep, "I1"},
+		{"", one.with(some{busies: 2, downs: 1}), rules.Budget, "I8"},
+		{"", one.with(some{backup: 2, workerKill: 1, wipe: 1}), rules.Epoch, "I2"},
+	} {
+		worlds[s.without] = s
 	}
+	return worlds
 }
 
 const searched = 1500
@@ -71,28 +61,55 @@ func TestEveryRuleMatters(t *testing.T) {
 			if !ok {
 				t.Fatal("no world shows what it is for")
 			}
-			broken := map[string]int{}
-			for seed := range uint64(searched) {
-				restore := rules.Without(rule)
-				out := play(t, row.cfg, seed)
-				restore()
-				if out.broken == "" {
-					continue
-				}
-				broken[out.broken[:2]]++
-				if out.broken[:2] != row.promise {
-					continue
-				}
-				t.Logf("seed %d, %d lines: %s", seed, out.lines, out.broken)
-				if testing.Verbose() {
-					t.Log(out.story)
-				}
-				if with := play(t, row.cfg, seed); with.broken != "" {
-					t.Errorf("with the rule: %s\n%s", with.broken, with.story)
-				}
-				return
-			}
-			t.Errorf("%d seeds keep %s without it; broken: %v", searched, row.promise, broken)
+			breaks(t, row)
 		})
+	}
+}
+
+// breaks searches a seed for which a promise breaks without the scenario's rule,
+// and holds with it.
+func breaks(t *testing.T, s scenario) {
+	t.Helper()
+	broken := map[string]int{}
+	for seed := range uint64(searched) {
+		restore := rules.Without(s.without)
+		out := play(t, s.cfg, seed)
+		restore()
+		if out.broken == "" {
+			continue
+		}
+		broken[out.broken[:2]]++
+		if !strings.HasPrefix(out.broken, s.promise) {
+			continue
+		}
+		t.Logf("seed %d, %d lines: %s", seed, out.lines, out.broken)
+		if with := play(t, s.cfg, seed); with.broken != "" {
+			t.Errorf("with the rule: %s\n%s", with.broken, with.story)
+		}
+		return
+	}
+	t.Errorf("%d seeds keep %s without it; broken: %v", searched, s.promise, broken)
+}
+
+// TestModelWithoutTheRule takes from each scenario of the model the rule that it
+// is about.
+func TestModelWithoutTheRule(t *testing.T) {
+	for _, s := range scenarios() {
+		if s.without != 0 {
+			t.Run(s.name, func(t *testing.T) { breaks(t, s) })
+		}
+	}
+}
+
+// TestNoDeadlineIsNeededWhereTheKeyIsHonoured: a destination that refuses a second
+// document needs no assumption about time.
+func TestNoDeadlineIsNeededWhereTheKeyIsHonoured(t *testing.T) {
+	defer rules.Without(rules.Deadline)()
+	defer rules.Without(rules.Wait)()
+	cfg := twoWorkers().honouring().unbounded().with(some{expire: 1, paused: 1, lates: 1})
+	for seed := range uint64(100) {
+		if out := play(t, cfg, seed); out.broken != "" {
+			t.Fatalf("seed %d: %s\n%s", seed, out.broken, out.story)
+		}
 	}
 }

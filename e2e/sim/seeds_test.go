@@ -77,6 +77,9 @@ func worldOf(seed uint64) config {
 			continue
 		}
 		cfg.faults[f]++
+		if f == backup {
+			cfg.faults[f] = 2 // to put it in place, too
+		}
 	}
 	return cfg
 }

@@ -70,16 +70,19 @@ type world struct {
 	copies   int
 	jitter   float64
 
-	msgs    []*message
-	letter  map[string]string // by id
-	left    faults
-	acting  *act
-	rebound bool // the route was handed over to another inbox
+	msgs       []*message
+	letter     map[string]string // by id
+	left       faults
+	acting     *act
+	backupAt   string // a copy of the ledger
+	ledgerFile uint64
+	rebound    bool // the route was handed over to another inbox
 
-	mu     sync.Mutex
-	story  story
-	broken string                      // the first promise that was broken
-	hands  map[string]map[string]*hand // worker -> letter -> how far its delivery is
+	mu      sync.Mutex
+	holders map[string]holder // by letter
+	story   story
+	broken  string                      // the first promise that was broken
+	hands   map[string]map[string]*hand // worker -> letter -> how far its delivery is
 }
 
 // message is what the simulator knows of a message.
@@ -104,7 +107,7 @@ func newWorld(t testing.TB, dir string, cfg config, seed uint64) *world {
 	t.Helper()
 	w := &world{
 		t: t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x66657272)), dir: dir, left: cfg.faults,
-		mem: memqueue.New(memqueue.Options{Lock: lockTime, DuplicateWindow: duplicateWindow}), letter: map[string]string{}, hands: map[string]map[string]*hand{},
+		mem: memqueue.New(memqueue.Options{Lock: lockTime, DuplicateWindow: duplicateWindow}), letter: map[string]string{}, hands: map[string]map[string]*hand{}, holders: map[string]holder{}, ledgerFile: 1,
 	}
 	w.story.begun = time.Now()
 	w.jitter = w.rng.Float64()
