@@ -40,6 +40,11 @@ type Snapshot struct {
 // Breaker guards one destination. The zero value is closed and ready. It may be
 // used concurrently.
 type Breaker struct {
+	// Most is how many calls the destination gets at a time at the most: there a slow
+	// start ends, and with it the rule that one failure opens the breaker again. 0:
+	// 1024. It is set before the first use.
+	Most int
+
 	mu        sync.Mutex
 	open      bool
 	since     time.Time
@@ -89,14 +94,18 @@ func (b *Breaker) success() {
 		return
 	}
 	if b.slots > 0 {
-		if b.slots *= 2; b.slots > maxSlots {
+		most := b.Most
+		if most <= 0 {
+			most = maxSlots
+		}
+		if b.slots *= 2; b.slots > most {
 			b.slots = 0
 		}
 	}
 }
 
-// maxSlots is where the slow start ends: no destination is called more often at
-// a time.
+// maxSlots is where the slow start ends when nobody says: no destination is called
+// more often at a time.
 const maxSlots = 1024
 
 // Unavailable tells that a call found the destination down. Threshold of them

@@ -227,3 +227,25 @@ func TestAlwaysDisarms(t *testing.T) {
 		}
 	})
 }
+
+// A slow start is over once as many calls go out as the destination gets at all:
+// then a failure among successes opens nothing.
+func TestSlowStartEndsAtMost(t *testing.T) {
+	for most, successes := range map[int]int{1: 1, 4: 3, 8: 4, 0: 11} {
+		slow := func(n int) *breaker.Breaker {
+			b := &breaker.Breaker{Most: most}
+			b.Unavailable(true)
+			b.Success() // the probe's
+			for range n {
+				b.Success()
+			}
+			return b
+		}
+		if !slow(successes - 1).Unavailable(false) {
+			t.Errorf("most %d: the slow start was over after %d successes", most, successes-1)
+		}
+		if slow(successes).Unavailable(false) {
+			t.Errorf("most %d: one failure after %d successes opened it again", most, successes)
+		}
+	}
+}

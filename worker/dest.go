@@ -65,6 +65,7 @@ func NewDest(opts DestOptions) *Dest {
 	}
 	opts.Concurrency = min(opts.Concurrency, maxConcurrency)
 	d := &Dest{opts: opts, nudge: make(chan struct{}, 1), pace: pace.New(opts.Concurrency)}
+	d.breaker.Most = opts.Concurrency
 	if opts.Rate > 0 {
 		d.limiter = rate.NewLimiter(rate.Limit(opts.Rate), max(opts.Burst, 1))
 	}

@@ -89,7 +89,9 @@ type DB struct {
 	once   sync.Once
 	failed atomic.Pointer[error]
 	full   atomic.Bool // the last group was refused for lack of room
-	wedged atomic.Bool // a panic may have left a lock of bbolt's held: do not wait for one
+
+	beginning sync.Mutex  // around bbolt's own locks
+	wedged    atomic.Bool // see begin
 
 	freeAt time.Time // of the last look at the disk; committer only
 	free   int64
@@ -214,23 +216,48 @@ func (db *DB) UpdateSized(ctx context.Context, size int, write func(tx *bbolt.Tx
 // it short: pages that it can see are not reused meanwhile.
 // A damaged page is ErrUnreadable.
 func (db *DB) View(read func(tx *bbolt.Tx) error) error {
-	if db.wedged.Load() {
-		return db.unreadable(errDamage)
+	tx, err := db.begin(false)
+	if err == nil {
+		err = guard(func() error { return read(tx) })
+		db.end(tx)
 	}
-	began := false
-	err := guard(func() error {
-		return db.bolt.View(func(tx *bbolt.Tx) error {
-			began = true
-			return read(tx)
-		})
-	})
 	if errors.Is(err, errDamage) {
-		if !began {
-			db.wedged.Store(true)
-		}
 		return db.unreadable(err)
 	}
 	return err
+}
+
+// begin is bbolt's Begin, by one caller at a time. A panic in it leaves locks of
+// bbolt's held; then nobody may wait for one of those any more.
+func (db *DB) begin(writable bool) (tx *bbolt.Tx, err error) {
+	db.beginning.Lock()
+	defer db.beginning.Unlock()
+	if db.wedged.Load() {
+		return nil, errDamage
+	}
+	err = guard(func() (err error) {
+		tx, err = db.bolt.Begin(writable)
+		return err
+	})
+	if errors.Is(err, errDamage) {
+		db.wedged.Store(true)
+	}
+	return tx, err
+}
+
+// end ends what begin began; of no effect after a commit. It must not wait for
+// who begins: that one may wait for this to end.
+func (db *DB) end(tx *bbolt.Tx) {
+	if db.wedged.Load() {
+		return
+	}
+	err := guard(func() error {
+		_ = tx.Rollback() // it says that it was committed
+		return nil
+	})
+	if err != nil {
+		db.wedged.Store(true)
+	}
 }
 
 func (db *DB) unreadable(err error) error {
@@ -337,7 +364,6 @@ func (db *DB) commit(group []*op) {
 	if err == nil {
 		err = guard(func() error { return db.transact(group) })
 		if errors.Is(err, errDamage) {
-			db.wedged.Store(true)
 			err = db.stop(err)
 		}
 	}
@@ -357,11 +383,11 @@ func (db *DB) commit(group []*op) {
 }
 
 func (db *DB) transact(group []*op) error {
-	tx, err := db.bolt.Begin(true)
+	tx, err := db.begin(true)
 	if err != nil {
 		return fmt.Errorf("begin a group: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // of no effect after a commit
+	defer db.end(tx)
 	for _, o := range group {
 		o.err = o.run(tx)
 		var abort *abortError
