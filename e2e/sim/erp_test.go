@@ -66,6 +66,23 @@ func (e *erp) hasDoc(want doc) bool {
 	return false
 }
 
+// mayHave says whether a document is there or on its way.
+func (e *erp) mayHave(letter string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, d := range e.docs {
+		if d.letter == letter {
+			return true
+		}
+	}
+	for _, l := range e.late {
+		if l.letter == letter {
+			return true
+		}
+	}
+	return false
+}
+
 // end notes how a call ended.
 func (e *erp) end(c *call, how string) {
 	e.mu.Lock()
@@ -147,6 +164,9 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 		a.w.tellf("%s: it fails", words)
 		return verdictOf(ferry.Failed, ferry.EffectNone, 500)
 	case reject:
+		if a.w.cfg.idempotent && e.mayHave(letter) {
+			break // what it took once it does not reject
+		}
 		e.end(c, "free")
 		a.w.tellf("%s: rejected", words)
 		return verdictOf(ferry.Rejected, ferry.EffectNone, 422)

@@ -56,7 +56,7 @@ func (w *world) finishLate(n int) {
 	words := fmt.Sprintf("the ERP finishes writing %s r%d late", l.letter, l.revision)
 	if l.op != "" {
 		words = fmt.Sprintf("the ERP carries out %s: %s r%d", l.op, l.letter, l.revision)
-		if w.left[rejects] > 0 && w.draw(3) == 0 {
+		if w.left[rejects] > 0 && !w.erp.mayHave(l.letter) && w.draw(3) == 0 {
 			w.left[rejects]--
 			w.erp.became(l.op, "rejected")
 			w.tellf("%s: rejected", words)
