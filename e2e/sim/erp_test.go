@@ -42,6 +42,7 @@ type call struct {
 	generation int
 	by         *life
 	end        string // how it ended: "", while it runs
+	reached    bool   // the destination has it
 }
 
 func (e *erp) has(letter string) (doc, bool) {
@@ -88,6 +89,12 @@ func (e *erp) end(c *call, how string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c.end = how
+}
+
+func (e *erp) reach(c *call) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.reached = true
 }
 
 // charges counts the calls of a generation that may cost an attempt: those that
@@ -198,6 +205,7 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 
 // written is the rest of a call that reached the destination.
 func (a *adapter) written(ctx context.Context, in adapters.Call, c *call, words string) ferry.Verdict {
+	a.w.erp.reach(c)
 	known := a.w.write(doc{c.letter, c.revision})
 	a.w.tellf("%s: %s", words, map[bool]string{false: "written", true: "known already"}[known])
 	p, err := a.w.park(ctx, &gate{

@@ -82,6 +82,7 @@ func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdic
 	op := fmt.Sprintf("operation %s.%d.%s", c.letter, c.turn, a.l.name)
 	a.w.erp.add(lateWrite{doc: doc{c.letter, c.revision}, until: a.w.writtenBy(), op: op})
 	a.w.erp.became(op, "running")
+	a.w.erp.reach(c)
 	a.w.tellf("%s: taken", words)
 	p, err := a.w.park(ctx, &gate{
 		of: a.l, kind: "posted", words: fmt.Sprintf("the ERP answers %s about %s.%d", a.l.name, c.letter, c.turn),
@@ -95,7 +96,7 @@ func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdic
 		a.w.tellf("the ERP's answer to %s about %s.%d is lost", a.l.name, c.letter, c.turn)
 		return verdictOf(ferry.Unknown, ferry.EffectMaybe, 0)
 	}
-	a.w.erp.end(c, "free")
+	a.w.erp.end(c, "later") // what became of it may never be learned
 	a.w.tellf("the ERP answers %s about %s.%d: later", a.l.name, c.letter, c.turn)
 	v := verdictOf(ferry.InProgress, ferry.EffectMaybe, 202)
 	v.StatusURL = op
