@@ -17,6 +17,7 @@ type erp struct {
 	mu    sync.Mutex
 	docs  []doc
 	late  []lateWrite
+	backs []*callback
 	ops   map[string]string // what became of a message that was taken, by where it is asked
 	calls []*call
 }
@@ -32,6 +33,7 @@ type lateWrite struct {
 	doc
 	until time.Time // it is there by then; zero: it may take for ever
 	op    string    // where it is asked for; empty: nobody was told of it
+	token string    // what the destination shows when it calls back
 }
 
 // call is one call as the destination saw it.
@@ -198,7 +200,7 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 		return verdictOf(ferry.Unknown, ferry.EffectMaybe, 504)
 	}
 	if a.w.cfg.later {
-		return a.taken(ctx, c, words)
+		return a.taken(ctx, in, c, words)
 	}
 	return a.written(ctx, in, c, words)
 }

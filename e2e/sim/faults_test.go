@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/broker"
 	"ferry/queue"
 )
 
@@ -203,7 +204,7 @@ func (w *world) strike(f fault) {
 func (w *world) backupOrRestore() {
 	if w.backupAt == "" {
 		w.tellf("the ledger is copied")
-		w.backupAt = w.snapshot(w.ledgerAt, "ledger.db")
+		w.backupAt = w.snapshot(w.ledgerAt, "ledger.db", broker.ConfirmKeyFile)
 		return
 	}
 	w.tellf("the ledger is lost, and its copy takes its place")

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ferry"
@@ -59,12 +61,14 @@ func (w *world) finishLate(n int) {
 		if w.left[rejects] > 0 && !w.erp.mayHave(l.letter) && w.draw(3) == 0 {
 			w.left[rejects]--
 			w.erp.became(l.op, "rejected")
+			w.wantsToCall(l, false)
 			w.tellf("%s: rejected", words)
 			return
 		}
 	}
 	known := w.write(l.doc)
 	w.erp.became(l.op, "written")
+	w.wantsToCall(l, true)
 	w.tellf("%s%s", words, map[bool]string{true: ": known already"}[known])
 }
 
@@ -78,9 +82,13 @@ func (e *erp) became(op, what string) {
 }
 
 // taken is the rest of a call to a destination that says later what became of it.
-func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdict {
+func (a *adapter) taken(ctx context.Context, in adapters.Call, c *call, words string) ferry.Verdict {
 	op := fmt.Sprintf("operation %s.%d.%s", c.letter, c.turn, a.l.name)
-	a.w.erp.add(lateWrite{doc: doc{c.letter, c.revision}, until: a.w.writtenBy(), op: op})
+	l := lateWrite{doc: doc{c.letter, c.revision}, until: a.w.writtenBy(), op: op}
+	if a.w.cfg.callsBack {
+		_, l.token, _ = strings.Cut(in.ConfirmURL, "token=")
+	}
+	a.w.erp.add(l)
 	a.w.erp.became(op, "running")
 	a.w.erp.reach(c)
 	a.w.tellf("%s: taken", words)
@@ -99,7 +107,9 @@ func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdic
 	a.w.erp.end(c, "later") // what became of it may never be learned
 	a.w.tellf("the ERP answers %s about %s.%d: later", a.l.name, c.letter, c.turn)
 	v := verdictOf(ferry.InProgress, ferry.EffectMaybe, 202)
-	v.StatusURL = op
+	if !a.w.cfg.callsBack {
+		v.StatusURL = op
+	}
 	return v
 }
 
@@ -147,4 +157,79 @@ func (a *adapter) Poll(ctx context.Context, in adapters.Call) ferry.Verdict {
 	v := verdictOf(ferry.Unknown, ferry.EffectMaybe, 404)
 	v.Code = adapters.CodeForgotten
 	return v
+}
+
+// callback is what the destination says of its own accord, until it is answered.
+type callback struct {
+	letter    string
+	token     string
+	delivered bool
+	to        *brokerLife
+	done      chan error
+}
+
+func (w *world) wantsToCall(l lateWrite, delivered bool) {
+	if l.token != "" {
+		w.erp.mu.Lock()
+		defer w.erp.mu.Unlock()
+		w.erp.backs = append(w.erp.backs, &callback{letter: l.letter, token: l.token, delivered: delivered})
+	}
+}
+
+// mayCallBack says whether the destination has something to say, and somebody to
+// say it to.
+func (w *world) mayCallBack() bool {
+	return len(w.erp.backs) > 0 && w.telling == nil && w.broker != nil
+}
+
+// callBack has it say so. A call that is lost is lost for ever.
+func (w *world) callBack() {
+	c := w.erp.backs[0]
+	w.erp.backs = w.erp.backs[1:]
+	words := fmt.Sprintf("the ERP calls back: %s is %s", c.letter, map[bool]string{true: "written", false: "rejected"}[c.delivered])
+	if w.left[talks] > 0 && w.draw(3) == 0 {
+		w.left[talks]--
+		w.tellf("%s: lost", words)
+		return
+	}
+	w.tellf("%s", words)
+	c.to, c.done = w.broker, make(chan error, 1)
+	w.telling = c
+	m := w.message(c.letter)
+	go func() {
+		generation, err := c.to.b.ConfirmToken(m.id, c.token)
+		if err == nil {
+			said := ferry.Confirmation{Delivered: c.delivered, Reference: "DOC-" + c.letter}
+			_, _, err = c.to.b.Confirm(context.Background(), m.id, generation, said, "the ERP", false)
+		}
+		c.done <- err
+	}()
+}
+
+// reapCall takes the answer to the destination. It calls again when there was none.
+func (w *world) reapCall() {
+	c := w.telling
+	if c == nil {
+		return
+	}
+	select {
+	case err := <-c.done:
+		w.telling = nil
+		var known *ferry.Error
+		switch {
+		case c.to.isDead():
+			w.tellf("the ERP gets no answer about %s", c.letter)
+			w.erp.backs = append(w.erp.backs, c)
+		case errors.As(err, &known):
+			w.tellf("the ERP is told of %s: %s", c.letter, known.Code)
+		case err != nil:
+			w.tellf("the ERP is told of %s: %v", c.letter, err)
+		default:
+			w.tellf("the ERP has told of %s", c.letter)
+			if c.delivered {
+				w.message(c.letter).heard = true
+			}
+		}
+	default:
+	}
 }

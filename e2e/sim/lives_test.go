@@ -42,7 +42,7 @@ func workerName(i int) string { return fmt.Sprintf("w%d", i+1) }
 func (w *world) startBroker() {
 	l := newLife("B")
 	b, err := broker.New(context.Background(), broker.Options{
-		DataDir: w.ledgerAt, Version: "simulated", MinFree: -1, SilentAfter: silentAfter,
+		DataDir: w.ledgerAt, Version: "simulated", PublicURL: "https://broker.example", MinFree: -1, SilentAfter: silentAfter,
 		Routes: []ferry.Route{{Name: route, Window: w.cfg.window, Several: w.cfg.several}},
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return transport{w.driverOf(l, w.mem.Broker())}, nil
@@ -154,7 +154,7 @@ func (w *world) outOfHand(l *life, p queue.Packet) {
 // killBroker ends it with no word to anybody. What is in its ledger stays.
 func (w *world) killBroker() {
 	b := w.broker
-	w.ledgerAt = w.snapshot(w.ledgerAt, "ledger.db") // before anything goes on
+	w.ledgerAt = w.snapshot(w.ledgerAt, "ledger.db", broker.ConfirmKeyFile) // before anything goes on
 	w.brokerUp.Store(false)
 	b.kill()
 	w.broker = nil
@@ -174,6 +174,9 @@ func (w *world) startWorker(i int) {
 	}
 	if w.cfg.later {
 		r.Confirm, r.ConfirmWithin, r.PollInterval = worker.ConfirmPoll, confirmTime, time.Second
+	}
+	if w.cfg.callsBack {
+		r.Confirm = worker.ConfirmCallback
 	}
 	if w.cfg.idempotent {
 		r.OnUnknown = worker.OnUnknownRepost

@@ -47,6 +47,7 @@ func (w *world) reap() {
 		w.reapSend(m)
 	}
 	w.reapAct()
+	w.reapCall()
 	for i, worker := range w.workers {
 		if worker == nil || !worker.draining {
 			continue
@@ -82,6 +83,9 @@ func (w *world) chance() {
 		}
 	}
 	w.addComings(add)
+	if w.mayCallBack() {
+		add(4, w.callBack)
+	}
 	for n, l := range w.erp.late {
 		weight := 3
 		if l.op != "" {
@@ -222,6 +226,9 @@ func (w *world) calm() bool {
 			first = do
 		}
 	})
+	if first == nil && w.mayCallBack() {
+		first = w.callBack
+	}
 	if first == nil && w.broker != nil && w.acting == nil {
 		if w.paused() {
 			first = w.resume
@@ -278,8 +285,8 @@ func (w *world) unended() string {
 	if len(w.erp.late) > 0 {
 		return stillWriting
 	}
-	if w.acting != nil {
-		return "an operator waits"
+	if w.acting != nil || w.telling != nil || len(w.erp.backs) > 0 {
+		return "an operator or the ERP waits"
 	}
 	return ""
 }

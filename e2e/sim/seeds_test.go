@@ -64,7 +64,8 @@ func worldOf(seed uint64) config {
 		cfg.workers, cfg.several = 2, true
 	}
 	cfg.keeps = rng.IntN(2) == 0
-	cfg.later = rng.IntN(5) == 0
+	cfg.later = rng.IntN(4) == 0
+	cfg.callsBack = cfg.later && rng.IntN(2) == 0
 	if rng.IntN(4) == 0 {
 		cfg.ttl = time.Duration(1+rng.IntN(60)) * time.Second
 	}

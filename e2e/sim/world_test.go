@@ -44,6 +44,7 @@ type config struct {
 	lookup      bool          // truthful: finds what is written, never what is still being written
 	idempotent  bool          // refuses a second document for one external key
 	later       bool          // it takes messages, and says when it is asked what became of them
+	callsBack   bool          // with later: it calls the broker instead of being asked
 	lateForever bool          // it may write later than any wait
 	budget      int           // attempts
 	ttl         time.Duration // time to live; 0: long
@@ -77,6 +78,7 @@ type world struct {
 	letter     map[string]string // by id
 	left       faults
 	acting     *act
+	telling    *callback
 	backupAt   string // a copy of the ledger
 	ledgerFile uint64
 	rebound    bool // the route was handed over to another inbox
@@ -158,6 +160,9 @@ func (w *world) end() {
 	if w.acting != nil {
 		<-w.acting.done
 	}
+	if w.telling != nil {
+		<-w.telling.done
+	}
 }
 
 func (w *world) letterOf(id string) string {
@@ -176,16 +181,18 @@ func (w *world) message(letter string) *message {
 	return &message{letter: letter, asked: map[fault]int{}, turns: map[uint64]int{}}
 }
 
-// snapshot copies a durable file into a folder of its own, as a kill at this
-// moment leaves it.
-func (w *world) snapshot(from, name string) string {
+// snapshot copies durable files into a folder of their own, as a kill at this
+// moment leaves them.
+func (w *world) snapshot(from string, names ...string) string {
 	dir := w.folder()
-	data, err := os.ReadFile(filepath.Join(from, name))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name), data, 0o600)
-	}
-	if err != nil {
-		w.t.Error(err)
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o600)
+		}
+		if err != nil {
+			w.t.Error(err)
+		}
 	}
 	return dir
 }
