@@ -107,6 +107,8 @@ func crashPoints() []crashPoint {
 		{name: "answer lost, receipt sent", at: func(w *world) bool { return w.receipts() == 1 && w.stageOf() >= ended }, ways: map[string]way{"posted": answerLost}, hold: kinds("hears")},
 		{name: "waited out, about to be looked up", at: func(w *world) bool { return w.waits("look", "W1") }, ways: map[string]way{"posted": answerLost}, only: func(cfg config) bool { return cfg.lookup && !cfg.idempotent }},
 		{name: "looked up, no answer", at: func(w *world) bool { return w.waits("looked", "W1") }, ways: map[string]way{"posted": answerLost}, only: func(cfg config) bool { return cfg.lookup && !cfg.idempotent }},
+		{name: "taken, about to be asked what became of it", at: func(w *world) bool { return w.waits("look", "asks for") }, only: func(cfg config) bool { return cfg.later }},
+		{name: "said what became of it, nobody heard", at: func(w *world) bool { return w.waits("looked", "what became of") }, only: func(cfg config) bool { return cfg.later }},
 	}
 }
 
@@ -128,7 +130,7 @@ func (w *world) reach(p crashPoint) bool {
 		ways[kind] = other
 	}
 	idle := 50 * time.Millisecond
-	for range 500 {
+	for range 3000 {
 		synctest.Wait()
 		w.reap()
 		w.observe()
@@ -160,6 +162,7 @@ func (w *world) reach(p crashPoint) bool {
 			w.pass(tick)
 		} else {
 			w.pass(idle)
+			idle = min(idle*5/4, time.Second)
 		}
 	}
 	return false
@@ -178,6 +181,8 @@ func TestCrashPoints(t *testing.T) {
 		{"two workers, lookup", twoWorkers()},
 		{"two workers, blind", twoWorkers().blind()},
 		{"two workers, honours the key", twoWorkers().honouring()},
+		{"answers later", oneWorker().answersLater()},
+		{"two workers, answers later", twoWorkers().answersLater()},
 	}
 	ends := []fault{workerKill, brokerKill, bothKill, powerCut}
 	for _, p := range crashPoints() {
