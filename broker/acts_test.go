@@ -117,6 +117,42 @@ func TestAnotherInboxIsRefusedUntilItIsBound(t *testing.T) {
 	})
 }
 
+// The bound worker is heard, but lost its inbox: nothing is delivered until the
+// route is bound again, and the route says so.
+func TestARouteWhoseWorkerLostItsInboxSaysSo(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		state := func() ferry.RouteInfo {
+			t.Helper()
+			infos, err := w.b.RouteInfos(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return infos[0]
+		}
+		h := w.worker("one", orders)
+		h.hello(orders)
+		if r := state(); r.State != ferry.RouteRunning {
+			t.Fatalf("bound: %+v", r)
+		}
+		h.inbox = "a-new-one"
+		h.hello(orders)
+		if r := state(); r.State != ferry.RouteNoWorker || !strings.Contains(r.Conditions[0].Reason, "another inbox") {
+			t.Fatalf("its inbox is lost: %+v", r)
+		}
+		if _, err := w.b.BindRoute(t.Context(), orders, "one", "the disk is lost", "op"); err != nil {
+			t.Fatal(err)
+		}
+		if r := state(); r.State != ferry.RouteRunning {
+			t.Fatalf("bound again: %+v", r)
+		}
+		h.inbox = "a-new-one"
+		h.hello(notes)
+		if r := state(); r.State != ferry.RouteNoWorker || !strings.Contains(r.Conditions[0].Reason, "any more") {
+			t.Fatalf("configured for another route: %+v", r)
+		}
+	})
+}
+
 func TestHelloIsRefusedWithASentence(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.worker("one", orders)

@@ -87,10 +87,31 @@ func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
 		}
 		list = append(list, c)
 	default:
-		for _, c := range b.fleet.get(in.Binding.Worker).routes[in.Name].Conditions {
-			c.Worker = in.Binding.Worker
-			list = append(list, c)
-		}
+		list = append(list, b.boundConditions(in)...)
+	}
+	return list
+}
+
+// boundConditions lists what the bound worker, which was heard lately, says of a
+// route; or that it does not deliver it.
+func (b *Broker) boundConditions(in *store.RouteLedger) []ferry.Condition {
+	s := b.fleet.get(in.Binding.Worker)
+	if s == nil {
+		return nil // revoked meanwhile
+	}
+	none := ferry.Condition{Type: ferry.RouteNoWorker, Since: s.at.UTC(), Worker: in.Binding.Worker}
+	if _, asked := s.asked[in.Name]; !asked {
+		none.Reason = "its worker does not deliver this route any more"
+		return []ferry.Condition{none}
+	}
+	if s.hello.Inbox != in.Binding.Inbox {
+		none.Reason = "its worker came with another inbox: broker workers bind hands the route to it"
+		return []ferry.Condition{none}
+	}
+	var list []ferry.Condition
+	for _, c := range s.routes[in.Name].Conditions {
+		c.Worker = in.Binding.Worker
+		list = append(list, c)
 	}
 	return list
 }
