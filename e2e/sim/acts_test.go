@@ -135,8 +135,7 @@ func mayExist(e *ferry.Envelope) bool {
 	if e.DeadLetter != nil {
 		return e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown || e.DeadLetter.Reason == ferry.ReasonAlreadyExists
 	}
-	n := len(e.Attempts)
-	return n > 0 && e.Attempts[n-1].Effect == ferry.EffectMaybe
+	return e.WaitingFor != nil && e.WaitingFor.Open
 }
 
 func (w *world) begin(words string, do func(ctx context.Context, b *broker.Broker) error) {

@@ -17,6 +17,7 @@ type erp struct {
 	mu    sync.Mutex
 	docs  []doc
 	late  []lateWrite
+	ops   map[string]string // what became of a message that was taken, by where it is asked
 	calls []*call
 }
 
@@ -30,6 +31,7 @@ type doc struct {
 type lateWrite struct {
 	doc
 	until time.Time // it is there by then; zero: it may take for ever
+	op    string    // where it is asked for; empty: nobody was told of it
 }
 
 // call is one call as the destination saw it.
@@ -167,6 +169,9 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 		a.w.tellf("%s: timeout, the ERP is still writing", words)
 		a.w.writeLate(doc{letter, in.Revision})
 		return verdictOf(ferry.Unknown, ferry.EffectMaybe, 504)
+	}
+	if a.w.cfg.later {
+		return a.taken(ctx, c, words)
 	}
 	return a.written(ctx, in, c, words)
 }

@@ -299,4 +299,3 @@ func (w *world) answering(c *call) bool {
 	}
 	return false
 }
-

@@ -172,6 +172,9 @@ func (w *world) startWorker(i int) {
 		Retry:       retry.Policy{Attempts: w.cfg.budget, InitialDelay: time.Second, MaxDelay: 4 * time.Second},
 		Destination: worker.NewDest(worker.DestOptions{Name: "erp", Destination: a, Concurrency: w.cfg.concurrency}),
 	}
+	if w.cfg.later {
+		r.Confirm, r.ConfirmWithin, r.PollInterval = worker.ConfirmPoll, confirmTime, time.Second
+	}
 	if w.cfg.idempotent {
 		r.OnUnknown = worker.OnUnknownRepost
 	}

@@ -38,13 +38,14 @@ func twoWorkers() config {
 	return c
 }
 
-func (c config) blind() config      { c.lookup = false; return c }
-func (c config) honouring() config  { c.lookup, c.idempotent = false, true; return c }
-func (c config) asked() config      { c.lookup, c.idempotent = true, true; return c }
-func (c config) inOrder() config    { c.letters, c.keyed = "AB", true; return c }
-func (c config) unbounded() config  { c.lateForever = true; return c }
-func (c config) eagerly() config    { c.eager = true; return c }
-func (c config) slots(n int) config { c.concurrency = n; return c }
+func (c config) blind() config        { c.lookup = false; return c }
+func (c config) honouring() config    { c.lookup, c.idempotent = false, true; return c }
+func (c config) asked() config        { c.lookup, c.idempotent = true, true; return c }
+func (c config) answersLater() config { c.later = true; return c }
+func (c config) inOrder() config      { c.letters, c.keyed = "AB", true; return c }
+func (c config) unbounded() config    { c.lateForever = true; return c }
+func (c config) eagerly() config      { c.eager = true; return c }
+func (c config) slots(n int) config   { c.concurrency = n; return c }
 
 // paused is the model's "a lock expires, its holder has not noticed": it stood
 // still meanwhile.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"ferry"
 	"ferry/queue"
@@ -89,36 +88,6 @@ func (w *world) write(d doc) (known bool) {
 	}
 	w.erp.docs = append(w.erp.docs, d)
 	return false
-}
-
-// writeLate begins a document that is there later.
-func (w *world) writeLate(d doc) {
-	w.erp.mu.Lock()
-	defer w.erp.mu.Unlock()
-	l := lateWrite{doc: d}
-	if !w.cfg.lateForever {
-		l.until = time.Now().Add(settleTime - 100*time.Millisecond)
-	}
-	w.erp.late = append(w.erp.late, l)
-}
-
-func (w *world) nextLate() (time.Time, bool) {
-	w.erp.mu.Lock()
-	defer w.erp.mu.Unlock()
-	if len(w.erp.late) == 0 || w.erp.late[0].until.IsZero() {
-		return time.Time{}, false
-	}
-	return w.erp.late[0].until, true
-}
-
-// finishLate writes the nth document that is still being written.
-func (w *world) finishLate(n int) {
-	w.erp.mu.Lock()
-	d := w.erp.late[n].doc
-	w.erp.late = append(w.erp.late[:n:n], w.erp.late[n+1:]...)
-	w.erp.mu.Unlock()
-	known := w.write(d)
-	w.tellf("the ERP finishes writing %s r%d late%s", d.letter, d.revision, map[bool]string{true: ": known already"}[known])
 }
 
 // checkClaims holds receipts against the destination: who says that it has a
@@ -235,7 +204,7 @@ func (w *world) checkDead(m *message, e *ferry.Envelope) {
 		if !m.called && !w.rebound {
 			w.broke("I9: %s may already exist, and nobody ever began it", m.letter)
 		}
-		if e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown && w.cfg.lookup {
+		if e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown && w.cfg.lookup && !w.cfg.later {
 			w.broke("I9: %s may already exist, and nobody asked the ERP, which can be asked", m.letter)
 		}
 	case ferry.ReasonAttemptsExhausted:

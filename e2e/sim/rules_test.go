@@ -42,7 +42,8 @@ func ruleWorlds() map[rules.Rule]scenario {
 		{"", both.blind().with(some{bind: 1, losts: 1, brokerKill: 2}), rules.AfterCommit, "I1"},
 		{"", one.with(some{purge: 1}), rules.Sweep, "I1"},
 		{"", one.with(some{busies: 2, downs: 1}), rules.Budget, "I8"},
-		{"", one.with(some{backup: 2, workerKill: 1, wipe: 1}), rules.Epoch, "I2"},
+		{"", one.answersLater().unbounded(), rules.StatusURL, "I2"},
+		{"", two.with(some{backup: 2}), rules.Epoch, "I2"},
 	} {
 		worlds[s.without] = s
 	}

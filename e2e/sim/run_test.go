@@ -83,10 +83,11 @@ func (w *world) chance() {
 	}
 	w.addComings(add)
 	for n, l := range w.erp.late {
-		add(3, func() { w.finishLate(n) })
-		if !l.until.IsZero() {
-			break // bounded ones are written in their order
+		weight := 3
+		if l.op != "" {
+			weight = 1 // it takes its time
 		}
+		add(weight, func() { w.finishLate(n) })
 	}
 	idle := 3
 	if len(steps) == 0 {
@@ -226,7 +227,7 @@ func (w *world) calm() bool {
 			first = w.resume
 		}
 	}
-	if first == nil && len(w.erp.late) > 0 && w.erp.late[0].until.IsZero() {
+	if first == nil && len(w.erp.late) > 0 && w.unended() == stillWriting {
 		first = func() { w.finishLate(0) }
 	}
 	if first != nil {
@@ -248,6 +249,8 @@ func (w *world) lost() bool {
 
 // ended says whether every message has reached an end, and everybody knows.
 func (w *world) ended() bool { return w.unended() == "" }
+
+const stillWriting = "the ERP is still writing"
 
 func (w *world) unended() string {
 	if w.broker == nil {
@@ -273,7 +276,7 @@ func (w *world) unended() string {
 		return fmt.Sprintf("%d packets are left in the queue", n)
 	}
 	if len(w.erp.late) > 0 {
-		return "the ERP is still writing"
+		return stillWriting
 	}
 	if w.acting != nil {
 		return "an operator waits"

@@ -63,6 +63,7 @@ func worldOf(seed uint64) config {
 		cfg.workers, cfg.several = 2, true
 	}
 	cfg.keeps = rng.IntN(2) == 0
+	cfg.later = rng.IntN(5) == 0
 	switch rng.IntN(4) {
 	case 0, 1:
 		cfg.lookup = true

@@ -26,6 +26,7 @@ const (
 	settleTime  = 5 * time.Second
 	lockTime    = 10 * time.Second
 	silentAfter = 7100 * time.Millisecond
+	confirmTime = 40 * time.Second // within which a destination that answers later has written
 	tick        = time.Millisecond // between two steps
 
 	// As long as a queue may have it: who publishes under an id that was used
@@ -42,6 +43,7 @@ type config struct {
 	keeps       bool // the queue cannot be emptied by the broker
 	lookup      bool // truthful: finds what is written, never what is still being written
 	idempotent  bool // refuses a second document for one external key
+	later       bool // it takes messages, and says when it is asked what became of them
 	lateForever bool // it may write later than any wait
 	budget      int  // attempts
 	window      int
@@ -238,13 +240,13 @@ func (w *world) pass(d time.Duration) {
 		}
 	}
 	for {
-		due, ok := w.nextLate()
-		if !ok || due.After(end) {
+		n, due := w.nextLate()
+		if due.IsZero() || due.After(end) {
 			break
 		}
 		time.Sleep(max(time.Until(due), 0))
 		synctest.Wait()
-		w.finishLate(0)
+		w.finishLate(n)
 	}
 	time.Sleep(max(time.Until(end), 0))
 	synctest.Wait()
