@@ -159,6 +159,9 @@ func (l *Ledger) AcceptDead(ctx context.Context, id ferry.ID, reference, note, b
 	})
 }
 
+// mayHaveIt is shown of a message that was discarded while an outcome was open.
+const mayHaveIt = "an earlier call may have been written: the destination may have it, although it was discarded"
+
 // Discard ends a dead letter, or a pending message that no worker can hold,
 // without delivering it. Restore takes it back.
 func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) error {
@@ -175,6 +178,9 @@ func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) erro
 		case l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts):
 			return ferry.Errorf(ferry.CodeInDelivery, "message %s is in delivery: a worker may be posting it now", r.ID).
 				WithHint("try again when it is a dead letter, or waits for its next attempt")
+		}
+		if r.State.Pending() && r.Doubt {
+			r.Conflict = mayHaveIt // its receipt may have come after the person looked
 		}
 		if err := l.endTurn(tx, r); err != nil {
 			return err
@@ -199,6 +205,9 @@ func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) erro
 			return ferry.Errorf(ferry.CodeNotDiscarded, "message %s is %s, not discarded", r.ID, l.shownState(r))
 		}
 		r.Discarded = nil
+		if r.Conflict == mayHaveIt {
+			r.Conflict = "" // it is looked up
+		}
 		addAct(r, act)
 		if r.Dead != nil {
 			dead := *r.Dead

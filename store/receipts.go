@@ -83,7 +83,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 				r.DoneRev, changed = rc.Revision, true
 			}
 		case r.State == ferry.StateDiscarded:
-			out.Conflict = r.Conflict == ""
+			out.Conflict = r.Conflict == "" || r.Conflict == mayHaveIt
 			r.Doubt = true // should somebody restore it: look first
 			r.Conflict = "the destination has it, although it was discarded: " + orUnnamed(rc.Reference)
 			changed = true

@@ -91,6 +91,28 @@ func TestRejectedWithAnOpenOutcomeEndsAsRejected(t *testing.T) {
 	must0(t, l.sound())
 }
 
+// A receipt that leaves an outcome open comes between a person's look and the
+// discard: the answer says that the destination may have it.
+func TestDiscardedInDoubtIsShown(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, "x")
+	handOut(t, l, testRoute, 10)
+	report(t, l, id, ferry.Unknown, ferry.Next{Do: ferry.DoRetry, After: time.Minute, Doubt: true})
+	must0(t, l.Discard(t.Context(), id, "not wanted", "ann"))
+	if e := show(t, l, id); e.State != ferry.StateDiscarded || e.Conflict != mayHaveIt {
+		t.Errorf("discarded: %+v", e)
+	}
+	must0(t, l.Restore(t.Context(), id, "", "ann"))
+	if e := show(t, l, id); e.Conflict != "" || e.WaitingFor == nil || !e.WaitingFor.Open {
+		t.Errorf("restored: %+v", e)
+	}
+	must0(t, l.Discard(t.Context(), id, "not wanted", "ann"))
+	if out := report(t, l, id, ferry.Delivered, ferry.Next{}); !out.Conflict {
+		t.Errorf("delivered though discarded: %+v", out)
+	}
+	must0(t, l.sound())
+}
+
 func TestDoubtAndRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)

@@ -42,6 +42,7 @@ type call struct {
 	generation int
 	by         *life
 	end        string // how it ended: "", while it runs
+	reached    bool   // the destination has it
 }
 
 func (e *erp) has(letter string) (doc, bool) {
@@ -66,11 +67,34 @@ func (e *erp) hasDoc(want doc) bool {
 	return false
 }
 
+// mayHave says whether a document is there or on its way.
+func (e *erp) mayHave(letter string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, d := range e.docs {
+		if d.letter == letter {
+			return true
+		}
+	}
+	for _, l := range e.late {
+		if l.letter == letter {
+			return true
+		}
+	}
+	return false
+}
+
 // end notes how a call ended.
 func (e *erp) end(c *call, how string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c.end = how
+}
+
+func (e *erp) reach(c *call) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.reached = true
 }
 
 // charges counts the calls of a generation that may cost an attempt: those that
@@ -147,6 +171,9 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 		a.w.tellf("%s: it fails", words)
 		return verdictOf(ferry.Failed, ferry.EffectNone, 500)
 	case reject:
+		if a.w.cfg.idempotent && e.mayHave(letter) {
+			break // what it took once it does not reject
+		}
 		e.end(c, "free")
 		a.w.tellf("%s: rejected", words)
 		return verdictOf(ferry.Rejected, ferry.EffectNone, 422)
@@ -178,6 +205,7 @@ func (a *adapter) Deliver(ctx context.Context, in adapters.Call) ferry.Verdict {
 
 // written is the rest of a call that reached the destination.
 func (a *adapter) written(ctx context.Context, in adapters.Call, c *call, words string) ferry.Verdict {
+	a.w.erp.reach(c)
 	known := a.w.write(doc{c.letter, c.revision})
 	a.w.tellf("%s: %s", words, map[bool]string{false: "written", true: "known already"}[known])
 	p, err := a.w.park(ctx, &gate{

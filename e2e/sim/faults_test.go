@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"ferry"
@@ -274,7 +273,7 @@ func (w *world) killWorkerNow(i int) {
 	if w.left[lates] > 0 && w.draw(2) == 1 {
 		w.erp.mu.Lock()
 		for _, c := range w.erp.calls {
-			if c.by == w.workers[i].life && c.end == "" && !w.answering(c) {
+			if c.by == w.workers[i].life && c.end == "" && !c.reached {
 				under = append(under, doc{c.letter, c.revision})
 			}
 		}
@@ -288,14 +287,4 @@ func (w *world) killWorkerNow(i int) {
 			w.writeLate(d)
 		}
 	}
-}
-
-// answering says whether the call has reached the destination.
-func (w *world) answering(c *call) bool {
-	for _, g := range w.list() {
-		if g.of == c.by && g.kind == "posted" && strings.HasSuffix(g.words, fmt.Sprintf("%s.%d", c.letter, c.turn)) {
-			return true
-		}
-	}
-	return false
 }

@@ -56,7 +56,7 @@ func (w *world) finishLate(n int) {
 	words := fmt.Sprintf("the ERP finishes writing %s r%d late", l.letter, l.revision)
 	if l.op != "" {
 		words = fmt.Sprintf("the ERP carries out %s: %s r%d", l.op, l.letter, l.revision)
-		if w.left[rejects] > 0 && w.draw(3) == 0 {
+		if w.left[rejects] > 0 && !w.erp.mayHave(l.letter) && w.draw(3) == 0 {
 			w.left[rejects]--
 			w.erp.became(l.op, "rejected")
 			w.tellf("%s: rejected", words)
@@ -82,6 +82,7 @@ func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdic
 	op := fmt.Sprintf("operation %s.%d.%s", c.letter, c.turn, a.l.name)
 	a.w.erp.add(lateWrite{doc: doc{c.letter, c.revision}, until: a.w.writtenBy(), op: op})
 	a.w.erp.became(op, "running")
+	a.w.erp.reach(c)
 	a.w.tellf("%s: taken", words)
 	p, err := a.w.park(ctx, &gate{
 		of: a.l, kind: "posted", words: fmt.Sprintf("the ERP answers %s about %s.%d", a.l.name, c.letter, c.turn),
@@ -95,7 +96,7 @@ func (a *adapter) taken(ctx context.Context, c *call, words string) ferry.Verdic
 		a.w.tellf("the ERP's answer to %s about %s.%d is lost", a.l.name, c.letter, c.turn)
 		return verdictOf(ferry.Unknown, ferry.EffectMaybe, 0)
 	}
-	a.w.erp.end(c, "free")
+	a.w.erp.end(c, "later") // what became of it may never be learned
 	a.w.tellf("the ERP answers %s about %s.%d: later", a.l.name, c.letter, c.turn)
 	v := verdictOf(ferry.InProgress, ferry.EffectMaybe, 202)
 	v.StatusURL = op

@@ -194,6 +194,9 @@ func (w *world) moved(m *message, e *ferry.Envelope) string {
 	if e.Conflict != "" {
 		said += ", a conflict"
 	}
+	if now == ferry.StateDiscarded && (e.Conflict != "" || mayExist(e)) {
+		m.told = true // whoever discarded it sees it in the answer
+	}
 	return said
 }
 
@@ -211,6 +214,9 @@ func (w *world) checkDead(m *message, e *ferry.Envelope) {
 		if n := w.erp.charges(m.letter, e.Generation); n < w.cfg.budget {
 			w.broke("I8: %s is exhausted after %d calls of %d", m.letter, n, w.cfg.budget)
 		}
+	}
+	if e.DeadLetter.Reason != ferry.ReasonOutcomeUnknown && e.DeadLetter.Reason != ferry.ReasonAlreadyExists && !w.cfg.lateForever && w.erp.mayHave(m.letter) {
+		w.broke("I9: %s is given up as %s, and the ERP has it or is writing it", m.letter, e.DeadLetter.Reason)
 	}
 	if n := w.erp.failures(m.letter, e.Generation); n > w.cfg.budget+w.struck() {
 		w.broke("I8: %s failed %d times with a budget of %d", m.letter, n, w.cfg.budget)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // outcome is how a world went.
@@ -64,6 +65,9 @@ func worldOf(seed uint64) config {
 	}
 	cfg.keeps = rng.IntN(2) == 0
 	cfg.later = rng.IntN(5) == 0
+	if rng.IntN(4) == 0 {
+		cfg.ttl = time.Duration(1+rng.IntN(60)) * time.Second
+	}
 	switch rng.IntN(4) {
 	case 0, 1:
 		cfg.lookup = true

@@ -39,13 +39,14 @@ type config struct {
 	letters     string // the messages: "A", "AB", "ABC"
 	keyed       bool   // of one ordering key
 	workers     int
-	several     bool // they claim turns; else the first is bound
-	keeps       bool // the queue cannot be emptied by the broker
-	lookup      bool // truthful: finds what is written, never what is still being written
-	idempotent  bool // refuses a second document for one external key
-	later       bool // it takes messages, and says when it is asked what became of them
-	lateForever bool // it may write later than any wait
-	budget      int  // attempts
+	several     bool          // they claim turns; else the first is bound
+	keeps       bool          // the queue cannot be emptied by the broker
+	lookup      bool          // truthful: finds what is written, never what is still being written
+	idempotent  bool          // refuses a second document for one external key
+	later       bool          // it takes messages, and says when it is asked what became of them
+	lateForever bool          // it may write later than any wait
+	budget      int           // attempts
+	ttl         time.Duration // time to live; 0: long
 	window      int
 	concurrency int
 	faults      faults // how often each may strike
@@ -197,6 +198,9 @@ func (w *world) send(m *message) {
 	msg := ferry.Message{
 		ID: m.id, Route: route, Body: []byte(body), ContentType: "application/json",
 		IdempotencyKey: "key-" + m.letter, CreatedAt: m.id.Time(), TimeToLive: 30 * 24 * time.Hour,
+	}
+	if w.cfg.ttl > 0 {
+		msg.TimeToLive = w.cfg.ttl
 	}
 	if w.cfg.keyed {
 		msg.OrderingKey = "one"
