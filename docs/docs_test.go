@@ -233,3 +233,36 @@ func TestDiskFaultsAreTold(t *testing.T) {
 		}
 	}
 }
+
+// TestTestsThatAreNamedExist: a rule whose test was renamed away is a rule that
+// nothing holds.
+func TestTestsThatAreNamedExist(t *testing.T) {
+	var source strings.Builder
+	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, "_test.go") {
+			text, readErr := os.ReadFile(path)
+			source.Write(text)
+			return readErr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, page := range pages {
+		for _, m := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(read(t, page), -1) {
+			named++
+			if !strings.Contains(source.String(), "func "+m[1]+"(") {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+	}
+	if named < 100 {
+		t.Fatalf("%d tests are named", named)
+	}
+}

@@ -29,7 +29,7 @@ type world struct {
 	dest   *Dest
 	dir    string
 	change func(*Route) // how the route differs from the usual one
-	log    *bytes.Buffer
+	log    *logText
 
 	worker *Worker
 	wq     *queue.Queue
@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t: t, mq: memqueue.New(memqueue.Options{Lock: 30 * time.Second}), erp: &script{}, dir: t.TempDir(),
-		start: "first", word: queue.RouteWelcome{Granted: true}, bodies: map[ferry.ID][]byte{}, log: &bytes.Buffer{},
+		start: "first", word: queue.RouteWelcome{Granted: true}, bodies: map[ferry.ID][]byte{}, log: &logText{},
 	}
 	w.broker = queue.New(w.mq.Broker(), queue.Options{})
 	if _, err := w.broker.Ensure(t.Context(), []string{testRoute}); err != nil {
@@ -164,7 +164,7 @@ func (w *world) run() {
 	worker, err := New(Options{
 		Name: "erp-worker-1", Version: "test", Queue: w.wq, InboxDir: w.dir, Routes: []Route{route},
 		FileID: func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file
-		Log:    slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:    slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -335,13 +335,20 @@ func (w *world) signal(s queue.Signal) {
 	synctest.Wait()
 }
 
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+// logText is what a worker logged; it logs while tests read.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
+func (l *logText) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
