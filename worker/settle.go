@@ -148,7 +148,11 @@ func (s situation) spendOne() ferry.Next {
 // looks.
 func (s situation) giveUp(spends int) ferry.Next {
 	if s.open && s.route.OnUnknown != OnUnknownHold && s.route.Adapter.CanLookup() && rules.On(rules.OpenOutcome) {
-		return s.retry(s.settleTime, max(spends, s.route.Retry.WithDefaults().Attempts-s.spent))
+		after := s.settleTime
+		if s.route.Confirm != ConfirmAtOnce {
+			after = max(after, s.route.writesFor()) // it may have been taken
+		}
+		return s.retry(after, max(spends, s.route.Retry.WithDefaults().Attempts-s.spent))
 	}
 	s.resolved = spends
 	if s.open {

@@ -26,6 +26,8 @@ func TestSettle(t *testing.T) {
 	)
 	lookup, blind := settleRoute(OnUnknownLookup, true), settleRoute(OnUnknownHold, false)
 	repost, repostAsk := settleRoute(OnUnknownRepost, false), settleRoute(OnUnknownRepost, true)
+	repostLater := settleRoute(OnUnknownRepost, true)
+	repostLater.Confirm, repostLater.ConfirmWithin = ConfirmPoll, time.Hour
 	backoff, soon := 8*time.Second, 3*time.Second
 	retryIn := func(after time.Duration, spends int, doubt bool) ferry.Next {
 		return ferry.Next{Do: ferry.DoRetry, After: after, Spends: spends, Doubt: doubt}
@@ -56,6 +58,7 @@ func TestSettle(t *testing.T) {
 		"failed, open, repost":           {ferry.Verdict{Kind: ferry.Failed, Effect: none}, situation{route: repost, open: true}, retryIn(backoff, 1, true)},
 		"failed, open, repost, last":     {ferry.Verdict{Kind: ferry.Failed, Effect: none}, situation{route: repost, open: true, spent: 2}, dead(ferry.ReasonOutcomeUnknown, 1, true)},
 		"failed, open, repost, can ask":  {ferry.Verdict{Kind: ferry.Failed, Effect: none}, situation{route: repostAsk, open: true, spent: 2}, retryIn(time.Minute, 1, true)},
+		"failed, open, answers later":    {ferry.Verdict{Kind: ferry.Failed, Effect: none}, situation{route: repostLater, open: true, spent: 2}, retryIn(time.Hour, 1, true)},
 		"throttled":                      {ferry.Verdict{Kind: ferry.Throttled, Effect: none}, situation{route: lookup, spent: 2}, retryIn(5*time.Second, 0, false)},
 		"throttled, told":                {ferry.Verdict{Kind: ferry.Throttled, Effect: none, RetryAfter: time.Minute}, situation{route: lookup}, retryIn(time.Minute, 0, false)},
 		"throttled, too long":            {ferry.Verdict{Kind: ferry.Throttled, Effect: none, RetryAfter: 9 * time.Hour}, situation{route: lookup}, retryIn(time.Hour, 0, false)},

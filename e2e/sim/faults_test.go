@@ -216,6 +216,7 @@ func (w *world) backupOrRestore() {
 	defer w.mu.Unlock()
 	for _, m := range w.msgs {
 		m.seen, m.heard, m.asked = ferry.Envelope{}, false, map[fault]int{}
+		m.moved = true // it may be back that was discarded
 	}
 	w.holders = map[string]holder{}
 }
