@@ -307,3 +307,23 @@ func TestAdapterDidNotTry(t *testing.T) {
 		w.wantSettled()
 	})
 }
+
+// The destination called back that it rejects the message, and a person replayed
+// it: the inbox only knows that the call of the earlier generation is open. It is
+// looked up, and costs the new generation nothing.
+func TestAnOutcomeOfAnEarlierGenerationCostsNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.erp.post = always(verdict(ferry.Unknown, ferry.EffectMaybe, 504))
+		w.run()
+		h := w.handOut()
+		w.publish(h)
+		h = next(h, w.only())
+		h.Generation, h.Spent, h.Doubt = 2, 0, false
+		time.Sleep(time.Minute)
+		w.erp.set(func(s *script) { s.post = nil })
+		h.PublishedAt = time.Now()
+		w.publish(h)
+		wantNext(w.t, w.only(), ferry.Next{Do: ferry.DoComplete})
+		w.wantCounts(2, 1)
+	})
+}
