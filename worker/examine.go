@@ -67,7 +67,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 	}
 	expired := !h.ExpiresAt.IsZero() && !now.Before(h.ExpiresAt)
 	open, revision, ended := rec.openSince()
-	own := rec.ownCall() && rec.generation == h.Generation // a replay begins with its whole budget
+	own := rec.ownCall()
 	if h.Claims {
 		// The ledger knows of every call, also of those after this inbox's: what it
 		// does not doubt is not open, and what was to be spent is.

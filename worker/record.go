@@ -151,8 +151,12 @@ func (r *record) ownCall() bool { return r != nil && (r.state == begun || r.doub
 
 // costsNothing says whether the open outcome on record costs no attempt when it
 // proves absent at h. A call whose end nobody recorded is not covered, and where
-// turns are claimed, another worker may have called since.
+// turns are claimed, another worker may have called since. A call of an earlier
+// generation never costs anything: a replay begins with its whole budget.
 func (r *record) costsNothing(h *ferry.HandOut) bool {
+	if open, _, _ := r.openSince(); open && !h.Claims && r.generation != h.Generation {
+		return true
+	}
 	return r != nil && r.state == result && r.doubt && r.free && (!h.Claims || r.turn+1 == h.Turn)
 }
 

@@ -171,7 +171,7 @@ func TestExamine(t *testing.T) {
 	expired := func(h *ferry.HandOut) { h.ExpiresAt = now }
 	both := func(h *ferry.HandOut) { h.Doubt, h.ExpiresAt = true, now }
 	openRecord := func(revision int, ended time.Time) *record {
-		return &record{state: result, turn: 4, doubt: true, own: true, doubtRevision: revision, callEnded: ended}
+		return &record{state: result, turn: 4, generation: 1, doubt: true, own: true, doubtRevision: revision, callEnded: ended}
 	}
 	for name, c := range map[string]struct {
 		route *Route
@@ -207,13 +207,14 @@ func TestExamine(t *testing.T) {
 		"elsewhere, own call":           {lookup, hand(func(h *ferry.HandOut) { h.Elsewhere = true }), openRecord(2, now.Add(-time.Hour)), plan{action: actLookup, open: true, spend: true}},
 		"open revision":                 {lookup, hand(func(h *ferry.HandOut) { h.Doubt, h.OpenRevision = true, true }), nil, plan{action: actLookup, open: true, other: true, spend: true}},
 		"open on record":                {lookup, hand(nil), openRecord(2, now.Add(-time.Minute)), plan{action: actLookup, open: true, spend: true}},
-		"open on record, costs nothing": {lookup, hand(doubt), &record{state: result, turn: 4, doubt: true, own: true, free: true, doubtRevision: 2, callEnded: now.Add(-time.Hour)}, plan{action: actLookup, open: true}},
-		"begun, an earlier one free":    {lookup, hand(doubt), &record{state: begun, turn: 4, doubt: true, own: true, free: true, doubtRevision: 2, revision: 2}, plan{action: actLookup, open: true, spend: true}},
+		"open on record, costs nothing": {lookup, hand(doubt), &record{state: result, turn: 4, generation: 1, doubt: true, own: true, free: true, doubtRevision: 2, callEnded: now.Add(-time.Hour)}, plan{action: actLookup, open: true}},
+		"begun, an earlier one free":    {lookup, hand(doubt), &record{state: begun, turn: 4, generation: 1, doubt: true, own: true, free: true, doubtRevision: 2, revision: 2}, plan{action: actLookup, open: true, spend: true}},
 		"open on record, other":         {lookup, hand(nil), openRecord(1, now.Add(-time.Minute)), plan{action: actLookup, open: true, other: true, spend: true}},
 		"open on record, too early":     {lookup, hand(nil), openRecord(2, now.Add(-59*time.Second)), plan{action: actWait, open: true, spend: true, wait: time.Second}},
-		"begun in an earlier turn":      {lookup, hand(nil), &record{state: begun, turn: 4, revision: 2, deadline: now.Add(-50 * time.Second)}, plan{action: actWait, open: true, spend: true, wait: 10 * time.Second}},
-		"begun earlier, blind":          {blind, hand(nil), &record{state: begun, turn: 4, revision: 2, deadline: now.Add(-time.Hour)}, plan{action: actHold, open: true, spend: true}},
-		"begun earlier, two at odds":    {lookup, hand(nil), &record{state: begun, turn: 4, revision: 2, doubt: true, doubtRevision: 1}, plan{action: actLookup, open: true, other: true, spend: true}},
+		"begun in an earlier turn":      {lookup, hand(nil), &record{state: begun, turn: 4, generation: 1, revision: 2, deadline: now.Add(-50 * time.Second)}, plan{action: actWait, open: true, spend: true, wait: 10 * time.Second}},
+		"begun earlier, blind":          {blind, hand(nil), &record{state: begun, turn: 4, generation: 1, revision: 2, deadline: now.Add(-time.Hour)}, plan{action: actHold, open: true, spend: true}},
+		"open, an earlier generation":   {lookup, hand(nil), &record{state: begun, turn: 4, revision: 2}, plan{action: actLookup, open: true}},
+		"begun earlier, two at odds":    {lookup, hand(nil), &record{state: begun, turn: 4, generation: 1, revision: 2, doubt: true, doubtRevision: 1}, plan{action: actLookup, open: true, other: true, spend: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.route.examine(&c.h, c.rec, "me", now); got != c.want {
