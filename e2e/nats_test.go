@@ -200,15 +200,3 @@ func startSelf(t *testing.T, dir string, env ...string) *process {
 	cmd.Env = env
 	return startCommand(t, dir, "nats", cmd)
 }
-
-// freeze stops a process for a while, as a machine that stands still.
-func (p *process) freeze(t *testing.T) { p.signal(t, syscall.SIGSTOP) }
-
-func (p *process) thaw(t *testing.T) { p.signal(t, syscall.SIGCONT) }
-
-func (p *process) signal(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		t.Fatal(err)
-	}
-}
