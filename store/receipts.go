@@ -139,6 +139,9 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 	if !r.Doubt {
 		r.OpenRev, r.Elsewhere, r.NotBefore = false, false, 0
 	}
+	if len(rc.Attempts) > 0 {
+		r.Elsewhere = false // what is open now is a known call's, and costs an attempt when it proves absent
+	}
 	r.Risk = false
 	// again: another call than the one that a rejection speaks of.
 	early, again := r.rejection(), len(rc.Attempts) > 0 && (r.awaits() || r.Awaiting != nil && r.Awaiting.Turn != rc.Turn)

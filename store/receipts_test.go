@@ -113,6 +113,28 @@ func TestDiscardedInDoubtIsShown(t *testing.T) {
 	must0(t, l.sound())
 }
 
+// A claim was taken over: that outcome costs nothing. The next worker's own call,
+// which nobody answered, does: else its attempts would never be used up.
+func TestACallAfterATakeOverCostsAnAttempt(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, "x")
+	must0(t, l.Bind(t.Context(), testRoute, Binding{Worker: "one", Inbox: "1"}, false, "", "ann"))
+	handOut(t, l, testRoute, 10)
+	must0(t, l.Bind(t.Context(), testRoute, Binding{Worker: "two", Inbox: "2"}, true, "", "ann"))
+	if r := rec(t, l, id); !r.Elsewhere || !r.Doubt {
+		t.Fatalf("taken over: %+v", r)
+	}
+	report(t, l, id, ferry.NotTried, ferry.Next{Do: ferry.DoRetry, Doubt: true}, func(rc *ferry.Receipt) { rc.Attempts = nil })
+	if r := rec(t, l, id); !r.Elsewhere {
+		t.Errorf("waited for: %+v", r)
+	}
+	report(t, l, id, ferry.Unknown, ferry.Next{Do: ferry.DoRetry, Doubt: true})
+	if r := rec(t, l, id); r.Elsewhere || !r.Doubt {
+		t.Errorf("called: %+v", r)
+	}
+	must0(t, l.sound())
+}
+
 func TestDoubtAndRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
