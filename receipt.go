@@ -117,6 +117,13 @@ func (r *Receipt) QueueID() string {
 	return r.ID.String() + "." + uitoa(r.Turn) + "." + r.Worker + "." + string(r.Verdict)
 }
 
+// CallOf names a call of a message: what a destination says later, it says of
+// one. Zero fields are not known.
+type CallOf struct {
+	Generation int
+	Turn       uint64
+}
+
 // Confirmation is what a destination says later of a message that it took.
 type Confirmation struct {
 	Delivered bool   `json:"delivered"` // else rejected

@@ -33,7 +33,7 @@ type ConfirmAnswer struct {
 // confirm takes the word of the destination itself, by the token of the address
 // that it was given, or of somebody with a key.
 func (c *call) confirm() error {
-	id, generation, by, err := c.confirmedBy()
+	id, of, by, err := c.confirmedBy()
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (c *call) confirm() error {
 		return fault
 	}
 	said := ferry.Confirmation{Delivered: in.Outcome == OutcomeDelivered, Reference: in.Reference, Code: in.Code, Text: in.Text}
-	state, kept, err := c.api.svc.Confirm(c.ctx(), id, generation, said, by, c.who.May(ferry.RoleOperator))
+	state, kept, err := c.api.svc.Confirm(c.ctx(), id, of, said, by, c.who.May(ferry.RoleOperator))
 	return answer(c, http.StatusOK, ConfirmAnswer{ID: id, State: state, Kept: kept}, err)
 }
 
@@ -54,21 +54,21 @@ const maxConfirm = 16 << 10
 
 // confirmedBy says who confirms which message. With a token nothing is told of
 // the message before the token has proved good.
-func (c *call) confirmedBy() (id ferry.ID, generation int, by string, err error) {
+func (c *call) confirmedBy() (id ferry.ID, of ferry.CallOf, by string, err error) {
 	token := c.q("token")
 	if token == "" {
 		e, err := c.envelope()
-		return e.ID, 0, c.who.Name, err
+		return e.ID, of, c.who.Name, err
 	}
 	id, err = ferry.ParseID(c.r.PathValue("id"))
 	if err == nil {
-		generation, err = c.api.svc.ConfirmToken(id, token)
+		of, err = c.api.svc.ConfirmToken(id, token)
 	}
 	if err != nil {
-		return id, 0, "", ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message").
+		return id, of, "", ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message").
 			WithHint("call the address as it was given, to its last character")
 	}
-	return id, generation, "the destination", nil
+	return id, of, "the destination", nil
 }
 
 func (in *ConfirmRequest) check() *ferry.Error {

@@ -10,15 +10,15 @@ import (
 	"ferry/api"
 )
 
-func (f *fake) ConfirmToken(id ferry.ID, token string) (int, error) {
+func (f *fake) ConfirmToken(id ferry.ID, token string) (ferry.CallOf, error) {
 	if token != "1."+id.Short() {
-		return 0, ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message")
+		return ferry.CallOf{}, ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message")
 	}
-	return 1, nil
+	return ferry.CallOf{Generation: 1, Turn: 4}, nil
 }
 
-func (f *fake) Confirm(_ context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool) (ferry.State, bool, error) {
-	f.note("confirm %s %d %+v by=%s audited=%t", id.Short(), generation, c, by, audited)
+func (f *fake) Confirm(_ context.Context, id ferry.ID, of ferry.CallOf, c ferry.Confirmation, by string, audited bool) (ferry.State, bool, error) {
+	f.note("confirm %s %d.%d %+v by=%s audited=%t", id.Short(), of.Generation, of.Turn, c, by, audited)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, err := f.find(id); err != nil {
@@ -41,14 +41,14 @@ func TestConfirm(t *testing.T) {
 	if a.ID != id || a.State != ferry.StateCompleted || a.Kept {
 		t.Errorf("answer %+v", a)
 	}
-	s.asked(t, "confirm %s 1 {Delivered:true Reference:INV-1 Code: Text:booked} by=the destination audited=false", id.Short())
+	s.asked(t, "confirm %s 1.4 {Delivered:true Reference:INV-1 Code: Text:booked} by=the destination audited=false", id.Short())
 	a = read[api.ConfirmAnswer](t, s.call("", post, token, `{"outcome":"rejected","code":"credit"}`), http.StatusOK)
 	if !a.Kept {
 		t.Errorf("answer %+v", a)
 	}
 	for key, by := range map[string]string{"receiver-key": "erp audited=false", "operator-key": "olga audited=true", "admin-key": "root audited=true"} {
 		s.call(key, post, path, `{"outcome":"delivered"}`)
-		s.asked(t, "confirm %s 0 {Delivered:true Reference: Code: Text:} by=%s", id.Short(), by)
+		s.asked(t, "confirm %s 0.0 {Delivered:true Reference: Code: Text:} by=%s", id.Short(), by)
 	}
 	// The end of an id does for those with a key, and not for a token.
 	read[api.ConfirmAnswer](t, s.call("receiver-key", post, "/v1/messages/"+id.Short()+"/confirm", `{"outcome":"delivered"}`), http.StatusOK)

@@ -110,12 +110,12 @@ type Workers interface {
 
 // Confirmer takes what destinations say later of messages that they took.
 type Confirmer interface {
-	// ConfirmToken says for which generation of the message a token was made; else
+	// ConfirmToken says for which call of the message a token was made; else
 	// unauthenticated, whether or not there is such a message.
-	ConfirmToken(id ferry.ID, token string) (generation int, err error)
-	// Confirm commits what became of the message; generation is 0 without a token.
+	ConfirmToken(id ferry.ID, token string) (call ferry.CallOf, err error)
+	// Confirm commits what became of the message; call is zero without a token.
 	// audited: it is an operator's act. kept: it takes effect when the worker that
 	// may hold the message has reported. A repeat changes nothing; what contradicts
 	// an earlier word, or the message's end, is a conflict.
-	Confirm(ctx context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error)
+	Confirm(ctx context.Context, id ferry.ID, call ferry.CallOf, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error)
 }

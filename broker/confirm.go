@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -66,47 +67,52 @@ func makeConfirmKey(dir, path string) ([]byte, error) {
 }
 
 // confirmToken is what a destination shows to say what became of a message. It
-// is good for the message alone, and for rejecting it in this generation alone.
-func (b *Broker) confirmToken(id ferry.ID, generation int) string {
-	return strconv.Itoa(generation) + "." + base64.RawURLEncoding.EncodeToString(b.confirmMAC(id, generation))
+// is good for the message alone, and rejects nothing but the call that it was
+// given with.
+func (b *Broker) confirmToken(id ferry.ID, call ferry.CallOf) string {
+	return fmt.Sprintf("%d.%d.%s", call.Generation, call.Turn, base64.RawURLEncoding.EncodeToString(b.confirmMAC(id, call)))
 }
 
-func (b *Broker) confirmMAC(id ferry.ID, generation int) []byte {
+func (b *Broker) confirmMAC(id ferry.ID, call ferry.CallOf) []byte {
 	mac := hmac.New(sha256.New, b.confirmKey)
-	mac.Write(binary.BigEndian.AppendUint64(append([]byte("confirm\x00"), id[:]...), uint64(generation)))
+	text := binary.BigEndian.AppendUint64(append([]byte("confirm\x00"), id[:]...), uint64(call.Generation))
+	mac.Write(binary.BigEndian.AppendUint64(text, call.Turn))
 	return mac.Sum(nil)
 }
 
 // confirmURL is where the destination of a hand-out may say what became of it.
 func (b *Broker) confirmURL(h *ferry.HandOut) string {
-	return b.opts.PublicURL + "/v1/messages/" + h.ID.String() + "/confirm?token=" + b.confirmToken(h.ID, h.Generation)
+	return b.opts.PublicURL + "/v1/messages/" + h.ID.String() + "/confirm?token=" + b.confirmToken(h.ID, ferry.CallOf{Generation: h.Generation, Turn: h.Turn})
 }
 
-// ConfirmToken says for which generation of the message a token was made; else
+// ConfirmToken says for which call of the message a token was made; else
 // unauthenticated, whether or not there is such a message.
-func (b *Broker) ConfirmToken(id ferry.ID, token string) (generation int, err error) {
-	number, text, _ := strings.Cut(token, ".")
-	generation, numberErr := strconv.Atoi(number)
+func (b *Broker) ConfirmToken(id ferry.ID, token string) (call ferry.CallOf, err error) {
+	generation, rest, _ := strings.Cut(token, ".")
+	turn, text, _ := strings.Cut(rest, ".")
+	var generationErr, turnErr error
+	call.Generation, generationErr = strconv.Atoi(generation)
+	call.Turn, turnErr = strconv.ParseUint(turn, 10, 64)
 	mac, textErr := base64.RawURLEncoding.Strict().DecodeString(text)
 	// Compared in any case, in a time that tells nothing.
-	good := hmac.Equal(mac, b.confirmMAC(id, generation))
-	if numberErr != nil || textErr != nil || generation < 1 || !good {
-		return 0, ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message").
+	good := hmac.Equal(mac, b.confirmMAC(id, call))
+	if errors.Join(generationErr, turnErr, textErr) != nil || call.Generation < 1 || call.Turn < 1 || !good {
+		return ferry.CallOf{}, ferry.Errorf(ferry.CodeUnauthenticated, "the token is not one of this message").
 			WithHint("call the address as it was given, to its last character")
 	}
-	return generation, nil
+	return call, nil
 }
 
-// Confirm commits what a destination says of a message that it took. generation
-// is the token's, 0 for somebody with a key. audited: it is an operator's act.
+// Confirm commits what a destination says of a message that it took. call is the
+// token's, zero for somebody with a key. audited: it is an operator's act.
 // kept: it takes effect with the receipt of the turn that a worker may hold.
-func (b *Broker) Confirm(ctx context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error) {
+func (b *Broker) Confirm(ctx context.Context, id ferry.ID, call ferry.CallOf, c ferry.Confirmation, by string, audited bool) (state ferry.State, kept bool, err error) {
 	c.Text, c.Code = cut(c.Text, ferry.MaxAttemptText), cut(c.Code, ferry.MaxReferenceLength)
 	if len(c.Reference) > ferry.MaxReferenceLength {
 		return "", false, ferry.Errorf(ferry.CodeReferenceTooLong, "the reference has %d bytes", len(c.Reference)).
 			WithHint("at most %d", ferry.MaxReferenceLength)
 	}
-	out, err := b.ledger.Confirm(ctx, id, generation, c, by, audited, b.continueAfterDead)
+	out, err := b.ledger.Confirm(ctx, id, call, c, by, audited, b.continueAfterDead)
 	if err != nil {
 		return "", false, err
 	}

@@ -47,8 +47,8 @@ func TestTheDestinationConfirmsByItsToken(t *testing.T) {
 		token := tokenIn(t, &handed[0].HandOut)
 
 		good, err := w.b.ConfirmToken(id, token)
-		if err != nil || good != 1 {
-			t.Fatalf("its own token: generation %d, %v", good, err)
+		if err != nil || good != (ferry.CallOf{Generation: 1, Turn: 1}) {
+			t.Fatalf("its own token: %+v, %v", good, err)
 		}
 		for _, bad := range []struct {
 			id    ferry.ID
@@ -58,6 +58,7 @@ func TestTheDestinationConfirmsByItsToken(t *testing.T) {
 			{id, ""},
 			{id, "."},
 			{id, "1"},
+			{id, "1.2" + token[3:]},
 			{id, "2" + token[1:]},
 			{id, "-1" + token[1:]},
 			{id, token + "A"},
@@ -104,7 +105,7 @@ func TestARejectionBeforeItsReceiptIsKept(t *testing.T) {
 		h.helloConfirm(orders)
 		id := w.send(`{}`)
 		d := h.takeOne(orders)
-		state, kept, err := w.b.Confirm(t.Context(), id, 1, ferry.Confirmation{Code: "credit"}, "the destination", false)
+		state, kept, err := w.b.Confirm(t.Context(), id, ferry.CallOf{Generation: 1, Turn: 1}, ferry.Confirmation{Code: "credit"}, "the destination", false)
 		if err != nil || !kept || !state.Pending() {
 			t.Fatalf("%s, %v, %v", state, kept, err)
 		}

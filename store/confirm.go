@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"time"
@@ -60,11 +61,11 @@ type Confirmed struct {
 
 // Confirm commits what a destination says of a message that it took. Delivered
 // is a fact and counts whatever the turn. Rejected counts while nobody can be at
-// work on the message; else it is kept for the receipt of the turn. generation
-// fences a rejection that was meant for an earlier one; 0 does not. A repeat
+// work on the message; else it is kept for the receipt of the turn. call
+// fences a rejection that was meant for an earlier one; zero does not. A repeat
 // changes nothing; another outcome than the one before is a conflict. audited:
 // it is an operator's act.
-func (l *Ledger) Confirm(ctx context.Context, id ferry.ID, generation int, c ferry.Confirmation, by string, audited bool, continueAfterDead func(string) bool) (Confirmed, error) {
+func (l *Ledger) Confirm(ctx context.Context, id ferry.ID, call ferry.CallOf, c ferry.Confirmation, by string, audited bool, continueAfterDead func(string) bool) (Confirmed, error) {
 	var out Confirmed
 	act := ferry.Act{Act: "confirm", By: by, At: time.Now().UTC(), Note: noteOf(c)}
 	err := l.update(ctx, 1024, func(tx *bbolt.Tx) error {
@@ -73,7 +74,7 @@ func (l *Ledger) Confirm(ctx context.Context, id ferry.ID, generation int, c fer
 			return err
 		}
 		out = Confirmed{Outcome: Outcome{ID: id, Turn: r.Turn, Route: l.row(r.Route).Name, State: r.State, Created: timeOf(r.CreatedAt)}}
-		repeated, err := l.repeated(r, generation, c)
+		repeated, err := l.repeated(tx, r, call, c)
 		if err != nil || repeated {
 			return err
 		}
@@ -81,7 +82,7 @@ func (l *Ledger) Confirm(ctx context.Context, id ferry.ID, generation int, c fer
 		if c.Delivered {
 			err = l.confirmDelivered(tx, r, c, &out, continueAfterDead)
 		} else {
-			err = l.confirmRejected(tx, r, c, &out, act.At, continueAfterDead)
+			err = l.confirmRejected(tx, r, call, c, &out, act.At, continueAfterDead)
 		}
 		if err != nil || !audited {
 			return err
@@ -105,9 +106,10 @@ func noteOf(c ferry.Confirmation) string {
 
 // repeated says whether the message has ended so already, or will; an error says
 // that the confirmation contradicts what is known. Nothing is written here.
-func (l *Ledger) repeated(r *record, generation int, c ferry.Confirmation) (bool, error) {
+func (l *Ledger) repeated(tx *bbolt.Tx, r *record, call ferry.CallOf, c ferry.Confirmation) (bool, error) {
 	if c.Delivered {
-		if r.rejection() != nil && r.State != ferry.StateDiscarded {
+		// While another call than the rejected one is open, it is about that one.
+		if r.rejection() != nil && r.State != ferry.StateDiscarded && !r.Doubt {
 			return false, conflicting(r, "the destination rejected it before")
 		}
 		return r.State == ferry.StateCompleted, nil
@@ -117,7 +119,7 @@ func (l *Ledger) repeated(r *record, generation int, c ferry.Confirmation) (bool
 		return false, conflicting(r, "it is "+string(r.State))
 	case r.rejection() != nil:
 		return true, nil
-	case generation != 0 && generation != r.Generation:
+	case call.Generation != 0 && call.Generation != r.Generation, call.Turn != 0 && calledAfter(tx, r.ID, call.Turn):
 		return false, conflicting(r, "it was sent again since")
 	case r.State == ferry.StateDeadLettered && r.Dead.Reason == ferry.ReasonRejected:
 		return true, nil
@@ -126,6 +128,13 @@ func (l *Ledger) repeated(r *record, generation int, c ferry.Confirmation) (bool
 		return false, conflicting(r, "no answer of the destination is outstanding")
 	}
 	return false, nil
+}
+
+// calledAfter says whether a call of a later turn is known.
+func calledAfter(tx *bbolt.Tx, id ferry.ID, turn uint64) bool {
+	c := tx.Bucket(bAttempts).Cursor()
+	k, _ := c.Seek(attemptKey(id, turn+1))
+	return bytes.HasPrefix(k, id[:])
 }
 
 func conflicting(r *record, why string) *ferry.Error {
@@ -150,7 +159,7 @@ func (l *Ledger) confirmDelivered(tx *bbolt.Tx, r *record, c ferry.Confirmation,
 	return err
 }
 
-func (l *Ledger) confirmRejected(tx *bbolt.Tx, r *record, c ferry.Confirmation, out *Confirmed, now time.Time, continueAfterDead func(string) bool) error {
+func (l *Ledger) confirmRejected(tx *bbolt.Tx, r *record, call ferry.CallOf, c ferry.Confirmation, out *Confirmed, now time.Time, continueAfterDead func(string) bool) error {
 	var err error
 	switch {
 	case r.State == ferry.StateDeadLettered:
@@ -161,6 +170,9 @@ func (l *Ledger) confirmRejected(tx *bbolt.Tx, r *record, c ferry.Confirmation, 
 			a = *r.Awaiting
 		}
 		a.Early, a.Turn, out.Kept = &c, r.Turn, true
+		if call.Turn != 0 {
+			a.Turn = call.Turn
+		}
 		l.setAwaiting(r, &a)
 	default:
 		if err = l.endTurn(tx, r); err == nil {

@@ -23,7 +23,7 @@ func noAttempt(rc *ferry.Receipt) { rc.Attempts = nil }
 
 func confirm(t testing.TB, l *Ledger, id ferry.ID, generation int, c ferry.Confirmation) (Confirmed, error) {
 	t.Helper()
-	return l.Confirm(context.Background(), id, generation, c, "the destination", false, park)
+	return l.Confirm(context.Background(), id, ferry.CallOf{Generation: generation}, c, "the destination", false, park)
 }
 
 var (
@@ -180,6 +180,42 @@ func TestConfirmRejected(t *testing.T) {
 	must0(t, l.sound())
 }
 
+// A rejection speaks of one call. Of another, which the message was sent again by,
+// it says nothing: what that one left open stays open.
+func TestARejectionSpeaksOfItsCall(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := openIn(t, dir, Options{})
+		defer func() { must0(t, l.Close()) }()
+		// Sent again in a later turn of the generation: a word on the first call says
+		// nothing of the second, and what is open after it stays so.
+		again := takenBy(t, l, "")
+		handOut(t, l, testRoute, 10)
+		report(t, l, again, ferry.InProgress, awaitIn(time.Minute, ""), inProgress)
+		first, second := ferry.CallOf{Generation: 1, Turn: 1}, ferry.CallOf{Generation: 1, Turn: 2}
+		_, err := l.Confirm(t.Context(), again, first, no, "the destination", false, park)
+		wantCode(t, err, ferry.CodeConflict)
+		wantState(t, l, again, ferry.StateRetrying)
+		if out, err := l.Confirm(t.Context(), again, second, no, "the destination", false, park); err != nil || out.Reason != ferry.ReasonRejected || rec(t, l, again).Doubt {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		// The same while the second call is out: the document may come from it.
+		again = takenBy(t, l, "")
+		time.Sleep(time.Minute)
+		handOut(t, l, testRoute, 10)
+		if out, err := l.Confirm(t.Context(), again, first, no, "the destination", false, park); err != nil || !out.Kept {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		report(t, l, again, ferry.InProgress, awaitIn(time.Minute, ""), inProgress)
+		if r := rec(t, l, again); r.State == ferry.StateDeadLettered && !r.Doubt {
+			t.Fatalf("the second call is forgotten: %+v", r)
+		}
+		if out, err := l.Confirm(t.Context(), again, second, yes, "the destination", false, park); err != nil || out.State != ferry.StateCompleted {
+			t.Fatalf("a document of the second call: %+v, %v", out, err)
+		}
+	})
+}
+
 // The destination is faster than the receipt: its word is kept, over a restart.
 func TestARejectionBeforeTheReceiptIsKept(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -229,10 +265,10 @@ func (m *machine) confirm(rt *rapid.T) {
 	generation := rapid.IntRange(0, mm.generation).Draw(rt, "generation")
 	r := m.record(rt, id)
 	said, dead, held := r.rejection() != nil, mm.state == ferry.StateDeadLettered, m.held(mm)
-	_, err := m.l.Confirm(context.Background(), id, generation, c, "the destination", false, onwards)
+	_, err := m.l.Confirm(context.Background(), id, ferry.CallOf{Generation: generation}, c, "the destination", false, onwards)
 	want := ferry.Code("")
 	switch {
-	case c.Delivered && said && mm.state != ferry.StateDiscarded:
+	case c.Delivered && said && mm.state != ferry.StateDiscarded && !r.Doubt:
 		want = ferry.CodeConflict
 	case c.Delivered:
 		if mm.state == ferry.StateAccepted || dead {
@@ -256,4 +292,11 @@ func (m *machine) confirm(rt *rapid.T) {
 	if ferry.CodeOf(err) != want {
 		rt.Fatalf("confirm %+v of generation %d on %+v: %v, want code %q", c, generation, r, err, want)
 	}
+}
+
+// rejected says whether a rejection that was kept ends the message with a receipt:
+// it speaks of no earlier call.
+func (m *machine) rejected(rt *rapid.T, rc *ferry.Receipt) bool {
+	r := m.record(rt, rc.ID)
+	return r.rejection() != nil && (len(rc.Attempts) == 0 || r.Awaiting.Turn == rc.Turn)
 }

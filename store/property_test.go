@@ -311,7 +311,7 @@ func (m *machine) expect(rt *rapid.T, rc *ferry.Receipt) Outcome {
 	case mm.state == ferry.StateAccepted && rc.Turn == mm.turn && !m.record(rt, rc.ID).Parked && m.heard(mm, rc):
 		out.Applied, mm.holder = true, nil
 		mm.spent += rc.Next.Spends
-		if rc.Next.Do == ferry.DoDeadLetter || m.record(rt, rc.ID).rejection() != nil {
+		if rc.Next.Do == ferry.DoDeadLetter || m.rejected(rt, rc) {
 			mm.state = ferry.StateDeadLettered
 		} else {
 			mm.turn++

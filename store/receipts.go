@@ -143,8 +143,12 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		r.Elsewhere = false // what is open now is a known call's, and costs an attempt when it proves absent
 	}
 	r.Risk = false
-	// again: another call than the one that a rejection speaks of.
-	early, again := r.rejection(), len(rc.Attempts) > 0 && (r.awaits() || r.Awaiting != nil && r.Awaiting.Turn != rc.Turn)
+	early, called := r.rejection(), len(rc.Attempts) > 0
+	if early != nil && called && r.Awaiting.Turn != rc.Turn {
+		early = nil // it speaks of an earlier call than this one
+	}
+	// Which of two calls a rejection speaks of may not be known.
+	again := called && r.awaits()
 	l.setAwaiting(r, r.awaitingAfter(rc, now))
 	if endsEarly(early, rc) {
 		return l.reject(tx, r, early, now, r.Doubt && again, continueAfterDead(l.row(r.Route).Name))

@@ -215,7 +215,7 @@ func (w *world) checkDead(m *message, e *ferry.Envelope) {
 			w.broke("I8: %s is exhausted after %d calls of %d", m.letter, n, w.cfg.budget)
 		}
 	}
-	if e.DeadLetter.Reason != ferry.ReasonOutcomeUnknown && e.DeadLetter.Reason != ferry.ReasonAlreadyExists && !w.cfg.lateForever && !w.cfg.callsBack && w.erp.mayHave(m.letter) {
+	if e.DeadLetter.Reason != ferry.ReasonOutcomeUnknown && e.DeadLetter.Reason != ferry.ReasonAlreadyExists && !w.cfg.lateForever && w.erp.mayHave(m.letter) {
 		w.broke("I9: %s is given up as %s, and the ERP has it or is writing it", m.letter, e.DeadLetter.Reason)
 	}
 	if n := w.erp.failures(m.letter, e.Generation); n > w.cfg.budget+w.struck() {
