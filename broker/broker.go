@@ -119,8 +119,8 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
-	// A record that the idempotency index needs must not be removed before it.
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
+	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
 	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
