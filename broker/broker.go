@@ -202,11 +202,11 @@ func (b *Broker) open(ctx context.Context) error {
 		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	if err := b.sweepReceipts(ctx); err != nil {
-		return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
+		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
 	}
 	for _, r := range b.routes {
 		if err := r.relay.begin(ctx); err != nil {
-			return errors.Join(fmt.Errorf("ask how far the queue is: %w", err), transport.Close(ctx))
+			return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
 		}
 	}
 	return nil
