@@ -114,3 +114,8 @@ func TestSendReceiveComplete(t *testing.T) {
 		t.Errorf("the queue holds %+v", got)
 	}
 }
+
+func contextIn(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(context.Background(), d)
+}
