@@ -33,9 +33,9 @@ type Receiver struct {
 	opts   ReceiverOptions
 	links  *slot[*receiverLink]
 
-	turn chan struct{} // who has it drives the link, and owns the fields below
-	call *call         // of the SDK, under way or not looked at yet
-	rest []*azservicebus.ReceivedMessage
+	turn chan struct{}                   // who has it drives the link, and owns the fields below
+	call *call                           // what the link was asked for
+	rest []*azservicebus.ReceivedMessage // of earlier calls
 
 	mu    sync.Mutex
 	quit  chan struct{} // closed by Close: a Receive that is under way ends
@@ -88,7 +88,16 @@ func (r *Receiver) begin() chan struct{} {
 // yield ends a turn. A link that still takes messages is ended soon if no turn
 // follows.
 func (r *Receiver) yield() {
-	if r.call != nil || len(r.rest) > 0 && !r.opts.Delete {
+	busy := len(r.rest) > 0 && !r.opts.Delete
+	if r.call != nil {
+		r.call.ask(0)
+		open, waiting, _, err := r.call.state()
+		if !open && waiting == 0 && err == nil {
+			r.call = nil
+		}
+		busy = busy || r.call != nil
+	}
+	if busy {
 		r.mu.Lock()
 		r.pause = time.AfterFunc(r.client.timing.linger, r.abandoned)
 		r.mu.Unlock()
@@ -118,11 +127,16 @@ func (r *Receiver) abandoned() {
 	})
 }
 
-// stop ends the call that is under way, if there is one, with its link, and gives
-// back what nobody has taken. It needs the turn.
+// stop ends the link if it still takes messages, and gives back what nobody has
+// taken. It needs the turn.
 func (r *Receiver) stop() {
 	if r.call != nil {
-		r.endCall()
+		if open, _, _, err := r.call.state(); open || err != nil {
+			r.endCall()
+		} else {
+			r.rest = append(r.rest, r.call.take(maxReceive)...)
+			r.call = nil
+		}
 	}
 	if !r.opts.Delete {
 		r.giveBack(r.rest)

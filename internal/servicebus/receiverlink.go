@@ -6,19 +6,13 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 )
 
-const (
-	// gather is how long a call waits for more after its first message. What is
-	// there already comes at once.
-	gather = 5 * time.Millisecond
-	// maxHeld bounds how many messages a link remembers to have brought. Those that
-	// it forgets are settled another way.
-	maxHeld = 20_000
-)
+// maxHeld bounds how many messages a link remembers to have brought. Those that
+// it forgets are settled another way.
+const maxHeld = 20_000
 
 // receiverLink is an open link from a queue.
 type receiverLink struct {
@@ -103,61 +97,6 @@ func (l *receiverLink) leftOver() []*azservicebus.ReceivedMessage {
 			return all
 		}
 		all = append(all, got...)
-	}
-}
-
-// call is one call of the SDK for messages.
-type call struct {
-	link   *receiverLink
-	asked  int
-	began  time.Time
-	cancel context.CancelFunc
-
-	done chan struct{} // closed when it came back
-	msgs []*azservicebus.ReceivedMessage
-	err  error
-}
-
-func (l *receiverLink) start(most int) *call {
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &call{link: l, asked: most, began: time.Now(), cancel: cancel, done: make(chan struct{})}
-	l.conn.client.lastly(func() {
-		defer close(c.done)
-		defer cancel()
-		c.msgs, c.err = l.sdk.ReceiveMessages(ctx, most, &azservicebus.ReceiveMessagesOptions{TimeAfterFirstMessage: gather})
-		l.hold(c.msgs)
-	})
-	return c
-}
-
-// wait waits for the call to come back, and says whether it did.
-func (c *call) wait(most time.Duration) bool {
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// result is what a call brought that has come back. The SDK gives neither
-// messages nor an error when the link broke under it.
-func (c *call) result() ([]*azservicebus.ReceivedMessage, error) {
-	if len(c.msgs) == 0 && c.err == nil {
-		return nil, errEnded
-	}
-	return c.msgs, c.err
-}
-
-// got is what a call brought, if it has come back.
-func (c *call) got() []*azservicebus.ReceivedMessage {
-	select {
-	case <-c.done:
-		return c.msgs
-	default:
-		return nil
 	}
 }
 
