@@ -20,18 +20,20 @@ type ReceiverOptions struct {
 // Receiver takes messages from one queue under locks. Receives of one Receiver
 // take turns; everything else goes on at the same time.
 //
-// An open link that has been asked for more messages than came would take others
-// later, and the SDK would give those back and take them again, over and over. So
-// the rest of what was asked for stays asked for while calls follow each other;
-// when none comes for 0.1 s, or when a Receive ends without messages, the link is
-// closed and what it took meanwhile is given back. Who comes back later than that,
-// asks for no more than can be worked on at once: opening a link takes about twelve
-// round trips.
+// A link that was asked for more messages than there are takes those that come
+// later, and the SDK would give them back and take them again, over and over. So a
+// link is asked for as many as are likely to be there. The rest of what was asked for
+// stays asked for while Receives follow each other; when none comes for 0.1 s, or
+// when one ends without messages, the link is closed and what it took meanwhile is
+// given back, which the service counts as a delivery. Opening a link takes about
+// twelve round trips: wait in long Receives, and not in many short ones.
 type Receiver struct {
 	client *Client
 	queue  string
 	opts   ReceiverOptions
 	links  *slot[*receiverLink]
+
+	appetite appetite
 
 	turn chan struct{}                   // who has it drives the link, and owns the fields below
 	call *call                           // what the link was asked for
@@ -90,8 +92,7 @@ func (r *Receiver) begin() chan struct{} {
 func (r *Receiver) yield() {
 	busy := len(r.rest) > 0 && !r.opts.Delete
 	if r.call != nil {
-		r.call.ask(0)
-		open, waiting, _, err := r.call.state()
+		open, waiting, err := r.call.state()
 		if !open && waiting == 0 && err == nil {
 			r.call = nil
 		}
@@ -131,10 +132,10 @@ func (r *Receiver) abandoned() {
 // taken. It needs the turn.
 func (r *Receiver) stop() {
 	if r.call != nil {
-		if open, _, _, err := r.call.state(); open || err != nil {
+		if open, _, err := r.call.state(); open || err != nil {
 			r.endCall()
 		} else {
-			r.rest = append(r.rest, r.call.take(maxReceive)...)
+			r.rest = append(r.rest, r.call.takeAll()...)
 			r.call = nil
 		}
 	}

@@ -58,12 +58,10 @@ func (w *wait) oneCall() error {
 		if err != nil {
 			return err
 		}
-		r.call = link.start(w.most)
+		r.call = link.start(r.appetite.of(w.most), &r.appetite)
 	}
 	call := r.call
-	call.ask(w.most)
-	_, _, since, _ := call.state()
-	limit := time.NewTimer(time.Until(since.Add(t.receive)))
+	limit := time.NewTimer(time.Until(call.since().Add(t.receive)))
 	defer limit.Stop()
 	dead := call.link.conn.ctx.Done()
 	for {
@@ -172,8 +170,8 @@ func (r *Receiver) take(most int) []*azservicebus.ReceivedMessage {
 func (r *Receiver) finish() error {
 	call := r.call
 	r.call = nil
-	_, _, _, err := call.state()
-	r.rest = append(r.rest, call.take(maxReceive)...)
+	_, _, err := call.state()
+	r.rest = append(r.rest, call.takeAll()...)
 	if err == nil {
 		return nil
 	}
@@ -198,7 +196,7 @@ func (r *Receiver) endCall() {
 		call.cancel()
 		call.wait(c.timing.grace)
 		call.link.close()
-		r.rest = append(r.rest, call.take(maxReceive)...)
+		r.rest = append(r.rest, call.takeAll()...)
 		r.rest = append(r.rest, call.link.leftOver()...)
 		return
 	}
@@ -207,5 +205,5 @@ func (r *Receiver) endCall() {
 		call.cancel()
 		call.link.conn.end(fmt.Errorf("receive from %s: %w", r.queue, errHung))
 	}
-	r.rest = append(r.rest, call.take(maxReceive)...)
+	r.rest = append(r.rest, call.takeAll()...)
 }
