@@ -7,6 +7,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
+	"github.com/Azure/go-amqp"
+
 	"ferry/internal/sbemu/entity"
 )
 
@@ -129,3 +131,5 @@ func contextIn(t testing.TB, d time.Duration) (context.Context, context.CancelFu
 	t.Helper()
 	return context.WithTimeout(context.Background(), d)
 }
+
+func message(size int) *amqp.Message { return amqp.NewMessage(make([]byte, size)) }
