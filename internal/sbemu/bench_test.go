@@ -56,9 +56,10 @@ func BenchmarkReceive(b *testing.B) {
 		for _, pack := range []int{1, 32, 200} {
 			b.Run(fmt.Sprintf("roundtrip=%s/pack=%d", 2*delay, pack), func(b *testing.B) {
 				s := start(b, Options{Delay: delay, Queues: []entity.Config{{Name: "orders", MaxSizeBytes: 8 << 30}}})
-				fill(b, s, b.N)
+				fill(b, s, b.N+1)
 				r := receiver(b, client(b, s), "orders", nil)
 				ctx := context.Background()
+				must(b, r.CompleteMessage(ctx, receive(b, r), nil)) // connects
 				b.ResetTimer()
 				for got := 0; got < b.N; {
 					ms, err := r.ReceiveMessages(ctx, min(pack, b.N-got), nil)
