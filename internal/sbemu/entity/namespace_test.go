@@ -84,8 +84,16 @@ func TestConfigIsChecked(t *testing.T) {
 	n := New(Options{})
 	defer n.Close()
 	for _, c := range []Config{
-		{}, {Name: "a b"}, {Name: "$x"}, {Name: "q/$DeadLetterQueue"}, {Name: "q", LockDuration: -1}, {Name: "q", LockDuration: MaxLock + 1},
-		{Name: "q", MaxDelivery: -1}, {Name: "q", DefaultTTL: -1}, {Name: "q", Status: "Sleeping"}, {Name: "q", MaxSizeBytes: -1},
+		{},
+		{Name: "a b"},
+		{Name: "$x"},
+		{Name: "q/$DeadLetterQueue"},
+		{Name: "q", LockDuration: -1},
+		{Name: "q", LockDuration: MaxLock + 1},
+		{Name: "q", MaxDelivery: -1},
+		{Name: "q", DefaultTTL: -1},
+		{Name: "q", Status: "Sleeping"},
+		{Name: "q", MaxSizeBytes: -1},
 	} {
 		_, err := n.Create(c)
 		fails(t, err, ErrInvalid)

@@ -25,7 +25,8 @@ func TestSettlements(t *testing.T) {
 		{"defer", func(s *Source, tk Token) error { return s.Defer(tk, props) }, "a:deferred b:active", "", "b", 0, Totals{Deferred: 1}},
 		{
 			"dead-letter", func(s *Source, tk Token) error { return s.DeadLetter(tk, "Broken", "no such customer", props) },
-			"b:active", "a:active", "b", 0, Totals{DeadLetter: 1},
+			"b:active", "a:active", "b", 0,
+			Totals{DeadLetter: 1},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
