@@ -39,6 +39,7 @@ type Config struct {
 	MaxMessageBytes    int64 // of one encoded message; default 256 KiB
 	MaxBatchBytes      int64 // of one send of several messages; default MaxMessageBytes, but at most 1 MiB
 	MaxSizeBytes       int64 // of all messages with the sub-queues; default 1 GiB
+	Partitioned        bool  // only shown; nothing here is partitioned
 	Status             Status
 	UserMetadata       string
 }
