@@ -12,8 +12,10 @@ const (
 	MaxNameChars = 260
 	MaxIDChars   = 128 // of a message id, session id or partition key
 	MaxQueues    = 10_000
-	MaxReceivers = 5_000 // of one source
-	MaxState     = 256 << 10
+	MaxReceivers = 5_000     // of one source
+	MaxState     = 256 << 10 // bytes of a session's state
+
+	MaxProperties = 64 << 10 // bytes of a message's application properties
 )
 
 // Status says what a queue lets through.

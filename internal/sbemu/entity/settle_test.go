@@ -260,3 +260,42 @@ func TestPeek(t *testing.T) {
 		}
 	})
 }
+
+func TestPropertiesHaveALimit(t *testing.T) {
+	bubble(t, Config{MaxMessageBytes: 1 << 20, MaxDelivery: 2}, func(t *testing.T, q *Queue) {
+		half := string(make([]byte, MaxProperties/2))
+		m := text("a")
+		m.ApplicationProperties = map[string]any{"sent": half}
+		must(t, q.Send(in(m)))
+		d := one(t, q.Main())
+		fails(t, q.Main().Abandon(d.Token, map[string]any{"more": half}), ErrTooLarge)
+		fails(t, q.Main().Defer(d.Token, map[string]any{"more": half}), ErrTooLarge)
+		fails(t, q.Main().DeadLetter(d.Token, half, "", nil), ErrTooLarge)
+		fails(t, q.Main().Abandon(d.Token, map[string]any{"odd": struct{}{}}), ErrInvalid)
+		wantHeld(t, q.Main(), "a:locked") // and its lock is as it was
+		before := q.Counts().Bytes
+		must(t, q.Main().Abandon(d.Token, map[string]any{"sent": "x"}))
+		if n := before - q.Counts().Bytes; n < MaxProperties/2-10 || n > MaxProperties/2+10 {
+			t.Fatalf("%d bytes less", n)
+		}
+		must(t, q.Main().Complete(one(t, q.Main()).Token))
+		if b := q.Counts().Bytes; b != 0 {
+			t.Fatalf("%d bytes are counted", b)
+		}
+
+		big := text("b")
+		big.ApplicationProperties = map[string]any{"sent": half, "more": half}
+		fails(t, q.Send(in(big)), ErrTooLarge)
+		fails(t, q.Send(Incoming{big, 100_000}), ErrTooLarge)
+		full := text("c") // no room for a reason, which is told all the same
+		full.ApplicationProperties = map[string]any{"sent": string(make([]byte, MaxProperties-60))}
+		must(t, q.Send(in(full)))
+		for range 2 {
+			must(t, q.Main().Abandon(one(t, q.Main()).Token, nil))
+		}
+		dead := one(t, q.DeadLetters()).Message.ApplicationProperties
+		if dead["DeadLetterReason"] != "MaxDeliveryCountExceeded" {
+			t.Fatalf("%d properties", len(dead))
+		}
+	})
+}
