@@ -184,10 +184,11 @@ func TestRuntimeProperties(t *testing.T) {
 	r.Flow(0, 3)
 	must(t, q.Main().DeadLetter(got[0].Token, "why", "", nil))
 	must(t, q.Main().Defer(got[1].Token, nil))
+	const reasonBytes = 35 // the property that says why
 	run, err := b.client.GetQueueRuntimeProperties(t.Context(), "orders", nil)
 	must(t, err)
 	want := admin.QueueRuntimeProperties{
-		SizeInBytes: 600, CreatedAt: made, UpdatedAt: made, AccessedAt: b.now.Truncate(100 * time.Nanosecond),
+		SizeInBytes: 600 + reasonBytes, CreatedAt: made, UpdatedAt: made, AccessedAt: b.now.Truncate(100 * time.Nanosecond),
 		TotalMessageCount: 6, ActiveMessageCount: 4, DeadLetterMessageCount: 1, ScheduledMessageCount: 1,
 	}
 	if diff := cmp.Diff(want, run.QueueRuntimeProperties); diff != "" {
@@ -232,6 +233,32 @@ func TestQueuesAreListedInPages(t *testing.T) {
 	must(t, err)
 	if len(page.QueueRuntimeProperties) != 100 || !page.QueueRuntimeProperties[0].CreatedAt.Equal(b.now) {
 		t.Fatalf("%d, %+v", len(page.QueueRuntimeProperties), page.QueueRuntimeProperties[0])
+	}
+}
+
+// The JavaScript client takes no queue without all of these, wherever they stand.
+func TestAQueueHasWhatOtherClientsAskFor(t *testing.T) {
+	b := setup(t, Options{}, key)
+	_, err := b.ns.Create(entity.Config{Name: "orders"})
+	must(t, err)
+	response, err := b.server.Client().Get(b.server.URL + "/orders?api-version=2021-05")
+	must(t, err)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	must(t, err)
+	for _, part := range []string{
+		`<title type="text">orders</title>`, `<content type="application/xml">`,
+		`<QueueDescription xmlns="http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"`,
+		"<LockDuration>PT1M</", "<MaxSizeInMegabytes>1024</", "<MaxDeliveryCount>10</", "<EnablePartitioning>false</", "<RequiresSession>false</",
+		"<EnableBatchedOperations>true</", "<DefaultMessageTimeToLive>P1", "<AutoDeleteOnIdle>P1", "<RequiresDuplicateDetection>false</",
+		"<DuplicateDetectionHistoryTimeWindow>PT10M</", "<DeadLetteringOnMessageExpiration>false</", "<Status>Active</", "<EnableExpress>false</",
+		"<EntityAvailabilityStatus>Available</", "<IsAnonymousAccessible>false</", "<SizeInBytes>0</", "<MessageCount>0</",
+		"<CreatedAt>2026-11-03T08:00:00Z</", "<UpdatedAt>2026-11-03T08:00:00Z</", "<AccessedAt>2026-11-03T08:00:00Z</",
+		`<CountDetails xmlns:d2p1="http://schemas.microsoft.com/netservices/2011/06/servicebus">`, "<d2p1:ActiveMessageCount>0</", "<d2p1:DeadLetterMessageCount>0</",
+	} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("%s is not in %s", part, text)
+		}
 	}
 }
 

@@ -84,6 +84,7 @@ type description struct {
 	Batched      *bool    `xml:"EnableBatchedOperations"`
 	Bytes        *int64   `xml:"SizeInBytes"`
 	Messages     *int64   `xml:"MessageCount"`
+	Anonymous    *bool    `xml:"IsAnonymousAccessible"`
 	Status       *string  `xml:"Status"`
 	ForwardTo    *string  `xml:"ForwardTo"`
 	Metadata     *string  `xml:"UserMetadata"`
@@ -94,6 +95,8 @@ type description struct {
 	Counts       *counts
 	OnIdle       *string `xml:"AutoDeleteOnIdle"`
 	Partitioned  *bool   `xml:"EnablePartitioning"`
+	Availability *string `xml:"EntityAvailabilityStatus"`
+	Express      *bool   `xml:"EnableExpress"`
 	ForwardDead  *string `xml:"ForwardDeadLetteredMessagesTo"`
 	MaxKilobytes *int64  `xml:"MaxMessageSizeInKilobytes"`
 }
@@ -124,7 +127,9 @@ func describe(q *entity.Queue) *description {
 		NS: nsQueue, NSInstance: nsInstance,
 		Lock: new(writeSpan(c.LockDuration)), MaxMegabytes: new(max(c.MaxSizeBytes>>20, 1)), Duplicates: new(c.DuplicateWindow > 0),
 		Sessions: &c.RequiresSession, TTL: new(writeSpan(c.DefaultTTL)), DeadOnExpiry: &c.DeadLetterOnExpiry, Window: new(writeSpan(window)),
-		MaxDelivery: &c.MaxDelivery, Batched: new(true), Bytes: &n.Bytes, Messages: &all, Status: new(string(c.Status)), Metadata: ifSet(c.UserMetadata),
+		MaxDelivery: &c.MaxDelivery, Batched: new(true), Bytes: &n.Bytes, Messages: &all,
+		Anonymous: new(false), Availability: new("Available"), Express: new(false), // some clients take no answer without them
+		Status: new(string(c.Status)), Metadata: ifSet(c.UserMetadata),
 		Created: stamp(q.CreatedAt()), Updated: stamp(q.UpdatedAt()), Accessed: stamp(q.AccessedAt()), Ordering: new(true),
 		// A message in a receiver's hands or set aside is still an active one.
 		Counts: &counts{NS: nsCounts, Active: n.Active + n.Locked + n.Deferred, Dead: n.Dead, Scheduled: n.Scheduled},
