@@ -133,3 +133,11 @@ func contextIn(t testing.TB, d time.Duration) (context.Context, context.CancelFu
 }
 
 func message(size int) *amqp.Message { return amqp.NewMessage(make([]byte, size)) }
+
+func queuesNamed(names ...string) []entity.Config {
+	out := make([]entity.Config, 0, len(names))
+	for _, n := range names {
+		out = append(out, entity.Config{Name: n})
+	}
+	return out
+}
