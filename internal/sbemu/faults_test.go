@@ -47,15 +47,15 @@ func TestReceiveEndsEmptyWhenTheConnectionBreaks(t *testing.T) {
 		}
 		got <- err
 	}()
-	await(t, func() bool { return receiversOf(s) == 1 })
+	await(t, func() bool { return thirsty(s) == 1 })
 	s.DropConnections()
 	if err := <-got; ctx.Err() != nil {
 		t.Errorf("received until the context ended: %v", err)
 	}
 }
 
-// receiversOf counts links on which peers receive from a queue and have credit.
-func receiversOf(s *Server) int {
+// thirsty counts links on which peers have given credit that is not used up.
+func thirsty(s *Server) int {
 	n := 0
 	for _, c := range s.all() {
 		c.mu.Lock()
@@ -88,6 +88,9 @@ func TestDetachLinks(t *testing.T) {
 	send(t, from, &azservicebus.Message{Body: []byte("a")})
 	send(t, sender(t, c, "other"), &azservicebus.Message{Body: []byte("x")})
 	m := receive(t, r)
+	if senders, receivers := s.Links("ORDERS"); senders != 1 || receivers != 1 || s.Connections() != 1 {
+		t.Errorf("%d senders, %d receivers, %d connections", senders, receivers, s.Connections())
+	}
 	if n := s.DetachLinks("ORDERS", &amqp.Error{Condition: "amqp:link:detach-forced", Description: "maintenance"}); n < 2 {
 		t.Errorf("%d links were detached", n)
 	}
