@@ -244,9 +244,9 @@ func TestUnsentDeliveriesGoBack(t *testing.T) {
 }
 
 func TestSilentPeerIsCut(t *testing.T) {
-	s := start(t, Options{Limits: Limits{IdleTimeOut: 100 * time.Millisecond}})
+	s := start(t, Options{Limits: Limits{IdleTimeOut: 500 * time.Millisecond}})
 	p := dialRaw(t, s)
-	if o := p.open(&wire.Open{ContainerID: "test"}); o.IdleTimeOut != 100*time.Millisecond {
+	if o := p.open(&wire.Open{ContainerID: "test"}); o.IdleTimeOut != 500*time.Millisecond {
 		t.Errorf("the double wants to hear something within %s", o.IdleTimeOut)
 	}
 	if why := p.closed(); why == nil || why.Condition != condLimit {
