@@ -23,7 +23,7 @@ type ReceiverOptions struct {
 // A link that was asked for more messages than there are takes those that come
 // later, and the SDK would give them back and take them again, over and over. So a
 // link is asked for as many as are likely to be there. The rest of what was asked for
-// stays asked for while Receives follow each other; when none comes for 0.1 s, or
+// stays asked for while Receives follow each other; when none comes for 0.25 s, or
 // when one ends without messages, the link is closed and what it took meanwhile is
 // given back, which the service counts as a delivery. Opening a link takes about
 // twelve round trips: wait in long Receives, and not in many short ones.
