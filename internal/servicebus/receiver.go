@@ -45,7 +45,7 @@ type Receiver struct {
 }
 
 // Receiver is a handle for receiving from a queue; nothing is called before it
-// is used. Each has a link of its own.
+// is used. Each has a link of its own, until it is closed.
 func (c *Client) Receiver(queue string, o ReceiverOptions) *Receiver {
 	r := &Receiver{client: c, queue: queue, opts: o, turn: make(chan struct{}, 1), quit: make(chan struct{})}
 	r.links = newSlot(c.timing, (*receiverLink).alive, r.open, c.background)
@@ -92,8 +92,8 @@ func (r *Receiver) begin() chan struct{} {
 func (r *Receiver) yield() {
 	busy := len(r.rest) > 0 && !r.opts.Delete
 	if r.call != nil {
-		open, waiting, err := r.call.state()
-		if !open && waiting == 0 && err == nil {
+		open, left, err := r.call.state()
+		if !open && left == 0 && err == nil {
 			r.call = nil
 		}
 		busy = busy || r.call != nil
