@@ -253,6 +253,7 @@ func (b *Broker) Start() error {
 		b.goRun(func() { r.relay.run(ctx) })
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
+	b.drain(ctx)
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
