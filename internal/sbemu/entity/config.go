@@ -37,7 +37,7 @@ type Config struct {
 	DuplicateWindow    time.Duration // 0: repeated message ids are not looked for
 	RequiresSession    bool
 	MaxMessageBytes    int64 // of one encoded message; default 256 KiB
-	MaxBatchBytes      int64 // of one send of several; default MaxMessageBytes, at most 1 MiB of it
+	MaxBatchBytes      int64 // of one send of several messages; default MaxMessageBytes, but at most 1 MiB
 	MaxSizeBytes       int64 // of all messages with the sub-queues; default 1 GiB
 	Status             Status
 	UserMetadata       string
@@ -79,3 +79,6 @@ func (c Config) check() error {
 	}
 	return nil
 }
+
+func (c Config) sends() bool    { return c.Status == Active || c.Status == ReceiveDisabled }
+func (c Config) receives() bool { return c.Status == Active || c.Status == SendDisabled }

@@ -13,10 +13,35 @@ type Counts struct {
 }
 
 // Counts counts the queue's messages.
-func (q *Queue) Counts() Counts { return Counts{} }
+func (q *Queue) Counts() Counts {
+	q.look()
+	defer q.mu.Unlock()
+	c := q.main.counts()
+	for _, n := range q.dead.held {
+		c.Dead += n
+	}
+	c.Bytes = q.bytes
+	return c
+}
 
 // Counts counts the source's own messages; Dead is 0.
-func (s *Source) Counts() Counts { return Counts{} }
+func (s *Source) Counts() Counts {
+	s.queue.look()
+	defer s.queue.mu.Unlock()
+	return s.counts()
+}
+
+func (s *Source) counts() Counts {
+	return Counts{Active: s.held[ready], Locked: s.held[locked], Scheduled: s.held[scheduled], Deferred: s.held[deferred], Bytes: s.bytes}
+}
+
+// look locks the queue, also one that has ended, as it is at this moment.
+func (q *Queue) look() {
+	if q.enter() == nil {
+		q.leave()
+	}
+	q.mu.Lock()
+}
 
 // Totals counts what happened to a source since it was made.
 type Totals struct {
@@ -36,7 +61,11 @@ type Totals struct {
 }
 
 // Totals counts what happened in the source.
-func (s *Source) Totals() Totals { return Totals{} }
+func (s *Source) Totals() Totals {
+	s.queue.look()
+	defer s.queue.mu.Unlock()
+	return s.totals
+}
 
 // State is the state of a message.
 type State string
@@ -64,4 +93,25 @@ type Held struct {
 }
 
 // Messages lists all messages of the source by sequence number.
-func (s *Source) Messages() []Held { return nil }
+func (s *Source) Messages() []Held {
+	s.queue.look()
+	defer s.queue.mu.Unlock()
+	list := make([]Held, 0, s.all.len())
+	s.all.each(0, func(m *message) bool {
+		h := Held{
+			Sequence: m.number, MessageID: m.id, Session: m.sessionID(), State: states[m.stage],
+			DeliveryCount: m.count, EnqueuedAt: m.enqueued, ExpiresAt: m.expires, Bytes: m.size,
+		}
+		switch m.stage {
+		case scheduled:
+			h.DueAt = m.due
+		case locked:
+			h.LockedUntil = m.until()
+		}
+		list = append(list, h)
+		return true
+	})
+	return list
+}
+
+var states = [stages]State{ready: StateActive, locked: StateLocked, scheduled: StateScheduled, deferred: StateDeferred}
