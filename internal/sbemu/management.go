@@ -235,7 +235,10 @@ func (r request) setSessionState(b body) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, _ := b["session-state"].([]byte) // null clears it
+	state, _ := b["session-state"].([]byte)
+	if len(state) == 0 {
+		state = nil // the Go SDK clears it with no bytes, others with null
+	}
 	if err := r.node.source.SetSessionState(id, state); err != nil {
 		return nil, err
 	}

@@ -98,6 +98,8 @@ func (r request) receiveDeferred(b body) (any, error) {
 	}
 	out := make([]any, 0, len(ds))
 	for _, d := range ds {
+		// There is no transfer whose tag could say the token.
+		d.Message.DeliveryAnnotations = amqp.Annotations{"x-opt-lock-token": amqp.UUID(d.Token)}
 		encoded, err := encode(d.Message)
 		if err != nil {
 			return nil, err
