@@ -31,31 +31,31 @@ const (
 	deliveriesAtMost = 10 // of Microsoft's emulator
 )
 
-// entity is a queue with the rights on it that somebody needs.
-type entity struct {
+// need is a queue with the rights on it that somebody needs.
+type need struct {
 	name         string
 	listen, send bool
 	lasting      bool // messages lie there under locks, and for long
 }
 
 // What the broker needs.
-func (n names) brokers(a queue.Address) entity {
-	return entity{name: n.of(a), listen: true, send: a.Kind == queue.Messages, lasting: true}
+func (n names) brokers(a queue.Address) need {
+	return need{name: n.of(a), listen: true, send: a.Kind == queue.Messages, lasting: true}
 }
-func (n names) brokersQuestions() entity { return entity{name: n.questions(), listen: true} }
-func (n names) brokersWorker(worker string) entity {
-	return entity{name: n.worker(worker), send: true}
+func (n names) brokersQuestions() need { return need{name: n.questions(), listen: true} }
+func (n names) brokersWorker(worker string) need {
+	return need{name: n.worker(worker), send: true}
 }
 
 // What a worker needs.
-func (n names) workers(worker string, routes []string) []entity {
-	list := []entity{
+func (n names) workers(worker string, routes []string) []need {
+	list := []need{
 		{name: n.receipts(), send: true},
 		{name: n.questions(), send: true},
 		{name: n.worker(worker), listen: true},
 	}
 	for _, route := range routes {
-		list = append(list, entity{name: n.messages(route), listen: true, lasting: true})
+		list = append(list, need{name: n.messages(route), listen: true, lasting: true})
 	}
 	return list
 }
@@ -68,7 +68,7 @@ type Finding struct {
 	Err   error // a *ferry.Error: the queue cannot be used so. nil: it is a warning
 }
 
-func (c *conn) faulty(e entity, err *ferry.Error) Finding {
+func (c *conn) faulty(e need, err *ferry.Error) Finding {
 	return Finding{Queue: e.name, Text: err.Message, Hint: err.Hint, Err: err}
 }
 
@@ -83,7 +83,7 @@ type look struct {
 // inspect looks at every queue that the broker needs: at the settings where it may,
 // else only whether the rights are there. It notes how large packets may be.
 func (b *Broker) inspect(ctx context.Context, routes, workers []string) []Finding {
-	list := []entity{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
+	list := []need{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
 	for _, route := range routes {
 		list = append(list, b.names.brokers(queue.MessagesOf(route)))
 	}
@@ -99,7 +99,7 @@ func (w *Worker) inspect(ctx context.Context, routes []string) []Finding {
 
 // inspectAll looks at the first queue alone: where the namespace cannot be reached
 // that is said once.
-func (c *conn) inspectAll(ctx context.Context, list []entity, at func(context.Context, entity) look) []Finding {
+func (c *conn) inspectAll(ctx context.Context, list []need, at func(context.Context, need) look) []Finding {
 	looks := make([]look, len(list))
 	looks[0] = at(ctx, list[0])
 	if slices.ContainsFunc(looks[0].findings, func(f Finding) bool { return ferry.CodeOf(f.Err) == ferry.CodeQueueUnreachable }) {
@@ -134,7 +134,7 @@ func (c *conn) inspectAll(ctx context.Context, list []entity, at func(context.Co
 }
 
 // lookAt asks the namespace for a queue's settings, where the broker may.
-func (b *Broker) lookAt(ctx context.Context, e entity) look {
+func (b *Broker) lookAt(ctx context.Context, e need) look {
 	info, err := b.settings(ctx, e.name)
 	switch {
 	case err == nil:
@@ -157,7 +157,7 @@ func (b *Broker) settings(ctx context.Context, queueName string) (servicebus.Que
 	}
 	bounded, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	info, err := b.client.Admin().Queue(bounded, queueName)
+	info, err := b.admin.Queue(bounded, queueName)
 	switch {
 	case err == nil:
 		b.noteBirth(queueName, info)
@@ -170,7 +170,7 @@ func (b *Broker) settings(ctx context.Context, queueName string) (servicebus.Que
 }
 
 // judge says what is amiss with a queue's settings.
-func (b *Broker) judge(e entity, info servicebus.QueueInfo) []Finding {
+func (b *Broker) judge(e need, info servicebus.QueueInfo) []Finding {
 	var list []Finding
 	unsuitable := func(hint, format string, args ...any) {
 		list = append(list, b.faulty(e, ferry.Errorf(ferry.CodeQueueUnsuitable, "the queue %s "+format, append([]any{e.name}, args...)...).WithHint("%s", hint)))
@@ -207,7 +207,7 @@ func (b *Broker) judge(e entity, info servicebus.QueueInfo) []Finding {
 }
 
 // probe finds out whether the rights are there, as far as that changes nothing.
-func (c *conn) probe(ctx context.Context, e entity) (l look) {
+func (c *conn) probe(ctx context.Context, e need) (l look) {
 	bounded, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	right, err := "Listen", error(nil)
@@ -228,7 +228,7 @@ func (c *conn) probe(ctx context.Context, e entity) (l look) {
 }
 
 // explain is an error for who starts a program.
-func (c *conn) explain(e entity, right string, err error) *ferry.Error {
+func (c *conn) explain(e need, right string, err error) *ferry.Error {
 	host := c.client.Host()
 	quiet := silent{fault{kindOf(err), err}}
 	switch {

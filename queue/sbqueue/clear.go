@@ -31,7 +31,7 @@ func (b *Broker) Clear(ctx context.Context, address queue.Address) error {
 
 func (b *Broker) clear(ctx context.Context, queueName string) (err error) {
 	// Mostly it is empty: looking costs less than a link.
-	first, err := b.peeker(queueName).Peek(ctx, 0, 1)
+	first, err := b.peek(ctx, queueName, 0, 1)
 	if err != nil || len(first) == 0 {
 		return err
 	}

@@ -46,6 +46,7 @@ const startTimeout = time.Minute
 type Broker struct {
 	*conn
 	provision bool
+	admin     admin
 	manages   atomic.Bool // it may look at queues, and make them
 	directory directory
 
@@ -53,6 +54,12 @@ type Broker struct {
 	peekers  map[string]*servicebus.Receiver // guarded by conn.mu
 	births   births
 	receipts receipts
+}
+
+// admin looks at queues and makes them.
+type admin interface {
+	Queue(ctx context.Context, name string) (servicebus.QueueInfo, error)
+	Create(ctx context.Context, spec servicebus.QueueSpec) (made bool, err error)
 }
 
 // Worker is a worker's driver.
@@ -104,7 +111,7 @@ func openBroker(opts BrokerOptions) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		conn: c, provision: opts.Provision, chains: make(map[queue.Address]*chain),
+		conn: c, provision: opts.Provision, admin: c.client.Admin(), chains: make(map[queue.Address]*chain),
 		peekers: make(map[string]*servicebus.Receiver), births: births{of: make(map[string]birth)},
 	}
 	b.manages.Store(true) // until Service Bus says otherwise

@@ -10,7 +10,7 @@ import (
 
 // ensureQueue sees to it that a queue is there, and says whether it had to be made.
 // Errors are those of ConnectBroker.
-func (b *Broker) ensureQueue(ctx context.Context, e entity) (made bool, err error) {
+func (b *Broker) ensureQueue(ctx context.Context, e need) (made bool, err error) {
 	during, end, err := b.begin(ctx)
 	if err != nil {
 		return false, err
@@ -44,7 +44,7 @@ func (b *Broker) ensureQueue(ctx context.Context, e entity) (made bool, err erro
 
 // create makes a queue. Not every tier, nor an emulator, takes all of what is
 // wished for: what only makes it better is left out then.
-func (b *Broker) create(ctx context.Context, e entity) (made bool, err error) {
+func (b *Broker) create(ctx context.Context, e need) (made bool, err error) {
 	spec := servicebus.QueueSpec{Name: e.name, Lock: b.lock, MaxDeliveries: deliveries}
 	specs := []servicebus.QueueSpec{spec}
 	if e.lasting {
@@ -54,7 +54,7 @@ func (b *Broker) create(ctx context.Context, e entity) (made bool, err error) {
 	spec.MaxDeliveries = deliveriesAtMost
 	for _, s := range append(specs, spec) {
 		bounded, cancel := context.WithTimeout(ctx, adminTimeout)
-		made, err = b.client.Admin().Create(bounded, s)
+		made, err = b.admin.Create(bounded, s)
 		cancel()
 		if err == nil {
 			if made {
@@ -96,7 +96,7 @@ func Provision(ctx context.Context, opts BrokerOptions) (made []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	list := []entity{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
+	list := []need{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
 	for _, route := range opts.Routes {
 		list = append(list, b.names.brokers(queue.MessagesOf(route)))
 	}

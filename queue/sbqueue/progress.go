@@ -139,10 +139,9 @@ type head struct {
 // head looks past what others put there: without a position, deferred, or
 // scheduled. What is deferred comes to nobody any more, whoever sent it.
 func (b *Broker) head(ctx context.Context, queueName string, position func(*azservicebus.ReceivedMessage) (uint64, bool)) (head, error) {
-	r := b.peeker(queueName)
 	from, most := int64(0), 1
 	for range peekPages {
-		list, err := r.Peek(ctx, from, most)
+		list, err := b.peek(ctx, queueName, from, most)
 		if err != nil {
 			return head{}, err
 		}
@@ -158,6 +157,18 @@ func (b *Broker) head(ctx context.Context, queueName string, position func(*azse
 		most = peekAtOnce
 	}
 	return head{beyond: true}, nil
+}
+
+// peek looks into a queue. A link may be that to a queue of the same name which was
+// deleted: only a fresh one tells that there is none.
+func (b *Broker) peek(ctx context.Context, queueName string, from int64, most int) ([]*azservicebus.ReceivedMessage, error) {
+	r := b.peeker(queueName)
+	list, err := r.Peek(ctx, from, most)
+	if errors.Is(err, servicebus.ErrNotFound) {
+		closeReader(b.conn, r)
+		list, err = r.Peek(ctx, from, most)
+	}
+	return list, err
 }
 
 // peeker is a receiver that only looks.
@@ -221,7 +232,7 @@ func (b *Broker) incarnation(ctx context.Context, queueName string) (string, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	info, err := b.client.Admin().Queue(bounded, queueName)
+	info, err := b.admin.Queue(bounded, queueName)
 	switch {
 	case err == nil:
 		b.noteBirth(queueName, info)

@@ -1,0 +1,200 @@
+package sbqueue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"ferry/internal/sbemu"
+	"ferry/internal/sbemu/entity"
+	"ferry/internal/servicebus"
+	"ferry/queue"
+	"ferry/queue/queuetest"
+)
+
+const testLock = 2 * time.Second
+
+func TestConformance(t *testing.T) {
+	queuetest.Run(t, queuetest.Harness{
+		Lock: testLock,
+		Open: func(tb testing.TB, dir string) *queuetest.Env { return openEnv(tb, dir).Env },
+	})
+}
+
+// env is a namespace with the drivers of a broker and its workers.
+type env struct {
+	*queuetest.Env
+	tb     testing.TB
+	double *sbemu.Server
+
+	mu      sync.Mutex
+	workers []WorkerAuth
+	brokers []*Broker
+}
+
+func openEnv(tb testing.TB, dir string) *env {
+	tb.Helper()
+	double, err := sbemu.Start(sbemu.Options{Log: testLog(tb)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e := &env{tb: tb, double: double}
+	e.Env = &queuetest.Env{
+		Broker:   func() queue.Driver { return e.broker() },
+		Worker:   func(name string, routes ...string) queue.Driver { return e.worker(name, routes...) },
+		Revoke:   e.revoke,
+		Lose:     e.lose,
+		SetAside: e.setAside,
+		Stop: func() {
+			if err := double.Close(); err != nil {
+				tb.Error(err)
+			}
+		},
+	}
+	return e
+}
+
+func testLog(tb testing.TB) *slog.Logger {
+	if os.Getenv("SBQUEUE_LOG") != "" {
+		return slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// namespaceAdmin looks at the double's queues without going through the network.
+type namespaceAdmin struct{ *entity.Namespace }
+
+func (a namespaceAdmin) Queue(_ context.Context, name string) (servicebus.QueueInfo, error) {
+	q, err := a.Namespace.Queue(name)
+	if err != nil {
+		return servicebus.QueueInfo{}, servicebus.ErrNotFound
+	}
+	c := q.Config()
+	return servicebus.QueueInfo{
+		Name: c.Name, Lock: c.LockDuration, DuplicateWindow: c.DuplicateWindow, MaxDeliveries: c.MaxDelivery, TimeToLive: c.DefaultTTL,
+		RequiresSession: c.RequiresSession, Created: q.CreatedAt(),
+	}, nil
+}
+
+func (a namespaceAdmin) Create(_ context.Context, s servicebus.QueueSpec) (bool, error) {
+	_, err := a.Namespace.Create(entity.Config{Name: s.Name, LockDuration: s.Lock, DuplicateWindow: s.DuplicateWindow, MaxDelivery: s.MaxDeliveries})
+	if errors.Is(err, entity.ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (e *env) broker() *Broker {
+	e.tb.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b, err := openBroker(BrokerOptions{
+		Client: servicebus.Config{ConnectionString: e.double.ConnectionString()}, Lock: testLock, Provision: true,
+		Workers: slices.Clone(e.workers), Log: testLog(e.tb),
+	})
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	b.admin = namespaceAdmin{e.double.Namespace()}
+	b.inspect(e.tb.Context(), nil, nil)
+	e.brokers = append(e.brokers, b)
+	return b
+}
+
+// worker registers the worker with a new key, and with rights on its own queues
+// only.
+func (e *env) worker(name string, routes ...string) *Worker {
+	e.tb.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	public, err1 := key.PublicKey()
+	seed, err2 := key.Seed()
+	if err := errors.Join(err1, err2); err != nil {
+		e.tb.Fatal(err)
+	}
+	n := names{DefaultPrefix}
+	rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
+	for _, route := range routes {
+		rights[n.messages(route)] = sbemu.Listen
+	}
+	e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
+	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
+	e.tell()
+	w, err := openWorker(WorkerOptions{
+		Client: servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}, Worker: name, Seed: seed, Lock: testLock, Log: testLog(e.tb),
+	})
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	return w
+}
+
+// tell tells the brokers who may be heard; e.mu is held.
+func (e *env) tell() {
+	for _, b := range e.brokers {
+		if err := b.SetWorkers(e.tb.Context(), slices.Clone(e.workers)); err != nil {
+			e.tb.Fatal(err)
+		}
+	}
+}
+
+func (e *env) revoke(name string) {
+	e.tb.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.workers = slices.DeleteFunc(e.workers, func(w WorkerAuth) bool { return w.Name == name })
+	e.tell()
+	e.double.Revoke(name)
+}
+
+// lose deletes every queue behind the driver's back.
+func (e *env) lose() {
+	e.tb.Helper()
+	for _, q := range e.double.Namespace().Queues() {
+		if err := e.double.Namespace().Delete(q.Config().Name); err != nil {
+			e.tb.Fatal(err)
+		}
+	}
+}
+
+// setAside moves what lies there as somebody with the right to listen may.
+func (e *env) setAside(address queue.Address, reason, description string) {
+	e.tb.Helper()
+	ctx, cancel := context.WithTimeout(e.tb.Context(), 20*time.Second)
+	defer cancel()
+	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.double.ConnectionString()})
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	defer client.Close(ctx)
+	r := client.Receiver(names{DefaultPrefix}.of(address), servicebus.ReceiverOptions{})
+	for {
+		left, err := r.Peek(ctx, 0, 1)
+		if err != nil {
+			e.tb.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		list, err := r.Receive(ctx, 100)
+		if err != nil {
+			e.tb.Fatal(err)
+		}
+		for _, m := range list {
+			if err := r.DeadLetter(ctx, m, reason, description, nil); err != nil {
+				e.tb.Fatal(err)
+			}
+		}
+	}
+}
