@@ -95,7 +95,7 @@ func (w *Worker) Request(ctx context.Context, data []byte) ([]byte, error) {
 	w.listen()
 	bounded, cancel := context.WithTimeout(during, answerTimeout)
 	defer cancel()
-	if err := w.client.Sender(queueName).Send(bounded, []*azservicebus.Message{m}); err != nil {
+	if err := w.sendFresh(bounded, queueName, []*azservicebus.Message{m}); err != nil {
 		if during.Err() == nil && bounded.Err() != nil {
 			return nil, w.unanswered()
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
+	"ferry/internal/servicebus"
 	"ferry/queue"
 )
 
@@ -131,11 +132,23 @@ func (c *conn) messagesOf(packets []queue.Packet) ([]*azservicebus.Message, erro
 func (c *conn) send(ctx, during context.Context, queueName string, messages []*azservicebus.Message) error {
 	bounded, cancel := context.WithTimeout(during, sendTimeout)
 	defer cancel()
-	err := c.client.Sender(queueName).Send(bounded, messages)
+	err := c.sendFresh(bounded, queueName, messages)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && c.ctx.Err() == nil {
 		return fmt.Errorf("%s: no answer within %s: %w", queueName, sendTimeout, queue.ErrUnavailable)
 	}
 	return c.wrap(ctx, err)
+}
+
+// sendFresh sends, and once more what was not taken where there is no such queue: the
+// link may have been that to a queue of the same name which was deleted.
+func (c *conn) sendFresh(ctx context.Context, queueName string, messages []*azservicebus.Message) error {
+	s := c.client.Sender(queueName)
+	err := s.Send(ctx, messages)
+	var partly *servicebus.SendError
+	if errors.Is(err, servicebus.ErrNotFound) && errors.As(err, &partly) {
+		err = s.Send(ctx, messages[partly.Sent:])
+	}
+	return err
 }
 
 // positionIn is the position that the broker gave a message.
