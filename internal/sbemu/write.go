@@ -79,7 +79,7 @@ func (c *conn) write() {
 		c.mu.Lock()
 		c.fetch()
 		b := c.out
-		c.out = spare[:0]
+		c.out, spare = spare[:0], nil // never both: what is appended here must not be what is being written
 		c.writing = len(b) > 0
 		c.room.Broadcast()
 		over, rearm := c.over, c.rearm

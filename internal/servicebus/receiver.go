@@ -20,22 +20,24 @@ type ReceiverOptions struct {
 // Receiver takes messages from one queue under locks. Receives of one Receiver
 // take turns; everything else goes on at the same time.
 //
-// An open link that has been asked for more messages than came would take others
-// later, and the SDK would give those back and take them again, over and over. So
-// the rest of what was asked for stays asked for while calls follow each other;
-// when none comes for 0.1 s, or when a Receive ends without messages, the link is
-// closed and what it took meanwhile is given back. Who comes back later than that,
-// asks for no more than can be worked on at once: opening a link takes about twelve
-// round trips.
+// A link that was asked for more messages than there are takes those that come
+// later, and the SDK would give them back and take them again, over and over. So a
+// link is asked for as many as are likely to be there. The rest of what was asked for
+// stays asked for while Receives follow each other; when none comes for 0.1 s, or
+// when one ends without messages, the link is closed and what it took meanwhile is
+// given back, which the service counts as a delivery. Opening a link takes about
+// twelve round trips: wait in long Receives, and not in many short ones.
 type Receiver struct {
 	client *Client
 	queue  string
 	opts   ReceiverOptions
 	links  *slot[*receiverLink]
 
-	turn chan struct{} // who has it drives the link, and owns the fields below
-	call *call         // of the SDK, under way or not looked at yet
-	rest []*azservicebus.ReceivedMessage
+	appetite appetite
+
+	turn chan struct{}                   // who has it drives the link, and owns the fields below
+	call *call                           // what the link was asked for
+	rest []*azservicebus.ReceivedMessage // of earlier calls
 
 	mu    sync.Mutex
 	quit  chan struct{} // closed by Close: a Receive that is under way ends
@@ -88,7 +90,15 @@ func (r *Receiver) begin() chan struct{} {
 // yield ends a turn. A link that still takes messages is ended soon if no turn
 // follows.
 func (r *Receiver) yield() {
-	if r.call != nil || len(r.rest) > 0 && !r.opts.Delete {
+	busy := len(r.rest) > 0 && !r.opts.Delete
+	if r.call != nil {
+		open, waiting, err := r.call.state()
+		if !open && waiting == 0 && err == nil {
+			r.call = nil
+		}
+		busy = busy || r.call != nil
+	}
+	if busy {
 		r.mu.Lock()
 		r.pause = time.AfterFunc(r.client.timing.linger, r.abandoned)
 		r.mu.Unlock()
@@ -118,11 +128,16 @@ func (r *Receiver) abandoned() {
 	})
 }
 
-// stop ends the call that is under way, if there is one, with its link, and gives
-// back what nobody has taken. It needs the turn.
+// stop ends the link if it still takes messages, and gives back what nobody has
+// taken. It needs the turn.
 func (r *Receiver) stop() {
 	if r.call != nil {
-		r.endCall()
+		if open, _, err := r.call.state(); open || err != nil {
+			r.endCall()
+		} else {
+			r.rest = append(r.rest, r.call.takeAll()...)
+			r.call = nil
+		}
 	}
 	if !r.opts.Delete {
 		r.giveBack(r.rest)
@@ -187,10 +202,11 @@ func (r *Receiver) ask(ctx context.Context, what string, fn func(context.Context
 	defer stop()
 	var err error
 	for range 2 {
+		began := time.Now()
 		var link *receiverLink
 		if link, err = r.link(within); err == nil {
 			try, stop := context.WithTimeout(within, c.timing.ask)
-			err = fn(try, link)
+			err = once(try, func(ctx context.Context) error { return fn(ctx, link) })
 			stop()
 		}
 		if err = c.wrap(ctx, what, err); err == nil {
@@ -200,7 +216,7 @@ func (r *Receiver) ask(ctx context.Context, what string, fn func(context.Context
 		if !errors.Is(err, ErrUnavailable) {
 			return err
 		}
-		r.broken(link, err)
+		r.broken(link, began, err)
 	}
 	return err
 }

@@ -50,8 +50,7 @@ func (w *wait) forMessages() ([]*azservicebus.ReceivedMessage, error) {
 	}
 }
 
-// oneCall waits for one call of the SDK, and starts it if there is none. What it
-// brought lies in r.rest.
+// oneCall waits until something comes, and asks for it if nobody has.
 func (w *wait) oneCall() error {
 	r, t := w.r, w.r.client.timing
 	if r.call == nil {
@@ -59,19 +58,21 @@ func (w *wait) oneCall() error {
 		if err != nil {
 			return err
 		}
-		r.call = link.start(w.most)
+		r.call = link.start(r.appetite.of(w.most), &r.appetite)
 	}
 	call := r.call
-	limit := time.NewTimer(time.Until(call.began.Add(t.receive)))
+	limit := time.NewTimer(time.Until(call.since().Add(t.receive)))
 	defer limit.Stop()
 	dead := call.link.conn.ctx.Done()
 	for {
 		select {
-		case <-call.done:
-			return r.finish()
+		case <-call.news:
+			return nil
 		default:
 		}
 		select {
+		case <-call.news:
+			return nil
 		case <-call.done:
 			return r.finish()
 		case <-w.ctx.Done():
@@ -155,27 +156,31 @@ func (r *Receiver) take(most int) []*azservicebus.ReceivedMessage {
 	if r.rest = r.rest[n:]; len(r.rest) == 0 {
 		r.rest = nil
 	}
+	if r.call != nil && n < most {
+		got = append(got, r.call.take(most-n)...)
+	}
+	if len(got) > 0 && r.call != nil {
+		r.links.worked()
+		r.call.link.conn.worked()
+	}
 	return got
 }
 
-// finish takes what a call brought. What is still asked for stays asked for, by
-// the next call.
+// finish ends a call that is over, and says what ended it.
 func (r *Receiver) finish() error {
 	call := r.call
 	r.call = nil
-	got, err := call.result()
-	if len(got) == 0 {
-		err = r.client.wrap(context.Background(), "receive from "+r.queue, err)
-		r.broken(call.link, err)
-		return err
+	_, _, err := call.state()
+	r.rest = append(r.rest, call.takeAll()...)
+	if err == nil {
+		return nil
 	}
-	r.rest = append(r.rest, got...)
-	r.links.worked()
-	call.link.conn.worked()
-	if open := call.asked - len(got); open > 0 && call.link.alive() {
-		r.call = call.link.start(open)
+	err = r.client.wrap(context.Background(), "receive from "+r.queue, err)
+	r.broken(call.link, call.since(), err)
+	if len(r.rest) > 0 {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // endCall ends the call under way by closing its link: the SDK then brings what
@@ -191,7 +196,7 @@ func (r *Receiver) endCall() {
 		call.cancel()
 		call.wait(c.timing.grace)
 		call.link.close()
-		r.rest = append(r.rest, call.got()...)
+		r.rest = append(r.rest, call.takeAll()...)
 		r.rest = append(r.rest, call.link.leftOver()...)
 		return
 	}
@@ -199,7 +204,6 @@ func (r *Receiver) endCall() {
 	if !call.wait(c.timing.grace) {
 		call.cancel()
 		call.link.conn.end(fmt.Errorf("receive from %s: %w", r.queue, errHung))
-		return
 	}
-	r.rest = append(r.rest, call.got()...)
+	r.rest = append(r.rest, call.takeAll()...)
 }
