@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"ferry/internal/sbemu"
 	"ferry/internal/sbemu/entity"
 	"ferry/internal/servicebus"
@@ -114,15 +112,7 @@ func (e *env) worker(name string, routes ...string) *Worker {
 	e.tb.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		e.tb.Fatal(err)
-	}
-	public, err1 := key.PublicKey()
-	seed, err2 := key.Seed()
-	if err := errors.Join(err1, err2); err != nil {
-		e.tb.Fatal(err)
-	}
+	public, seed := login(e.tb)
 	n := names{DefaultPrefix}
 	rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
 	for _, route := range routes {
@@ -168,15 +158,22 @@ func (e *env) lose() {
 	}
 }
 
+// client is somebody else's, with every right.
+func (e *env) client() *servicebus.Client {
+	e.tb.Helper()
+	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.double.ConnectionString()})
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	return client
+}
+
 // setAside moves what lies there as somebody with the right to listen may.
 func (e *env) setAside(address queue.Address, reason, description string) {
 	e.tb.Helper()
 	ctx, cancel := context.WithTimeout(e.tb.Context(), 20*time.Second)
 	defer cancel()
-	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.double.ConnectionString()})
-	if err != nil {
-		e.tb.Fatal(err)
-	}
+	client := e.client()
 	defer client.Close(ctx)
 	r := client.Receiver(names{DefaultPrefix}.of(address), servicebus.ReceiverOptions{})
 	for {

@@ -74,6 +74,13 @@ func (b *Broker) messagesSettled(ctx context.Context, of queue.Address) (last, s
 	if err != nil {
 		return 0, 0, err
 	}
+	last, settled = ch.see(before, head)
+	return last, settled, nil
+}
+
+// see judges what lay first in the queue, when before was the last position whose
+// publication was over.
+func (ch *chain) see(before uint64, head head) (last, settled uint64) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	switch {
@@ -91,7 +98,7 @@ func (b *Broker) messagesSettled(ctx context.Context, of queue.Address) (last, s
 	default:
 		settled = min(head.position-1, before)
 	}
-	return ch.ended, settled, nil
+	return ch.ended, settled
 }
 
 // receipts is how far those of all workers are, by the queue's own numbers.
