@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -243,9 +244,21 @@ func (c *conn) explain(e need, right string, err error) *ferry.Error {
 		return ferry.Errorf(ferry.CodeQueueRefused, "the namespace %s refuses the right %s on the queue %s%w", host, right, e.name, quiet).
 			WithHint("give the policy of the connection string the right %s on that queue, or the identity the role %s; and is the key the current one?", right, role)
 	default:
-		return ferry.Errorf(ferry.CodeQueueUnreachable, "the namespace %s cannot be reached: %s%w", host, err, quiet).
+		return ferry.Errorf(ferry.CodeQueueUnreachable, "the namespace %s cannot be reached: %s%w", host, reason(err), quiet).
 			WithHint("is its name right, and may this machine connect to port 5671 there? with webSockets: true it needs port 443 only")
 	}
+}
+
+// reason is what was in the way, without what was asked for.
+func reason(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	text := err.Error()
+	if _, rest, found := strings.Cut(text, servicebus.ErrUnavailable.Error()+": "); found {
+		return rest
+	}
+	return text
 }
 
 // silent wraps a cause for logs and errors.Is, and adds nothing to the sentence.

@@ -62,7 +62,7 @@ func (b *Broker) create(ctx context.Context, e need) (made bool, err error) {
 			}
 			return made, nil
 		}
-		if ctx.Err() != nil || errors.Is(err, servicebus.ErrUnauthorized) {
+		if !errors.Is(err, servicebus.ErrRefused) {
 			return false, err
 		}
 	}
