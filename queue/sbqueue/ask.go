@@ -23,9 +23,10 @@ const (
 // ear receives what the broker tells the worker: it starts with the first question
 // or listener, and ends with the connection.
 type ear struct {
-	mu        sync.Mutex
-	running   bool
-	trouble   error // of the last receive; nil when it went well
+	mu      sync.Mutex
+	running bool
+	trouble error // of the last receive; nil when it went well
+	// waiting has the questions by id; nil for an answer: it cannot be received.
 	waiting   map[string]chan<- *azservicebus.ReceivedMessage
 	listeners []*listener
 }
@@ -103,6 +104,9 @@ func (w *Worker) Request(ctx context.Context, data []byte) ([]byte, error) {
 	}
 	select {
 	case a := <-answer:
+		if a == nil {
+			return nil, w.unanswered()
+		}
 		if a.ApplicationProperties[answerProperty] == answerUnauthorized {
 			return nil, fmt.Errorf("the broker does not know this worker, or not under this key: %w", queue.ErrUnauthorized)
 		}
@@ -165,6 +169,9 @@ func (w *Worker) hear() {
 		for _, m := range list {
 			w.ear.take(m)
 		}
+		if errors.Is(err, servicebus.ErrNotFound) || errors.Is(err, servicebus.ErrUnauthorized) {
+			w.ear.giveUp()
+		}
 		w.ear.mu.Unlock()
 		if err != nil && w.ctx.Err() == nil {
 			w.conn.trouble(w.ctx, &told, queueName, err)
@@ -189,6 +196,15 @@ func (e *ear) take(m *azservicebus.ReceivedMessage) {
 			default:
 			}
 		}
+	}
+}
+
+// giveUp ends the waiting for answers that cannot be received, which time alone does
+// not mend; the ear's mutex is held.
+func (e *ear) giveUp() {
+	for id, answer := range e.waiting {
+		delete(e.waiting, id)
+		answer <- nil
 	}
 }
 
