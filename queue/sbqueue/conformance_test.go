@@ -2,10 +2,12 @@ package sbqueue
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,42 +23,74 @@ const testLock = 2 * time.Second
 
 func TestConformance(t *testing.T) {
 	queuetest.Run(t, queuetest.Harness{
-		Lock: testLock,
-		Open: func(tb testing.TB, dir string) *queuetest.Env { return openEnv(tb, dir).Env },
+		Lock:    testLock,
+		Durable: true,
+		Open:    func(tb testing.TB, dir string) *queuetest.Env { return openEnv(tb, dir).Env },
 	})
 }
 
-// env is a namespace with the drivers of a broker and its workers.
+// env is a namespace with the drivers of a broker and its workers. The namespace
+// outlives them, and the process: another finds in the folder where it is.
 type env struct {
 	*queuetest.Env
-	tb     testing.TB
-	double *sbemu.Server
+	tb        testing.TB
+	double    *sbemu.Server // nil in another process
+	namespace string        // its connection string
+	address   string
+	lock      time.Duration
 
 	mu      sync.Mutex
 	workers []WorkerAuth
 	brokers []*Broker
 }
 
+// started are the doubles of this process by their folders.
+var started sync.Map
+
 func openEnv(tb testing.TB, dir string) *env {
 	tb.Helper()
-	double, err := sbemu.Start(sbemu.Options{Log: testLog(tb)})
-	if err != nil {
-		tb.Fatal(err)
+	e := &env{tb: tb, lock: testLock}
+	place := filepath.Join(dir, "namespace")
+	if text, err := os.ReadFile(place); err == nil {
+		e.namespace, e.address, _ = strings.Cut(string(text), " ")
+		if double, here := started.Load(dir); here {
+			e.double = double.(*sbemu.Server)
+		}
+	} else {
+		e.start(dir, place)
 	}
-	e := &env{tb: tb, double: double}
 	e.Env = &queuetest.Env{
 		Broker:   func() queue.Driver { return e.broker() },
 		Worker:   func(name string, routes ...string) queue.Driver { return e.worker(name, routes...) },
 		Revoke:   e.revoke,
 		Lose:     e.lose,
 		SetAside: e.setAside,
-		Stop: func() {
-			if err := double.Close(); err != nil {
-				tb.Error(err)
-			}
-		},
+		Stop:     func() {},
 	}
 	return e
+}
+
+func (e *env) start(dir, place string) {
+	e.tb.Helper()
+	var queues *entity.Namespace
+	double, err := sbemu.Start(sbemu.Options{Log: testLog(e.tb), HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serveAdmin(queues, w, r)
+	})})
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	queues = double.Namespace()
+	e.double, e.namespace, e.address = double, double.ConnectionString(), double.Addr()
+	if err := os.WriteFile(place, []byte(e.namespace+" "+e.address), 0o600); err != nil {
+		e.tb.Fatal(err)
+	}
+	started.Store(dir, double)
+	e.tb.Cleanup(func() {
+		started.Delete(dir)
+		if err := double.Close(); err != nil {
+			e.tb.Error(err)
+		}
+	})
 }
 
 func testLog(tb testing.TB) *slog.Logger {
@@ -66,41 +100,18 @@ func testLog(tb testing.TB) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// namespaceAdmin looks at the double's queues without going through the network.
-type namespaceAdmin struct{ *entity.Namespace }
-
-func (a namespaceAdmin) Queue(_ context.Context, name string) (servicebus.QueueInfo, error) {
-	q, err := a.Namespace.Queue(name)
-	if err != nil {
-		return servicebus.QueueInfo{}, servicebus.ErrNotFound
-	}
-	c := q.Config()
-	return servicebus.QueueInfo{
-		Name: c.Name, Lock: c.LockDuration, DuplicateWindow: c.DuplicateWindow, MaxDeliveries: c.MaxDelivery, TimeToLive: c.DefaultTTL,
-		RequiresSession: c.RequiresSession, Created: q.CreatedAt(),
-	}, nil
-}
-
-func (a namespaceAdmin) Create(_ context.Context, s servicebus.QueueSpec) (bool, error) {
-	_, err := a.Namespace.Create(entity.Config{Name: s.Name, LockDuration: s.Lock, DuplicateWindow: s.DuplicateWindow, MaxDelivery: s.MaxDeliveries})
-	if errors.Is(err, entity.ErrExists) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 func (e *env) broker() *Broker {
 	e.tb.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := openBroker(BrokerOptions{
-		Client: servicebus.Config{ConnectionString: e.double.ConnectionString()}, Lock: testLock, Provision: true,
+		Client: servicebus.Config{ConnectionString: e.namespace}, Lock: e.lock, Provision: true,
 		Workers: slices.Clone(e.workers), Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	b.admin = namespaceAdmin{e.double.Namespace()}
+	b.admin = remoteAdmin{e.address}
 	b.inspect(e.tb.Context(), nil, nil)
 	e.brokers = append(e.brokers, b)
 	return b
@@ -122,7 +133,7 @@ func (e *env) worker(name string, routes ...string) *Worker {
 	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
 	e.tell()
 	w, err := openWorker(WorkerOptions{
-		Client: servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}, Worker: name, Seed: seed, Lock: testLock, Log: testLog(e.tb),
+		Client: servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
@@ -161,7 +172,7 @@ func (e *env) lose() {
 // client is somebody else's, with every right.
 func (e *env) client() *servicebus.Client {
 	e.tb.Helper()
-	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.double.ConnectionString()})
+	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.namespace})
 	if err != nil {
 		e.tb.Fatal(err)
 	}
@@ -194,4 +205,12 @@ func (e *env) setAside(address queue.Address, reason, description string) {
 			}
 		}
 	}
+}
+
+func BenchmarkDouble(b *testing.B) {
+	queuetest.Benchmark(b, queuetest.Harness{Open: func(tb testing.TB, dir string) *queuetest.Env {
+		e := openEnv(tb, dir)
+		e.lock = time.Minute
+		return e.Env
+	}})
 }
