@@ -84,14 +84,7 @@ type look struct {
 // inspect looks at every queue that the broker needs: at the settings where it may,
 // else only whether the rights are there. It notes how large packets may be.
 func (b *Broker) inspect(ctx context.Context, routes, workers []string) []Finding {
-	list := []need{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
-	for _, route := range routes {
-		list = append(list, b.names.brokers(queue.MessagesOf(route)))
-	}
-	for _, worker := range workers {
-		list = append(list, b.names.brokersWorker(worker))
-	}
-	return b.inspectAll(ctx, list, b.lookAt)
+	return b.inspectAll(ctx, b.names.broker(routes, workers), b.lookAt)
 }
 
 func (w *Worker) inspect(ctx context.Context, routes []string) []Finding {
