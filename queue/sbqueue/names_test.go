@@ -61,8 +61,10 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Right{
-		{Queue: "ferry.receipts", Send: true}, {Queue: "ferry.questions", Send: true},
-		{Queue: "ferry.worker.erp-1", Listen: true}, {Queue: "ferry.messages.orders", Listen: true},
+		{Queue: "ferry.receipts", Send: true},
+		{Queue: "ferry.questions", Send: true},
+		{Queue: "ferry.worker.erp-1", Listen: true},
+		{Queue: "ferry.messages.orders", Listen: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("of a worker (-want +got):\n%s", diff)
@@ -71,8 +73,10 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = []Right{
-		{Queue: "ferry.receipts", Listen: true}, {Queue: "ferry.questions", Listen: true},
-		{Queue: "ferry.messages.orders", Listen: true, Send: true}, {Queue: "ferry.worker.erp-1", Send: true},
+		{Queue: "ferry.receipts", Listen: true},
+		{Queue: "ferry.questions", Listen: true},
+		{Queue: "ferry.messages.orders", Listen: true, Send: true},
+		{Queue: "ferry.worker.erp-1", Send: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("of the broker (-want +got):\n%s", diff)

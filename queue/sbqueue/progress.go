@@ -274,12 +274,9 @@ func (b *Broker) incarnation(ctx context.Context, queueName string) (string, err
 	if time.Since(known.asked) < bornAgain {
 		return known.text, nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	info, err := b.admin.Queue(bounded, queueName)
+	info, err := b.settings(ctx, queueName)
 	switch {
 	case err == nil:
-		b.noteBirth(queueName, info)
 		return info.Created.UTC().Format(time.RFC3339Nano), nil
 	case errors.Is(err, servicebus.ErrNotFound):
 		b.forgetBirth(queueName)
@@ -287,9 +284,7 @@ func (b *Broker) incarnation(ctx context.Context, queueName string) (string, err
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	default:
-		// Only the look failed: what was known stays believed.
-		b.log.Debug("queue.look", "queue", queueName, "error", err.Error())
-		return known.text, nil
+		return known.text, nil // only the look failed: what was known stays believed
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -351,5 +352,45 @@ func TestReceiptsFromBeforeAreCounted(t *testing.T) {
 		if p := w.progress(t, queue.AllReceipts()); p.Last != uint64(n) || p.Settled != p.Last {
 			t.Errorf("all %d are in: %+v", n, p)
 		}
+	}
+}
+
+// slowAdmin is an administration that a firewall keeps from the broker.
+type slowAdmin struct{ asked atomic.Int64 }
+
+func (a *slowAdmin) Queue(ctx context.Context, _ string) (servicebus.QueueInfo, error) {
+	a.asked.Add(1)
+	return servicebus.QueueInfo{}, servicebus.ErrUnavailable
+}
+
+func (a *slowAdmin) Create(context.Context, servicebus.QueueSpec) (bool, error) {
+	return false, servicebus.ErrUnavailable
+}
+
+// TestTheAdministrationMayBeOutOfReach: AMQP works all the same, and nothing waits
+// for the administration again and again; the incarnation that was known stays.
+func TestTheAdministrationMayBeOutOfReach(t *testing.T) {
+	w := newWorld(t)
+	at := queue.MessagesOf("a")
+	before := w.progress(t, at)
+	a := &slowAdmin{}
+	w.b.admin = a
+	w.b.births.mu.Lock()
+	for name, birth := range w.b.births.of {
+		birth.asked = time.Time{} // long ago
+		w.b.births.of[name] = birth
+	}
+	w.b.births.mu.Unlock()
+	for range 10 {
+		w.publish(t, "a", 1)
+		if p := w.progress(t, at); p.Incarnation != before.Incarnation || p.Last <= before.Last {
+			t.Fatalf("progress was %+v, and is %+v", before, p)
+		}
+	}
+	if made, err := w.b.Ensure(t.Context(), at); err != nil || made {
+		t.Errorf("ensure: %v, %v", made, err)
+	}
+	if n := a.asked.Load(); n != 1 {
+		t.Errorf("the administration was asked %d times, want once", n)
 	}
 }
