@@ -19,9 +19,13 @@ type seen struct {
 }
 
 // look takes what it says now, and tells whether the channel lost something since.
+// A queue that cannot name the channel's incarnation now proves nothing.
 func (s *seen) look(p queue.Progress) (lost bool) {
-	lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
-	s.incarnation, s.last = p.Incarnation, p.Last
+	if p.Incarnation != "" {
+		lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
+		s.incarnation = p.Incarnation
+	}
+	s.last = p.Last
 	return lost
 }
 
