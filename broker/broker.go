@@ -99,6 +99,7 @@ type Broker struct {
 	running sync.WaitGroup
 	once    sync.Once
 	bulk    chan struct{} // wakes the runner of operations
+	peeks   chan struct{} // a token per large body in memory for a look inside
 }
 
 // route is a configured route with what was compiled for it.
@@ -123,7 +124,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
+	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks), startedAt: time.Now().UTC()}
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
