@@ -167,3 +167,21 @@ func TestBodyInParts(t *testing.T) {
 	s.fake.err = ferry.Errorf(ferry.CodeBodyMissing, "the body is gone")
 	s.refusal(s.call("operator-key", http.MethodGet, path, ""), ferry.CodeBodyMissing)
 }
+
+// refusing refuses every large body at once.
+type refusing struct{ *fake }
+
+func (refusing) StageBody(context.Context, string, io.Reader, int64) (ferry.StagedBody, error) {
+	return ferry.StagedBody{}, ferry.Errorf(ferry.CodeNoSpace, "the disk is full")
+}
+
+// TestARefusedSenderHearsWhy: it reads the answer only after it has written all.
+func TestARefusedSenderHearsWhy(t *testing.T) {
+	ts, _ := serve(t, refusing{newFake()}, api.Options{})
+	const size = 4 << 20 // more than the connection holds
+	head := fmt.Sprintf("POST /v1/routes/large/messages HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer any-key\r\nContent-Length: %d\r\n\r\n", size)
+	resp, p := raw(t, ts, head+strings.Repeat("x", size), false)
+	if p.Code != ferry.CodeNoSpace || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %s, Retry-After %q", resp.StatusCode, p.Code, resp.Header.Get("Retry-After"))
+	}
+}

@@ -43,15 +43,26 @@ func (c *call) stage(m *ferry.Message, from io.Reader, limit int64) error {
 	c.api.bodies.give(c.held)
 	c.held = 0
 	switch {
+	case err == nil:
+		m.Staged = &staged
+		return nil
 	case r.fault != nil:
 		return readFault(r.fault)
 	case ferry.CodeOf(err) == ferry.CodeTooLarge:
-		return tooLarge(limit, maxBytesHint)
-	case err != nil:
-		return err
+		err = tooLarge(limit, maxBytesHint)
 	}
-	m.Staged = &staged
-	return nil
+	r.drain(limit)
+	return err
+}
+
+// drainTime is how long the rest of a body is read that is refused.
+const drainTime = 5 * time.Second
+
+// drain reads on for a while: a sender that is still writing when the connection
+// ends may never see why it was refused.
+func (r *pacedReader) drain(most int64) {
+	_ = r.rc.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.CopyN(io.Discard, r.from, most)
 }
 
 // pacedReader gives each bodyStep of a body bodyPace to arrive, and keeps what

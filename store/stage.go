@@ -74,7 +74,11 @@ func (l *Ledger) copyIn(ctx context.Context, staged *ferry.StagedBody, f *os.Fil
 	defer l.buffers.Put(buf)
 	sum := sha256.New()
 	for looked := int64(0); ; {
-		n, err := r.Read(buf[:])
+		// Whole buffers: few writes, each at the beginning of a page.
+		n, err := 0, error(nil)
+		for m := 0; n < len(buf) && err == nil; n += m {
+			m, err = r.Read(buf[n:])
+		}
 		staged.Size += int64(n)
 		if staged.Size > limit {
 			return ferry.Errorf(ferry.CodeTooLarge, "the body is larger than %d bytes", limit).
