@@ -153,14 +153,23 @@ func readyAgain(changes []store.Change, id ferry.ID) bool {
 	return false
 }
 
-// run removes the bodies of messages that ended.
+// run removes the bodies of messages that ended, and now and then what is left of
+// others: not on the janitor's time, since a store may hang.
 func (c *carrier) run(ctx context.Context) {
+	if c.store == nil {
+		return
+	}
+	due := time.NewTimer(0)
+	defer due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-c.ended:
 			c.remove(ctx, s)
+		case <-due.C:
+			c.sweep(ctx)
+			due.Reset(purgeEvery)
 		}
 	}
 }
@@ -182,7 +191,7 @@ func (c *carrier) remove(ctx context.Context, s storedBody) {
 // sweep removes what no pending message refers to: of messages that ended while
 // the store was away, or in an earlier run.
 func (c *carrier) sweep(ctx context.Context) {
-	if c.store == nil || c.away() {
+	if c.away() {
 		return
 	}
 	bounded, cancel := context.WithTimeout(ctx, bodySweepTime)

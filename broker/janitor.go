@@ -96,7 +96,6 @@ func (b *Broker) purge(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
 	}
-	b.bodies.sweep(ctx)
 	if n+orphans > 0 {
 		b.log.Info("removed what is beyond the retention", "messages", n, "orphanedBodies", orphans)
 	}
