@@ -184,4 +184,9 @@ func TestARefusedSenderHearsWhy(t *testing.T) {
 	if p.Code != ferry.CodeNoSpace || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s, Retry-After %q", resp.StatusCode, p.Code, resp.Header.Get("Retry-After"))
 	}
+	// One that waits to be asked for its body is not asked for it.
+	resp, p = raw(t, ts, strings.Replace(head, "\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n", 1), false)
+	if p.Code != ferry.CodeNoSpace || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("with Expect: %d %s", resp.StatusCode, p.Code)
+	}
 }

@@ -51,7 +51,9 @@ func (c *call) stage(m *ferry.Message, from io.Reader, limit int64) error {
 	case ferry.CodeOf(err) == ferry.CodeTooLarge:
 		err = tooLarge(limit, maxBytesHint)
 	}
-	r.drain(limit)
+	if r.read > 0 || c.r.Header.Get("Expect") == "" { // who waits to be asked for the body has sent none
+		r.drain(limit)
+	}
 	return err
 }
 

@@ -153,7 +153,7 @@ func TestAStoreThatIsAwayHoldsNothingBack(t *testing.T) {
 		if puts+more != 1 {
 			t.Errorf("a store that is away was asked %d times, want once", puts+more)
 		}
-		if body, err := queuetest.FetchBody(t.Context(), h.q, got[0].HandOut); err != nil || string(body) != big(0) {
+		if body, err := h.fetch(got[0].HandOut); err != nil || string(body) != big(0) {
 			t.Errorf("from the broker: %d bytes, %v", len(body), err)
 		}
 		bodies.SetAway(nil)

@@ -13,7 +13,6 @@ import (
 
 	"ferry"
 	"ferry/queue"
-	"ferry/queue/queuetest"
 )
 
 func TestNothingIsHandedOutBeforeARouteIsBound(t *testing.T) {
@@ -317,19 +316,19 @@ func TestALargeBodyIsServedToWorkersOfItsRouteOnly(t *testing.T) {
 		if d.HandOut.Body != nil || d.HandOut.Size != int64(len(big)) {
 			t.Fatalf("a large body travelled inline: %d bytes", len(d.HandOut.Body))
 		}
-		got, err := queuetest.FetchBody(t.Context(), h.q, d.HandOut)
+		got, err := h.fetch(d.HandOut)
 		if err != nil || len(got) != len(big) {
 			t.Fatalf("FetchBody: %v, %d bytes", err, len(got))
 		}
 		other := w.worker("two", notes)
 		other.hello(notes)
-		if _, err := queuetest.FetchBody(t.Context(), other.q, d.HandOut); err == nil {
+		if _, err := other.fetch(d.HandOut); err == nil {
 			t.Fatal("a worker of another route read the body")
 		}
 		if err := os.Remove(files[0]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := queuetest.FetchBody(t.Context(), h.q, d.HandOut); err == nil {
+		if _, err := h.fetch(d.HandOut); err == nil {
 			t.Fatal("a missing body was served")
 		}
 	})

@@ -11,7 +11,6 @@ import (
 
 	"ferry"
 	"ferry/queue"
-	"ferry/queue/queuetest"
 )
 
 // meddling is the broker's driver with something that happens to publications.
@@ -386,7 +385,7 @@ func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 		}
 		h.report(d, ferry.Delivered, done())
 		w.state(id, ferry.StateQueued) // its receipt counts for nothing
-		if _, err := queuetest.FetchBody(t.Context(), h.q, ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
+		if _, err := h.fetch(ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
 			t.Error("it may still read bodies")
 		}
 	}, func(o *Options) {

@@ -54,8 +54,8 @@ func TestBodyTooLargeForJQ(t *testing.T) {
 	var opens atomic.Int64
 	most := `"` + strings.Repeat("x", ferry.MaxMapped-2) + `"`
 	a := &answerer{status: 201}
-	mapped := open(t, a, adapters.DestinationConfig{}, adapters.RouteConfig{URL: "/in", Map: "length"})
-	if v := mapped.Deliver(t.Context(), elsewhere(call(), most, &opens)); v.Kind != ferry.Delivered || a.sent != "8388606" {
+	mapped := open(t, a, adapters.DestinationConfig{}, adapters.RouteConfig{URL: "/in", Map: "type"})
+	if v := mapped.Deliver(t.Context(), elsewhere(call(), most, &opens)); v.Kind != ferry.Delivered || a.sent != `"string"` {
 		t.Errorf("the largest: %+v, sent %q", v, a.sent)
 	}
 	asked := len(a.asked)
