@@ -29,6 +29,7 @@ const (
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
+	CodeBodyMissing          Code = "bodyMissing" // a message's body is gone or was altered
 	CodeAmbiguousID          Code = "ambiguousId" // a suffix that more than one id ends in
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body

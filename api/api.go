@@ -29,8 +29,9 @@ type Options struct {
 	// https://broker.example; empty: what the request was sent to.
 	PublicURL string
 	Metrics   http.Handler // answers /metrics; nil: there is none
-	// BodyMemory bounds the bodies of requests being read or handled at a time,
-	// bytes; beyond it requests are answered 429. One body always fits. 0: 64 MiB.
+	// BodyMemory bounds the bodies of requests that are in memory at a time, bytes;
+	// beyond it requests are answered 429. One body always fits. Messages of more than
+	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
 	BodyMemory int64
 }
 

@@ -34,6 +34,8 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound:
 		return http.StatusNotFound, true
+	case ferry.CodeBodyMissing:
+		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
 	case ferry.CodeAmbiguousID, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeInDelivery,
