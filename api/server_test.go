@@ -18,7 +18,7 @@ import (
 )
 
 // serve puts the surface behind a real server with the limits of api.Server.
-func serve(t *testing.T, f *fake, opts api.Options) (*httptest.Server, http.Handler) {
+func serve(t *testing.T, f api.Service, opts api.Options) (*httptest.Server, http.Handler) {
 	t.Helper()
 	h := api.New(f, opts)
 	ts := httptest.NewUnstartedServer(h)

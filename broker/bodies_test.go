@@ -246,3 +246,105 @@ func TestTheStoreOfBodiesIsSwept(t *testing.T) {
 		}
 	}, over(bodies))
 }
+
+// stagedMessage is a message whose body is in a file already.
+func (w *world) stagedMessage(body string, change ...func(*ferry.Message)) ferry.Message {
+	w.t.Helper()
+	staged, err := w.b.StageBody(w.t.Context(), orders, strings.NewReader(body), ferry.MaxBody)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := ferry.Message{Route: orders, Staged: &staged, ContentType: "application/json"}
+	for _, f := range change {
+		f(&m)
+	}
+	return m
+}
+
+func (w *world) bodyFiles() []string {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "bodies", "*", "*"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return files
+}
+
+// padded is a JSON body of n bytes.
+func padded(n int) string {
+	const head, tail = `{"number":"A-7","text":"`, `"}`
+	return head + strings.Repeat("x", n-len(head)-len(tail)) + tail
+}
+
+func TestALookIntoLargeBodies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		id, err := w.b.Accept(t.Context(), w.stagedMessage(padded(ferry.MaxMapped)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := w.message(id.ID); e.OrderingKey != "A-7" || e.Size != ferry.MaxMapped {
+			t.Errorf("its ordering key is %q, its size %d", e.OrderingKey, e.Size)
+		}
+		page, err := w.b.Messages(t.Context(), ferry.MessageFilter{Q: "A-7"})
+		if err != nil || len(page.Items) != 1 {
+			t.Errorf("searched for: %d, %v", len(page.Items), err)
+		}
+		files := len(w.bodyFiles())
+
+		_, err = w.b.Accept(t.Context(), w.stagedMessage(padded(ferry.MaxMapped+1)))
+		var refused *ferry.Error
+		if !errors.As(err, &refused) || refused.Code != ferry.CodeInvalid || !strings.Contains(refused.Hint, "orderBy") {
+			t.Errorf("too large for orderBy: %v", err)
+		}
+		_, err = w.b.Accept(t.Context(), w.stagedMessage("no JSON"+big(0)))
+		if ferry.CodeOf(err) != ferry.CodeBadOrderingKey {
+			t.Errorf("no JSON: %v", err)
+		}
+		_, err = w.b.Accept(t.Context(), w.stagedMessage(padded(ferry.MaxMapped), func(m *ferry.Message) { m.Route = "nowhere" }))
+		if ferry.CodeOf(err) != ferry.CodeRouteNotFound {
+			t.Errorf("no route: %v", err)
+		}
+		bad := []ferry.Message{w.stagedMessage(padded(1 << 20)), w.stagedMessage("no JSON" + big(0))}
+		if _, errs, err := w.b.AcceptBatch(t.Context(), bad, false); err != nil || errs[0] != nil || errs[1] == nil {
+			t.Errorf("a batch: %v, %v", errs, err)
+		}
+		if _, err := w.b.StageBody(t.Context(), "nowhere", strings.NewReader("x"), 10); ferry.CodeOf(err) != ferry.CodeRouteNotFound {
+			t.Errorf("no route: %v", err)
+		}
+		if after := w.bodyFiles(); len(after) != files {
+			t.Errorf("of what was refused there stays %v", after)
+		}
+	}, func(o *Options) {
+		o.Routes[0].OrderBy, o.Routes[0].SearchKeys = ".number", []string{".number"}
+		o.Routes[0].MaxBytes = ferry.MaxBody
+	})
+}
+
+// Search keys alone refuse nothing: what cannot be looked into cannot be found.
+func TestBodiesTooLargeToSearch(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, err := w.b.Accept(t.Context(), w.stagedMessage(padded(ferry.MaxMapped+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := w.b.Messages(t.Context(), ferry.MessageFilter{Q: "A-7"})
+		if err != nil || len(page.Items) != 0 {
+			t.Errorf("searched for: %d, %v", len(page.Items), err)
+		}
+		body, err := w.b.OpenBody(t.Context(), a.ID, 0)
+		if err != nil || body.Size != ferry.MaxMapped+1 {
+			t.Fatalf("its body has %d bytes, %v", body.Size, err)
+		}
+		if err := body.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, path := range w.bodyFiles() {
+			if err := os.Truncate(path, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.b.OpenBody(t.Context(), a.ID, 0); ferry.CodeOf(err) != ferry.CodeBodyMissing {
+			t.Errorf("altered: %v", err)
+		}
+	}, func(o *Options) { o.Routes[0].SearchKeys, o.Routes[0].MaxBytes = []string{".number"}, ferry.MaxBody })
+}

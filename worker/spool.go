@@ -20,6 +20,9 @@ import (
 // spoolFree is the room on the disk that bodies leave to the inbox, bytes.
 const spoolFree = 16 << 20
 
+// spoolLeft bounds the files that are remembered for another try to remove them.
+const spoolLeft = 1000
+
 // spool is where bodies lie that are too large for memory, each for the one turn
 // that needs it. They are copies: nothing here outlives the worker.
 type spool struct {
@@ -107,7 +110,7 @@ func (s *spool) remove(path string) {
 			kept = append(kept, p)
 		}
 	}
-	s.left = kept
+	s.left = kept[:min(len(kept), spoolLeft)] // the next start finds the others
 }
 
 // fixed takes a body into memory.
