@@ -116,6 +116,7 @@ func sendParams() []param {
 	list = append(list, pair("Ferry-Deliver-At", "not before this time, RFC 3339 with an offset", "deliverAt")...)
 	list = append(list, pair("Ferry-Time-To-Live", "how long to try, such as 30d, 1h30m or PT5M", "timeToLive")...)
 	list = append(list, pair("Ferry-Callback-Url", "https URL to tell the end to", "callbackUrl")...)
+	list = append(list, pair("Ferry-Body-Ref", "URL of a blob that holds the body, in place of a body: the broker reads it before it answers. Only accounts that its configuration allows", "bodyRef")...)
 	list = append(list, pair("Ferry-On-Conflict", "replace: a corrected body takes the place of a dead-lettered or discarded message of the same key", "onConflict")...)
 	return append(list,
 		param{name: "Ferry-Properties", in: inHeader, text: "custom properties as a JSON object of strings; headers Ferry-Property-NAME set one each, with the name in lower case. At most 64, together 32 KiB"},

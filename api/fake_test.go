@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"testing/iotest"
 	"time"
 
 	"ferry"
@@ -27,6 +29,8 @@ type fake struct {
 	acts     []string // what operators asked for
 	staged   map[string][]byte
 	stages   int // bodies that were ever staged
+
+	brokenBlob bool
 
 	err    error // answers everything when set
 	panics bool
@@ -53,6 +57,7 @@ var fakeRoutes = map[string]ferry.Route{
 	"invoices": {Name: "invoices", TimeToLive: 24 * time.Hour},
 	"orders":   {Name: "orders"},
 	"small":    {Name: "small", MaxBytes: 64},
+	"tiny":     {Name: "tiny", MaxBytes: 4},
 	"pings":    {Name: "pings", AllowEmpty: true},
 	"large":    {Name: "large", MaxBytes: ferry.MaxBody},
 }
@@ -103,6 +108,22 @@ func (f *fake) StageBody(_ context.Context, _ string, r io.Reader, limit int64) 
 	}
 	f.staged[b.Path] = body
 	return b, nil
+}
+
+// fakeBlob is what OpenBodyRef finds, when it is asked for fakeRef.
+const (
+	fakeRef  = "https://contoso.blob.core.windows.net/flows/invoice?sig=signature"
+	fakeBlob = `{"from":"a blob"}`
+)
+
+func (f *fake) OpenBodyRef(_ context.Context, url string) (io.ReadCloser, string, error) {
+	if url != fakeRef {
+		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "not allowed")
+	}
+	if f.brokenBlob {
+		return io.NopCloser(io.MultiReader(strings.NewReader("half of"), iotest.ErrReader(errors.New("broken off")))), "", nil
+	}
+	return io.NopCloser(strings.NewReader(fakeBlob)), "application/json", nil
 }
 
 func (f *fake) Unstage(b ferry.StagedBody) {

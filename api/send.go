@@ -41,7 +41,12 @@ func (c *call) send() error {
 	if fault, _ := options.apply(&m, &route); fault != nil {
 		return fault
 	}
-	if err = c.takePayload(&m, maxBytes(&route)); err != nil {
+	if options.bodyRef != "" {
+		err = c.takeReferred(&m, options.bodyRef, maxBytes(&route))
+	} else {
+		err = c.takePayload(&m, maxBytes(&route))
+	}
+	if err != nil {
 		return err
 	}
 	if m.BodySize() == 0 && !route.AllowEmpty {

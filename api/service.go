@@ -30,6 +30,10 @@ type Intake interface {
 	// is noSpace, too many at a time are tooManyRequests; then nothing stays. An
 	// error of r comes back wrapped.
 	StageBody(ctx context.Context, route string, r io.Reader, limit int64) (ferry.StagedBody, error)
+	// OpenBodyRef opens the blob that a sender named in place of a body. Errors are
+	// badBodyRef, bodyRefMissing and bodyRefUnavailable; none of them holds the URL,
+	// which may be signed. Who opened it closes it.
+	OpenBodyRef(ctx context.Context, url string) (blob io.ReadCloser, contentType string, err error)
 	// Unstage removes a staged body that is not needed. Accept has taken over its own.
 	Unstage(b ferry.StagedBody)
 	// Accept returns when the message is on disk. Its ID is zero: the service

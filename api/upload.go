@@ -90,3 +90,33 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// takeReferred reads a body from where the sender says that it lies. The message is
+// accepted with the body, as any other: what becomes of the blob afterwards does
+// not matter.
+func (c *call) takeReferred(m *ferry.Message, url string, limit int64) error {
+	if n, _ := c.r.Body.Read(make([]byte, 1)); n > 0 {
+		return ferry.Errorf(ferry.CodeBadBodyRef, "the request has a body, and bodyRef names another one").WithHint("leave one of the two out")
+	}
+	blob, contentType, err := c.api.svc.OpenBodyRef(c.ctx(), url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = blob.Close() }()
+	r := &pacedReader{from: blob, rc: http.NewResponseController(c.w)}
+	staged, err := c.api.svc.StageBody(c.ctx(), m.Route, r, limit)
+	switch {
+	case r.fault != nil && c.ctx().Err() == nil:
+		return ferry.Errorf(ferry.CodeBodyRefUnavailable, "the blob that bodyRef names broke off while it was read").
+			WithHint("send again after the time in Retry-After")
+	case ferry.CodeOf(err) == ferry.CodeTooLarge:
+		return tooLarge(limit, maxBytesHint)
+	case err != nil:
+		return err
+	}
+	m.Staged = &staged
+	if m.ContentType == "" && len(contentType) <= maxContentType && plain(contentType) {
+		m.ContentType = contentType
+	}
+	return nil
+}

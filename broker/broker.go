@@ -55,6 +55,9 @@ type Options struct {
 	Routes    []ferry.Route
 	Log       *slog.Logger
 
+	// BodyRefs opens bodies that senders name by URL; nil: none is taken.
+	BodyRefs BodyRefs
+
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
 

@@ -30,6 +30,21 @@ func (b *Broker) StageBody(ctx context.Context, route string, r io.Reader, limit
 	return b.ledger.StageBody(ctx, r, limit)
 }
 
+// BodyRefs opens what senders name in place of a body. See api.Intake.OpenBodyRef
+// for its errors.
+type BodyRefs interface {
+	Open(ctx context.Context, url string) (blob io.ReadCloser, contentType string, err error)
+}
+
+// OpenBodyRef opens the blob that a sender named in place of a body.
+func (b *Broker) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
+	if b.opts.BodyRefs == nil {
+		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "this broker takes no bodies by reference").
+			WithHint("send the body itself; or bodyRef: {accounts: […]} in broker.yaml allows accounts")
+	}
+	return b.opts.BodyRefs.Open(ctx, url)
+}
+
 // Unstage removes a staged body that is not needed.
 func (b *Broker) Unstage(body ferry.StagedBody) { b.ledger.Unstage(body) }
 
