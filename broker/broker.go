@@ -92,13 +92,15 @@ type Broker struct {
 	published atomic.Uint64 // publications, for fresh suffixes
 	receipts  receiptChannel
 	away      absence
+	waiting   atomic.Int64 // receives that wait
 
 	confirmKey []byte
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	once    sync.Once
-	bulk    chan struct{} // wakes the runner of operations
+	stop     context.CancelFunc
+	stopping chan struct{} // closed when Stop begins
+	running  sync.WaitGroup
+	once     sync.Once
+	bulk     chan struct{} // wakes the runner of operations
 }
 
 // route is a configured route with what was compiled for it.
@@ -107,6 +109,8 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	relay   *relay
+
+	receivers receivers // where they pull
 }
 
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
@@ -123,7 +127,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
+	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), stopping: make(chan struct{}), startedAt: time.Now().UTC()}
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
@@ -167,6 +171,12 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
+	if r.Lock == 0 {
+		r.Lock = ferry.DefaultReceiveLock
+	}
+	if r.MaxDeliveries == 0 {
+		r.MaxDeliveries = ferry.DefaultMaxDeliveries
+	}
 	compiled := &route{Route: r, relay: newRelay(b, r)}
 	var err error
 	if r.OrderBy != "" {
@@ -189,7 +199,7 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
 		}
-		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+		if err := b.setMode(ctx, b.routes[name]); err != nil {
 			return err
 		}
 	}
@@ -210,6 +220,14 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// setMode tells the ledger how the route is delivered.
+func (b *Broker) setMode(ctx context.Context, r *route) error {
+	if r.Pull {
+		return b.ledger.SetPull(ctx, r.Name)
+	}
+	return b.ledger.SetSeveral(ctx, r.Name, r.Several)
 }
 
 // atStart says what to do now to who started the broker: the hints of the ledger
@@ -274,6 +292,7 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		close(b.stopping)
 		if b.stop != nil {
 			b.stop()
 		}
@@ -296,6 +315,10 @@ func (b *Broker) Ready(context.Context) error { return b.ledger.Err() }
 func (b *Broker) changed(changes []store.Change) {
 	for i := range changes {
 		if r, ok := b.routes[changes[i].Route]; ok {
+			if r.Pull {
+				r.receivers.nudge()
+				continue
+			}
 			r.relay.note(&changes[i])
 		}
 	}

@@ -139,6 +139,9 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	if err != nil {
 		return refuse("%s", err)
 	}
+	if info.Pull {
+		return refuse("receivers pull the messages of route %s (workers: pull, in the broker's configuration): no worker delivers it", r.Name)
+	}
 	if info.Several {
 		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
 			return refuse("%s", err)

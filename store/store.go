@@ -27,6 +27,7 @@ var (
 	bAttempts   = []byte("attempts")   // id, turn -> attempt
 	bDue        = []byte("due")        // route, due time, id -> turn
 	bClaims     = []byte("claims")     // when it is taken over, id -> turn
+	bLocks      = []byte("locks")      // lock -> id, turn, revision, generation
 	bOrder      = []byte("order")      // route, ordering key, order seq -> id
 	bDead       = []byte("dead")       // time, id -> nothing
 	bGroups     = []byte("groups")     // route, group -> group
@@ -41,7 +42,7 @@ var (
 
 func buckets() [][]byte {
 	return [][]byte{
-		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bOrder, bDead, bGroups, bRoutes,
+		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLocks, bOrder, bDead, bGroups, bRoutes,
 		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
 	}
 }

@@ -96,6 +96,9 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		old := row.Binding
 		switch {
+		case row.Pull:
+			return ferry.Errorf(ferry.CodeConflict, "receivers pull the messages of route %s: no worker delivers it", route).
+				WithHint("workers: one, in broker.yaml, has one worker deliver it")
 		case row.Several:
 			return ferry.Errorf(ferry.CodeConflict, "several workers deliver route %s: none is bound to it", route).
 				WithHint("workers: one, in broker.yaml, has one worker deliver it")
