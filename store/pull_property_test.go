@@ -76,7 +76,7 @@ func (m *machine) receivable(rt *rapid.T, route string) (ids []ferry.ID, locked 
 		switch {
 		case mm.holder != nil:
 			locked++
-		case !r.Parked && r.Due <= limit && (mm.expires.IsZero() || mm.expires.After(time.Now())):
+		case !r.Parked && r.Due <= limit && (r.ExpiresAt == 0 || r.ExpiresAt > time.Now().UnixNano()):
 			ids = append(ids, id)
 		}
 	}
@@ -171,7 +171,7 @@ func (m *machine) lapsed(rt *rapid.T, id ferry.ID, mm *modelMsg) {
 	r := m.record(rt, id)
 	if mm.over >= modelMost || r.State == ferry.StateDeadLettered && r.Dead.Reason == ferry.ReasonRejected {
 		mm.state = ferry.StateDeadLettered
-		if !r.Dead.Open {
+		if !r.Dead.Open && r.Dead.Reason != ferry.ReasonRejected { // that was the destination's own word
 			rt.Fatalf("a dead letter that may exist: %+v", r.Dead)
 		}
 		return

@@ -482,8 +482,7 @@ func TestLocksGoWithTheirMessages(t *testing.T) {
 	})
 }
 
-// A record that cannot be read is passed over, and a system's clock that was set
-// back gives nothing twice.
+// Only the head of an ordering key is received, and what follows comes after its end.
 func TestOrderAmongReceivers(t *testing.T) {
 	l := pullLedger(t, t.TempDir())
 	want := map[string][]ferry.ID{}
