@@ -20,6 +20,7 @@ type Service interface {
 	Access
 	Workers
 	Confirmer
+	Receivers
 }
 
 // Intake takes messages in.
