@@ -279,10 +279,11 @@ func headerProperties(h http.Header) map[string]string {
 		if props == nil {
 			props = map[string]string{}
 		}
+		texts := make([]string, len(values))
 		for i, v := range values {
-			values[i] = unquoted(v)
+			texts[i] = unquoted(v)
 		}
-		props[lower] = strings.Join(values, ", ")
+		props[lower] = strings.Join(texts, ", ")
 	}
 	return props
 }

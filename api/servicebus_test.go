@@ -427,10 +427,11 @@ func TestReceiveWaitsBeyondReadTimeout(t *testing.T) {
 func FuzzSendToQueue(f *testing.F) {
 	f.Add(`{"MessageId":"a","TimeToLive":40,"ScheduledEnqueueTimeUtc":"Sun, 06 Nov 1994 08:49:37 GMT"}`, "Priority", `"High"`, "x")
 	f.Add(`{"TimeToLiveTimeSpan":"1.02:03:04.5","SessionId":1e9}`, "X", "\xff", "")
+	fk := newFake()
+	h := api.New(fk, api.Options{Log: slog.New(slog.DiscardHandler)}) // once: it is slow to make
 	f.Add(`{"Label":"\ud800","TimeToLive":1e308}`, "A", `"\u0000"`, "x")
 	f.Fuzz(func(t *testing.T, props, header, value, body string) {
-		fk := newFake()
-		h := api.New(fk, api.Options{Log: slog.New(slog.DiscardHandler)})
+		fk.messages, fk.order, fk.acts, fk.refused = map[ferry.ID]*held{}, nil, nil, nil
 		r := httptest.NewRequest(http.MethodPost, "http://b/orders/messages", strings.NewReader(body))
 		r.Header[http.CanonicalHeaderKey(header)] = []string{value}
 		r.Header["Brokerproperties"] = []string{props}
@@ -461,10 +462,11 @@ func FuzzSendToQueue(f *testing.F) {
 func FuzzQueueBatch(f *testing.F) {
 	f.Add(`[{"Body":"x","BrokerProperties":{"TimeToLiveTimeSpan":"0.00:00:40"},"UserProperties":{"Priority":"High"}}]`)
 	f.Add(`[{"Body":{"a":1}},{"Body":"","BrokerProperties":null}]`)
+	fk := newFake()
+	h := api.New(fk, api.Options{Log: slog.New(slog.DiscardHandler)}) // once: it is slow to make
 	f.Add(`[[],7,{"UserProperties":{"a":1}}]`)
 	f.Fuzz(func(t *testing.T, body string) {
-		fk := newFake()
-		h := api.New(fk, api.Options{Log: slog.New(slog.DiscardHandler)})
+		fk.messages, fk.order, fk.acts, fk.refused = map[ferry.ID]*held{}, nil, nil, nil
 		r := httptest.NewRequest(http.MethodPost, "http://b/orders/messages", strings.NewReader(body))
 		r.Header.Set("Authorization", "Bearer admin-key")
 		r.Header.Set("Content-Type", "application/vnd.microsoft.servicebus.json")
