@@ -351,6 +351,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	info, err := b.ledger.Route(e.Route)
 	switch {
 	case err != nil:
+	case info.Pull && e.WaitingFor.Reason == "delivery": // a receiver has it, whatever holds for the route
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
 	case !b.hasWorker(&info):

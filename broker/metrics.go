@@ -170,7 +170,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		if info.Calls != nil {
 			give(desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"), float64(info.Calls.Limit), name)
 		}
-		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning {
+		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning && !info.Pull { // receivers come when they are ready
 			lag = max(lag, age)
 		}
 	}

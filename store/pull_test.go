@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/internal/disk"
 )
 
 const lockFor = time.Minute
@@ -521,4 +522,27 @@ func TestOrderAmongReceivers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A ledger that goes on from a backup does not know what receivers did since.
+func TestARestoredLedgerAndItsLocks(t *testing.T) {
+	if file, err := disk.FileID(t.TempDir()); err != nil || file == 0 {
+		t.Skip("this system does not number its files: a copy cannot be told from its original")
+	}
+	l := pullLedger(t, t.TempDir())
+	locked, waiting := accept(t, l, "locked"), accept(t, l, "waiting")
+	got := receive(t, l)
+	r := openIn(t, backup(t, l), Options{})
+	must0(t, r.sound())
+	for _, id := range []ferry.ID{locked, waiting} {
+		if is := rec(t, r, id); is.Holder != nil || !is.Doubt || !is.Elsewhere || is.Turn < 1<<20 {
+			t.Errorf("%s: %+v", id.Short(), is)
+		}
+	}
+	if row := r.routes[1]; row.Locked != 0 || !row.Pull {
+		t.Errorf("%+v", row)
+	}
+	settle(t, r, settleAs(got, ferry.LockUnlock), ferry.CodeLockLost)
+	settle(t, r, settleAs(got, ferry.LockComplete), "") // what was done was done
+	wantState(t, r, locked, ferry.StateCompleted)
 }
