@@ -29,7 +29,7 @@ type Received struct {
 	Lock        ID
 	LockedUntil time.Time
 
-	Body []byte
+	Body BodyReader // who received the message closes it
 }
 
 // LockAct is what a receiver does with the message that it holds.

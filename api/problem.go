@@ -34,7 +34,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true

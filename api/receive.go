@@ -62,6 +62,7 @@ func (c *call) receive(remove bool) error {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	defer func() { _ = m.Body.Close() }()
 	status := http.StatusCreated
 	h := c.w.Header()
 	if remove {
@@ -79,8 +80,8 @@ func (c *call) receive(remove bool) error {
 	h["Content-Disposition"] = []string{`attachment; filename="` + m.ID.String() + `"`}
 	h["Content-Security-Policy"] = []string{"sandbox; default-src 'none'"}
 	writeProperties(h, m.Properties)
-	c.allow(bodyPace * time.Duration(len(m.Body)/bodyStep))
-	c.write(status, m.Body)
+	c.allow(bodyPace * time.Duration(m.Body.Size/bodyStep))
+	c.stream(status, m.Body.Size, &m.Body)
 	return nil
 }
 

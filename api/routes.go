@@ -58,8 +58,14 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: envelope},
 		{
 			method: get, path: "/v1/messages/{id}/body", id: "getMessageBody", roles: readers, handle: (*call).getBody, summary: "Read a payload",
-			params:  []param{{name: "revision", in: inQuery, kind: "integer", low: 1, text: "default: the current one"}},
-			answers: []reply{{200, "the payload, as it was sent", nil, []string{"*/*"}, nil}},
+			params: []param{
+				{name: "revision", in: inQuery, kind: "integer", low: 1, text: "default: the current one"},
+				{name: "Range", in: inHeader, text: "one part of the payload, such as bytes=0-1048575"},
+			},
+			answers: []reply{
+				{200, "the payload, as it was sent; Repr-Digest has its SHA-256", nil, []string{"*/*"}, []string{"Repr-Digest"}},
+				{206, "the part that Range asks for", nil, []string{"*/*"}, []string{"Content-Range", "Repr-Digest"}},
+			},
 		},
 		{
 			method: get, path: "/v1/messages/{id}/result", id: "getMessageResult", roles: readers, handle: (*call).getResult, summary: "Wait for the end of a message",

@@ -145,10 +145,10 @@ func (c *call) sendToQueue() error {
 		return fault
 	}
 	c.track(&m)
-	if m.Body, err = c.readBody(maxBytes(&route), "the route's limit is maxBytes in the broker's configuration"); err != nil {
+	if err = c.takePayload(&m, maxBytes(&route)); err != nil {
 		return err
 	}
-	if len(m.Body) == 0 && !route.AllowEmpty {
+	if m.BodySize() == 0 && !route.AllowEmpty {
 		return emptyBody()
 	}
 	accepted, err := c.api.svc.Accept(c.ctx(), m)

@@ -32,7 +32,7 @@ func (f *fake) Receive(ctx context.Context, route, by string, wait time.Duration
 		}
 		m := h.msg
 		got := &ferry.Received{
-			ID: id, Route: route, Sequence: 7, Revision: 1, Deliveries: 2, Doubt: true, Body: m.Body,
+			ID: id, Route: route, Sequence: 7, Revision: 1, Deliveries: 2, Doubt: true, Body: ferry.BodyReader{ReadSeekCloser: ferry.NewBodyReader(m.Body), Size: int64(len(m.Body))},
 			IdempotencyKey: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
 			Properties: m.Properties, CreatedAt: now.UTC(), ExpiresAt: now.UTC().Add(time.Hour), Lock: fakeLock, LockedUntil: now.Add(time.Minute),
 		}

@@ -91,6 +91,7 @@ type Broker struct {
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
 	receipts  receiptChannel
+	bodies    *carrier
 	away      absence
 	waiting   atomic.Int64 // receives that wait
 
@@ -101,6 +102,7 @@ type Broker struct {
 	running  sync.WaitGroup
 	once     sync.Once
 	bulk     chan struct{} // wakes the runner of operations
+	peeks    chan struct{} // a token per large body in memory for a look inside
 }
 
 // route is a configured route with what was compiled for it.
@@ -127,7 +129,11 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), stopping: make(chan struct{}), startedAt: time.Now().UTC()}
+	b := &Broker{
+		opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+	}
+	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
@@ -208,6 +214,7 @@ func (b *Broker) open(ctx context.Context) error {
 		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
+	b.bodies.store = b.queue.Bodies()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
@@ -274,6 +281,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	return nil
 }
@@ -313,6 +321,7 @@ func (b *Broker) Ready(context.Context) error { return b.ledger.Err() }
 
 // changed is told by the ledger what a commit made ready or ended.
 func (b *Broker) changed(changes []store.Change) {
+	b.bodies.note(changes)
 	for i := range changes {
 		if r, ok := b.routes[changes[i].Route]; ok {
 			if r.Pull {

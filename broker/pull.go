@@ -157,7 +157,8 @@ func (b *Broker) receiveNow(ctx context.Context, r *route, by string, remove boo
 		}
 		got := locked.Got
 		b.metrics.lock(r.Name, "received")
-		body, _, err := b.ledger.Body(got.ID, got.Revision)
+		got.Body, err = b.ledger.OpenBody(got.ID, got.Revision)
+		opened := err == nil
 		switch {
 		case errors.Is(err, store.ErrBodyMissing):
 			if err := b.bodyOfLockMissing(got, by); err != nil {
@@ -171,12 +172,14 @@ func (b *Broker) receiveNow(ctx context.Context, r *route, by string, remove boo
 			_, err = b.SettleLock(ctx, ferry.LockSettle{Route: r.Name, Message: got.ID.String(), Lock: got.Lock, Do: ferry.LockComplete, By: by})
 		}
 		if err != nil {
+			if opened {
+				_ = got.Body.Close()
+			}
 			return nil, time.Time{}, b.giveBack(got, by, err)
 		}
 		if remove {
 			got.LockedUntil, got.Lock = time.Time{}, ferry.ID{}
 		}
-		got.Body = body
 		b.log.Debug("message.received", "route", r.Name, "message", got.ID, "by", by, "deliveries", got.Deliveries)
 		return got, time.Time{}, nil
 	}

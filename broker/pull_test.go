@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,16 @@ func (w *world) settleLock(got *ferry.Received, do ferry.LockAct, want ferry.Cod
 	return until
 }
 
+// bodyOf reads what was received.
+func bodyOf(t *testing.T, got *ferry.Received) string {
+	t.Helper()
+	body, err := io.ReadAll(got.Body)
+	if err != nil || got.Body.Close() != nil || int64(len(body)) != got.Body.Size {
+		t.Fatalf("the body: %v, %d bytes of %d", err, len(body), got.Body.Size)
+	}
+	return string(body)
+}
+
 func TestReceiveWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		if got := w.receive(0); got != nil {
@@ -54,7 +65,7 @@ func TestReceiveWaits(t *testing.T) {
 		wait()
 		wait()
 		first := w.send(`1`)
-		if got := <-done; got.ID != first || string(got.Body) != `1` {
+		if got := <-done; got.ID != first || bodyOf(t, got) != `1` {
 			t.Fatalf("%+v", got)
 		}
 		synctest.Wait()
@@ -144,7 +155,7 @@ func TestReceiveAndDelete(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		id := w.send(`1`)
 		got, err := w.b.Receive(t.Context(), orders, "erp", 0, true)
-		if err != nil || got.ID != id || string(got.Body) != `1` || !got.Lock.IsZero() || !got.LockedUntil.IsZero() {
+		if err != nil || got.ID != id || bodyOf(t, got) != `1` || !got.Lock.IsZero() || !got.LockedUntil.IsZero() {
 			t.Fatalf("%+v, %v", got, err)
 		}
 		w.state(id, ferry.StateCompleted)

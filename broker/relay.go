@@ -214,6 +214,7 @@ func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err err
 		handOuts = append(handOuts, ready[i].HandOut)
 	}
 	r.b.addressConfirm(r.name, handOuts)
+	r.b.bodies.carry(ctx, handOuts)
 	if err := r.publish(ctx, handOuts); err != nil {
 		return time.Time{}, false, err
 	}

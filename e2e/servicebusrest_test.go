@@ -109,7 +109,7 @@ func (w *world) want(a busAnswer, status int) busAnswer {
 // receivers of the other.
 func TestAsServiceBusREST(t *testing.T) {
 	t.Parallel()
-	w := newPullWorld(t)
+	w := newPullWorld(t, "maxBytes: 20MiB")
 	w.startBroker()
 	w.cli("workers", "add", "erp-worker", "--routes", invoices, "--out", "erp-worker.nk")
 	w.startWorker()
@@ -172,6 +172,15 @@ func TestAsServiceBusREST(t *testing.T) {
 		t.Errorf("routes list:\n%s", out)
 	}
 
+	// A body that lies in a file beside the ledger.
+	large := strings.Repeat("0123456789abcdef", 5<<20/16)
+	w.want(w.bus(http.MethodPost, messages, send, large), 201)
+	got = w.want(w.bus(http.MethodPost, head+"?timeout=5", listen, ""), 201)
+	if got.body != large {
+		t.Errorf("of a large body %d bytes were received", len(got.body))
+	}
+	w.want(w.bus(http.MethodDelete, got.header.Get("Location"), listen, ""), 200)
+
 	// One that waits is answered as soon as there is a message.
 	answered := make(chan busAnswer, 1)
 	go func() { answered <- w.bus(http.MethodPost, head, listen, "") }()
@@ -189,7 +198,7 @@ func TestAsServiceBusREST(t *testing.T) {
 		return "not answered yet"
 	})
 	sum := w.balance()
-	if sum.Pending != 0 || sum.Accepted != 6 || sum.DeadLetters != 1 {
+	if sum.Pending != 0 || sum.Accepted != 7 || sum.DeadLetters != 1 {
 		t.Errorf("balance %+v", sum)
 	}
 	if code := w.broker.stop(t, 30*time.Second); code != 0 {

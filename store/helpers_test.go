@@ -3,7 +3,10 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -248,7 +251,7 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 	}
 	x.seqs[r.Route][r.Seq] = true
 	for rev := 1; rev <= r.Revision; rev++ {
-		if _, err := l.body(tx, r, rev); err != nil {
+		if err := l.holdsBody(tx, r, rev); err != nil {
 			return err
 		}
 	}
@@ -375,4 +378,28 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 		}
 		return nil
 	})
+}
+
+// readBody reads a body whole, as its reader gets it.
+func readBody(l *Ledger, id ferry.ID, revision int) ([]byte, string, error) {
+	b, err := l.OpenBody(id, revision)
+	if err != nil {
+		return nil, "", err
+	}
+	body, err := io.ReadAll(b)
+	return body, b.ContentType, errors.Join(err, b.Close())
+}
+
+// holdsBody says whether a body is there as it was accepted, wherever it lies.
+func (l *Ledger) holdsBody(tx *bbolt.Tx, r *record, revision int) error {
+	body, err := l.inline(tx, r, revision)
+	if err != nil || body != nil {
+		return err
+	}
+	f, err := os.Open(l.bodyPath(r.ID, revision))
+	if err != nil {
+		return missing(r.ID, revision, err)
+	}
+	_, err = l.verify(f, r.hashOf(revision))
+	return errors.Join(err, f.Close())
 }

@@ -88,6 +88,12 @@ type Ledger struct {
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
 
+	minFree int64
+	staged  paths      // large bodies on their way in
+	placed  paths      // those that wait for their commit
+	naming  sync.Mutex // around a rename to a name that an orphan may have
+	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
+
 	group group // the committer's: what the current group has changed in memory
 
 	mu      sync.RWMutex
@@ -116,10 +122,14 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.FileID == nil {
 		opts.FileID = disk.FileID
 	}
+	if opts.MinFree == 0 {
+		opts.MinFree = 16 << 20 // as of commit.Options
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
 	l := &Ledger{
+		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
 		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
@@ -138,11 +148,14 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		_ = db.Close()
 		return nil, openError(dir, err)
 	}
+	if _, err := l.sweepStaged(); err != nil {
+		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)
+	}
 	return l, nil
 }
 
 func makeFolders(dir string) error {
-	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies"), 0o700))
+	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies", "staged"), 0o700))
 	switch {
 	case err == nil:
 		return nil
