@@ -107,6 +107,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	relay   *relay
+	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 }
 
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
@@ -167,7 +168,8 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
-	compiled := &route{Route: r, relay: newRelay(b, r)}
+	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
+	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if r.OrderBy != "" {
 		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
@@ -249,8 +251,16 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
+	caughtUp := make(chan struct{})
+	b.goRun(func() {
+		defer close(caughtUp)
+		b.catchUp(ctx)
+	})
 	for _, r := range b.routes {
-		b.goRun(func() { r.relay.run(ctx) })
+		b.goRun(func() {
+			<-caughtUp
+			r.relay.run(ctx)
+		})
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.goRun(func() { b.sweep(ctx) })

@@ -72,6 +72,38 @@ func (b *Broker) sweepReceipts(ctx context.Context) error {
 	return nil
 }
 
+// How long a start waits for the receipts that came while the broker was away.
+const (
+	catchUpEvery = 200 * time.Millisecond
+	catchUpStill = 30 * time.Second // without any that were committed
+)
+
+// catchUp waits for the receipts that the queue took while the broker was away:
+// handed out before them, their messages would all travel and be told once more.
+func (b *Broker) catchUp(ctx context.Context) {
+	if !b.queue.Properties().Outlives {
+		return
+	}
+	b.receipts.mu.Lock()
+	last := b.receipts.seen.last
+	b.receipts.mu.Unlock()
+	moved, settled := time.Now(), uint64(0)
+	for ctx.Err() == nil {
+		p, err := b.queue.ReceiptProgress(ctx)
+		if err == nil && p.Settled >= last {
+			return
+		}
+		if err == nil && p.Settled > settled {
+			moved, settled = time.Now(), p.Settled
+		}
+		if time.Since(moved) > catchUpStill {
+			b.log.Warn("receipts from before the start are left in the queue: handing out before they are in", "error", err)
+			return
+		}
+		sleep(ctx, catchUpEvery)
+	}
+}
+
 // askForHello asks a worker for a hello at once.
 func (b *Broker) askForHello(ctx context.Context, worker string) {
 	if err := b.queue.Signal(ctx, worker, queue.Signal{HelloAgain: true}); err != nil {

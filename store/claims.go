@@ -209,18 +209,17 @@ func (l *Ledger) SetSeveral(ctx context.Context, route string, several bool) err
 	if err != nil || row.Several == several {
 		return err
 	}
-	now := time.Now().UTC()
+	now := l.clock().UTC()
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		act := "workers one"
 		if several {
 			act = "workers several"
 			if row.Binding != nil {
 				row.Bound = max(row.Bound, row.Binding.Bound)
-				if err := l.takeOver(tx, row, now.Add(row.Binding.Bound)); err != nil {
+				if err := l.leave(tx, row, now, 0); err != nil {
 					return err
 				}
 			}
-			row.Binding = nil
 		} else if err := l.endClaims(tx, row); err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ type Worker struct {
 	started     bool
 	stopped     bool
 	brokerStart string    // the broker's run that answered last
+	answered    time.Time // when it last did
 	resendAll   time.Time // results sent before it are due
 	helloWas    string    // the last trouble with hello, to log changes only
 }
