@@ -95,7 +95,7 @@ func (r *route) mayBegin(h *ferry.HandOut, now time.Time) bool {
 // otherThan says whether the message was handed out under another binding than
 // the one that the word is about.
 func (w *word) otherThan(h *ferry.HandOut) bool {
-	return h.Binding != 0 && w.Binding != 0 && h.Binding != w.Binding && rules.On(rules.Binding)
+	return h.Binding != 0 && w.Binding != 0 && h.Binding != w.Binding && rules.On(rules.Binding) && rules.On(rules.Identity)
 }
 
 // settledElsewhere says whether a message that is not this inbox's to call for has
