@@ -74,8 +74,10 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 			return
 		}
 		w.helloNow()
-		w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
-			"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		if h.Inbox != w.inbox.identity {
+			w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
+				"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		}
 		r.hold(pauseRefused)
 		w.giveBack(d)
 	case actComplete:

@@ -74,8 +74,6 @@ func (w *Worker) hello(ctx context.Context) bool {
 	kept := fresh && welcome.Outlives && w.brokerStart != "" && !sameRun(w.brokerStart, welcome.Start)
 	if fresh {
 		w.brokerStart = welcome.Start
-	}
-	if fresh && !kept {
 		w.resendAll = time.Now()
 	}
 	if err == nil {

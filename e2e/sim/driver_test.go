@@ -23,11 +23,16 @@ func (d *driver) up() error {
 	switch {
 	case d.l.isDead():
 		return errDead
-	case d.l.name != "B" && !d.w.cfg.outlives:
-		return d.heard()
+	case d.l.name != "B" && !d.w.cfg.outlives && !d.w.brokerUp.Load():
+		return errDown
 	}
 	return nil
 }
+
+var (
+	errDown = fmt.Errorf("the broker is down: %w", queue.ErrUnavailable)
+	errDeaf = fmt.Errorf("nobody answers: %w", queue.ErrUnavailable)
+)
 
 // heard is why the broker does not hear this worker now, or nil.
 func (d *driver) heard() error {
@@ -35,9 +40,9 @@ func (d *driver) heard() error {
 	case d.l.isDead():
 		return errDead
 	case !d.w.brokerUp.Load():
-		return fmt.Errorf("the broker is down: %w", queue.ErrUnavailable)
+		return errDown
 	case d.l.isFrozen(), d.l.isDeaf() && d.w.cfg.outlives:
-		return fmt.Errorf("nobody answers: %w", queue.ErrUnavailable)
+		return errDeaf
 	}
 	return nil
 }
