@@ -206,9 +206,30 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.sweepReceipts(ctx); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
 	}
-	for _, r := range b.routes {
-		if err := r.relay.begin(ctx); err != nil {
-			return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	if err := b.beginRelays(ctx); err != nil {
+		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	}
+	return nil
+}
+
+// beginRelays has every route's channel looked at, several at a time: each may be
+// a few round trips to a queue that is far away.
+func (b *Broker) beginRelays(ctx context.Context) error {
+	const atATime = 16
+	errs := make([]error, len(b.names))
+	slots := make(chan struct{}, atATime)
+	var group sync.WaitGroup
+	for i, name := range b.names {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = b.routes[name].relay.begin(ctx)
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err // of one queue: they are alike
 		}
 	}
 	return nil
@@ -263,6 +284,7 @@ func (b *Broker) Start() error {
 		})
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
+	b.drain(ctx)
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
