@@ -36,6 +36,10 @@ type Broker struct {
 	// days, from 1 minute to 90 days.
 	IdempotencyWindow time.Duration `yaml:"idempotencyWindow"`
 
+	// WorkAway is how long a route's one worker works on while the broker is away,
+	// on a queue that runs on meanwhile; default 24 h, from 20 s to 3 days.
+	WorkAway time.Duration `yaml:"workAway"`
+
 	AdminListen any `yaml:"adminListen" later:"true"`
 	TLS         any `yaml:"tls" later:"true"`
 	Callbacks   any `yaml:"callbacks" later:"true"`
@@ -91,7 +95,8 @@ type BrokerRoute struct {
 	Owner        *ferry.Owner `yaml:"owner"`
 	// Workers is one, the default: the route is bound to one worker's inbox; or
 	// several: each of its workers claims a message before the call.
-	Workers string `yaml:"workers"`
+	Workers  string        `yaml:"workers"`
+	WorkAway time.Duration `yaml:"workAway"` // with workers: one; default the broker's
 
 	Schema     any `yaml:"schema" later:"true"`
 	Windows    any `yaml:"windows" later:"true"`
@@ -121,6 +126,7 @@ func defaults() *Broker {
 	return &Broker{
 		Listen:            "127.0.0.1:8080",
 		DataDir:           "./data",
+		WorkAway:          ferry.DefaultWorkAway,
 		Retention:         ferry.DefaultRetention,
 		IdempotencyWindow: ferry.IdempotencyWindow,
 		Queue: BrokerQueue{
@@ -137,7 +143,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 		routes[i] = ferry.Route{
 			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
-			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == "several",
+			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == "several", WorkAway: r.WorkAway,
 		}
 	}
 	return routes
@@ -160,6 +166,7 @@ func (b *Broker) complete() {
 		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
 		setDefault(&r.Workers, "one")
+		setDefault(&r.WorkAway, b.WorkAway)
 	}
 }
 
@@ -190,6 +197,7 @@ func (b *Broker) check(d *decoder) {
 	}
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
+	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.Queue.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
@@ -226,6 +234,10 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	d.checkOneOf(path+".workers", r.Workers, "one", "several")
+	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	if r.Workers == "several" && d.has(path+".workAway") {
+		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
+	}
 	if len(r.SearchKeys) > maxSearchKeys {
 		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
 	}
