@@ -18,7 +18,7 @@ import (
 
 // helloBound answers a worker about a route with one worker: granted, when the
 // route is bound to its inbox, or to none yet.
-func (b *Broker) helloBound(ctx context.Context, r *route, asks store.Binding) queue.RouteWelcome {
+func (b *Broker) helloBound(ctx context.Context, r *route, asks store.Binding, run string) queue.RouteWelcome {
 	free, err := r.hold(ctx)
 	if err != nil {
 		return queue.RouteWelcome{Why: "the broker could not answer in time"}
@@ -43,7 +43,7 @@ func (b *Broker) helloBound(ctx context.Context, r *route, asks store.Binding) q
 		r.relay.nudge()
 	}
 	return queue.RouteWelcome{
-		Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Binding: info.Binding.No, Good: b.word(ctx, r, info.Binding),
+		Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Binding: info.Binding.No, Good: b.word(ctx, r, info.Binding, run),
 	}
 }
 
@@ -61,16 +61,16 @@ func (r *route) hold(ctx context.Context) (free func(), err error) {
 // word is how long the word that is given now is good; 0: as long as any. The
 // ledger knows of it before the worker does. It is told in advance, for a quarter
 // more, so that few hellos write.
-func (b *Broker) word(ctx context.Context, r *route, is *store.Binding) time.Duration {
+func (b *Broker) word(ctx context.Context, r *route, is *store.Binding, run string) time.Duration {
 	good := r.WorkAway
 	if !b.queue.Properties().Outlives || good <= queue.WordGood {
 		return 0
 	}
 	now := b.ledger.Now()
-	if is.Until.Sub(now) >= good {
+	if is.Until.Sub(now) >= good && is.Run == run {
 		return good
 	}
-	if err := b.ledger.Grant(ctx, r.Name, is.No, now.Add(good+good/4)); err != nil {
+	if err := b.ledger.Grant(ctx, r.Name, is.No, run, now.Add(good+good/4)); err != nil {
 		b.log.Warn("a worker gets a short word only: it would stop when the broker is away", "route", r.Name, "worker", is.Worker, "error", err)
 		return 0
 	}
@@ -79,16 +79,26 @@ func (b *Broker) word(ctx context.Context, r *route, is *store.Binding) time.Dur
 
 // hearOfBinding takes a worker's word that it has heard of a binding: it begins
 // nothing any more that it was handed out under an earlier one.
-func (b *Broker) hearOfBinding(ctx context.Context, info *store.RouteLedger, inbox string, no uint64) {
+func (b *Broker) hearOfBinding(ctx context.Context, info *store.RouteLedger, worker, inbox string, no uint64) {
 	if no == 0 || len(info.Leaving) == 0 {
 		return
 	}
-	n, err := b.ledger.Heard(ctx, info.Name, inbox, no)
+	n, err := b.ledger.Heard(ctx, info.Name, worker, inbox, no)
 	switch {
 	case err != nil:
 		b.log.Warn("that a worker has stopped could not be noted: it says so again", "route", info.Name, "error", err)
 	case n > 0:
 		b.log.Info("the worker that had the route has stopped: what it may have begun waits for its calls only", "route", info.Name, "messages", n)
+	}
+}
+
+// hearGoodbye takes a worker's word that it stops: nobody has to wait for the end
+// of the words that it was given.
+func (b *Broker) hearGoodbye(ctx context.Context, h queue.Hello) {
+	for _, name := range b.names {
+		if err := b.ledger.Left(ctx, name, h.Inbox, h.Run); err != nil {
+			b.log.Warn("that a worker has stopped could not be noted", "route", name, "worker", h.Worker, "error", err)
+		}
 	}
 }
 
@@ -106,7 +116,7 @@ func (b *Broker) hearStranger(ctx context.Context, h queue.Hello, welcome *queue
 		if err != nil {
 			continue
 		}
-		b.hearOfBinding(ctx, &info, h.Inbox, r.Heard)
+		b.hearOfBinding(ctx, &info, h.Worker, h.Inbox, r.Heard)
 		welcome.Routes[r.Name] = queue.RouteWelcome{Binding: info.Bindings, Why: welcome.Error}
 	}
 }

@@ -152,6 +152,45 @@ func TestTheOldWorkerSaysThatItHasHeard(t *testing.T) {
 	})
 }
 
+// A worker that is stopped in good order, to be moved to another machine.
+func TestAWorkerThatSaysGoodbyeIsNotWaitedFor(t *testing.T) {
+	outliving(t, func(t *testing.T, w *world) {
+		one, two := w.worker("one", orders), w.worker("two", orders)
+		hello := func(run string, leaving bool) {
+			t.Helper()
+			h := queue.Hello{Worker: "one", Inbox: one.inbox, Run: run, Leaving: leaving}
+			if !leaving {
+				h.Routes = []queue.RouteHello{{Name: orders, Bound: 90 * time.Second}}
+			}
+			if welcome, err := one.q.Hello(t.Context(), h); err != nil || !leaving && welcome.Routes[orders].Good == 0 {
+				t.Fatalf("%+v, %v", welcome, err)
+			}
+		}
+		hello("first", false)
+		hello("second", false) // it was started again
+		hello("first", true)   // late
+		two.heard(0)
+		id := w.send(`{}`)
+		if err := one.takeOne(orders).Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		hello("second", true)
+		if err := w.bind("two", false, "moved"); err != nil {
+			t.Fatal(err)
+		}
+		if info := w.ordersInfo(); len(info.Leaving) != 0 {
+			t.Fatalf("leaving %+v", info.Leaving)
+		}
+		time.Sleep(91 * time.Second)
+		for _, d := range two.take(orders, 10) {
+			if d.HandOut.Binding == 2 && d.HandOut.ID == id {
+				return
+			}
+		}
+		t.Fatal("it is not handed out to the new one")
+	})
+}
+
 // The old worker is silent: its word is waited for, also over restarts, unless
 // somebody knows that it is gone.
 func TestASilentWorkerIsWaitedFor(t *testing.T) {

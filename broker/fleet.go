@@ -116,6 +116,7 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 	}
 	if h.Leaving {
 		b.fleet.leaves(h)
+		b.hearGoodbye(ctx, h)
 		return welcome
 	}
 	for _, r := range h.Routes {
@@ -143,14 +144,14 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	if err != nil {
 		return refuse("%s", err)
 	}
-	b.hearOfBinding(ctx, &info, h.Inbox, r.Heard)
+	b.hearOfBinding(ctx, &info, w.Name, h.Inbox, r.Heard)
 	if info.Several {
 		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
 			return refuse("%s", err)
 		}
 		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true, Binding: info.Bindings}
 	}
-	return b.helloBound(ctx, b.routes[r.Name], store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound})
+	return b.helloBound(ctx, b.routes[r.Name], store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}, h.Run)
 }
 
 func paused(info store.RouteLedger) bool {

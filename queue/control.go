@@ -10,11 +10,15 @@ import (
 // (the heartbeat), after a Signal that asks for it, and when a condition of a
 // route changes.
 type Hello struct {
-	Worker  string       `json:"worker"` // checked against what the driver authenticated
-	Inbox   string       `json:"inbox"`  // identity of the worker's inbox
+	Worker string `json:"worker"` // checked against what the driver authenticated
+	Inbox  string `json:"inbox"`  // identity of the worker's inbox
+	// Run names this run of the worker's process. A hello that arrives late may be
+	// of an earlier one.
+	Run     string       `json:"run,omitempty"`
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
-	// Leaving: the worker stops, and nothing more is heard of it.
+	// Leaving: the worker stops, and nothing more is heard of it: it begins no call
+	// any more, in this run.
 	Leaving bool `json:"leaving,omitempty"`
 }
 

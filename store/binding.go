@@ -26,8 +26,9 @@ type Binding struct {
 	At     time.Time     `json:"at"`
 	No     uint64        `json:"no,omitempty"` // of the route's bindings: rises with each inbox that takes over
 	// Until: calls may begin until then, on words that are good for long. Zero: all
-	// words were short.
+	// words were short. Run names the run of the worker that was given the last.
 	Until time.Time `json:"until,omitzero"`
+	Run   string    `json:"run,omitempty"`
 }
 
 // Leaving is an inbox that lost a route and may not know yet: until its words end
@@ -36,6 +37,7 @@ type Leaving struct {
 	Worker string        `json:"worker"`
 	Inbox  string        `json:"inbox"`
 	No     uint64        `json:"no"` // of the binding that ended
+	Run    string        `json:"run,omitempty"`
 	Bound  time.Duration `json:"bound"`
 	Until  time.Time     `json:"until"` // it begins nothing after it
 	Calm   int64         `json:"calm"`  // Unix ns: what it may have begun is due then
@@ -73,7 +75,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 			if old.Worker == b.Worker && old.Bound == b.Bound {
 				return nil
 			}
-			b.No, b.Until = old.No, old.Until
+			b.No, b.Until, b.Run = old.No, old.Until, old.Run
 			row.Binding = &b
 			return nil // the same inbox under other settings: nothing worth an audit entry
 		case !force:
@@ -84,7 +86,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 				return err
 			}
 		}
-		b.No, b.Until = row.Bindings, time.Time{}
+		b.No, b.Until, b.Run = row.Bindings, time.Time{}, ""
 		row.Binding = &b
 		return l.audit(tx, ferry.AuditEntry{At: now, By: by, Act: "workers bind", Target: "route " + route + " to worker " + b.Worker, Note: note})
 	})
@@ -94,7 +96,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 // the time that the inbox may still begin calls, and then bound.
 func (l *Ledger) leave(tx *bbolt.Tx, row *routeRow, now time.Time, bound time.Duration) error {
 	old := row.Binding
-	e := Leaving{Worker: old.Worker, Inbox: old.Inbox, No: old.No, Bound: max(old.Bound, bound), Until: now}
+	e := Leaving{Worker: old.Worker, Inbox: old.Inbox, No: old.No, Run: old.Run, Bound: max(old.Bound, bound), Until: now}
 	if old.Until.After(now) && rules.On(rules.Word) {
 		e.Until = old.Until
 	}
@@ -177,30 +179,56 @@ func (l *Ledger) takeOverOne(tx *bbolt.Tx, r *record, notBefore int64) error {
 	return put(tx, r)
 }
 
-// Grant notes until when a word of the broker lets the inbox of a binding begin
-// calls: on disk before the word is given. conflict: the route has another
-// binding by now.
-func (l *Ledger) Grant(ctx context.Context, route string, no uint64, until time.Time) error {
+// Grant notes until when a word of the broker lets a run of the worker whose inbox
+// has the binding begin calls: on disk before the word is given. conflict: the
+// route has another binding by now.
+func (l *Ledger) Grant(ctx context.Context, route string, no uint64, run string, until time.Time) error {
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		if row.Binding == nil || row.Binding.No != no {
 			return ferry.Errorf(ferry.CodeConflict, "route %s has been bound anew", route).WithHint("the next hello is told")
 		}
-		if !row.Binding.Until.Before(until) {
+		b := *row.Binding
+		if !b.Until.Before(until) && b.Run == run {
 			return nil
 		}
-		b := *row.Binding
-		b.Until = until.UTC()
+		b.Until, b.Run = later(b.Until, until.UTC()), run
 		row.Binding = &b
 		return l.forgetLeft(tx, row, l.clock())
 	})
 }
 
-// Heard notes that an inbox has taken the word of a binding, of whomever: it
-// begins nothing any more that was handed out to it under an earlier one. It
+// Heard notes that a worker's inbox has taken the word of a binding, of whomever:
+// it begins nothing any more that was handed out to it under an earlier one. It
 // returns how many messages need not wait for the end of its words.
-func (l *Ledger) Heard(ctx context.Context, route, inbox string, no uint64) (released int, err error) {
-	late := func(e *Leaving) bool { return e.Inbox == inbox && e.No < no }
+func (l *Ledger) Heard(ctx context.Context, route, worker, inbox string, no uint64) (released int, err error) {
+	late := func(e *Leaving) bool { return e.Worker == worker && e.Inbox == inbox && e.No < no }
 	return l.cutShort(ctx, route, late, nil)
+}
+
+// Left notes that a run of a worker has ended in good order: it begins nothing any
+// more, of the route that it has or of what it was handed out under an earlier
+// binding. Another run of it needs another word.
+func (l *Ledger) Left(ctx context.Context, route, inbox, run string) error {
+	row, err := l.published(route)
+	if err != nil || run == "" {
+		return err
+	}
+	now := l.clock().UTC()
+	its := func(b *Binding) bool { return b != nil && b.Inbox == inbox && b.Run == run && b.Until.After(now) }
+	if its(row.Binding) {
+		err = l.updateRoute(ctx, route, nil, func(_ *bbolt.Tx, row *routeRow) error {
+			if its(row.Binding) {
+				b := *row.Binding
+				b.Until = now
+				row.Binding = &b
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		_, err = l.cutShort(ctx, route, func(e *Leaving) bool { return e.Inbox == inbox && e.Run == run }, nil)
+	}
+	return err
 }
 
 // Gone says of the inboxes that had the route before, those that keep names not,
@@ -290,6 +318,13 @@ func (l *Ledger) forgetLeft(tx *bbolt.Tx, row *routeRow, now time.Time) error {
 	}
 	row.Leaving = still
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func leftKey(route uint32, binding uint64, id ferry.ID) []byte {

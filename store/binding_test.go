@@ -33,7 +33,7 @@ func handedOver(t *testing.T, test func(t *testing.T, l *Ledger, held, fresh fer
 		l := newLedger(t)
 		ctx := context.Background()
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w1", Inbox: "one", Bound: time.Minute}, false, "", "w1"))
-		must0(t, l.Grant(ctx, testRoute, 1, time.Now().Add(24*time.Hour)))
+		must0(t, l.Grant(ctx, testRoute, 1, "run", time.Now().Add(24*time.Hour)))
 		held := accept(t, l, "held")
 		if ready := handOut(t, l, testRoute, 1); len(ready) != 1 || ready[0].Binding != 1 || ready[0].Inbox != "one" {
 			t.Fatalf("handed out %+v", ready)
@@ -67,7 +67,7 @@ func TestALongWordIsWaitedFor(t *testing.T) {
 		}
 		// The next word that is written down forgets it.
 		time.Sleep(time.Second)
-		must0(t, l.Grant(context.Background(), testRoute, 2, time.Now().Add(time.Hour)))
+		must0(t, l.Grant(context.Background(), testRoute, 2, "run", time.Now().Add(time.Hour)))
 		if r := l.testRoute(t); len(r.Leaving) != 0 || leftKeys(t, l) != 0 {
 			t.Errorf("still waited for: %+v, %d keys", r.Leaving, leftKeys(t, l))
 		}
@@ -80,26 +80,27 @@ func TestAWordEndsWhenItsInboxHasHeard(t *testing.T) {
 		ctx := context.Background()
 		l = reopen(t, l) // it is on disk
 		for name, c := range map[string]struct {
-			inbox string
-			no    uint64
+			worker, inbox string
+			no            uint64
 		}{
-			"of its own binding, late": {"one", 1},
-			"of no binding":            {"one", 0},
-			"another inbox":            {"three", 2},
-			"the new one":              {"two", 2},
+			"of its own binding, late": {"w1", "one", 1},
+			"of no binding":            {"w1", "one", 0},
+			"another inbox":            {"w1", "three", 2},
+			"the new one":              {"w2", "two", 2},
+			"another in its name":      {"w2", "one", 2},
 		} {
-			if n, err := l.Heard(ctx, testRoute, c.inbox, c.no); n != 0 || err != nil {
+			if n, err := l.Heard(ctx, testRoute, c.worker, c.inbox, c.no); n != 0 || err != nil {
 				t.Errorf("%s: %d released, %v", name, n, err)
 			}
 		}
 		time.Sleep(time.Minute)
-		n, err := l.Heard(ctx, testRoute, "one", 2)
+		n, err := l.Heard(ctx, testRoute, "w1", "one", 2)
 		calm := time.Now().Add(2 * time.Minute)
 		if r := rec(t, l, held); n != 1 || err != nil || r.Turn != 2 || !timeOf(r.NotBefore).Equal(calm) || !timeOf(r.Due).Equal(calm) {
 			t.Fatalf("%d released, %v, %+v", n, err, r)
 		}
 		time.Sleep(time.Second)
-		if n, err := l.Heard(ctx, testRoute, "one", 2); n != 0 || err != nil {
+		if n, err := l.Heard(ctx, testRoute, "w1", "one", 2); n != 0 || err != nil {
 			t.Errorf("a second time: %d, %v", n, err)
 		}
 		if ready := handOut(t, l, testRoute, 10); len(ready) != 1 {
@@ -126,7 +127,7 @@ func TestReleaseTouchesOnlyWhatWaitsForTheInbox(t *testing.T) {
 		if err != nil || out[0].State != ferry.StateCompleted {
 			t.Fatal(out, err)
 		}
-		if n, err := l.Heard(ctx, testRoute, "one", 2); n != 0 || err != nil {
+		if n, err := l.Heard(ctx, testRoute, "w1", "one", 2); n != 0 || err != nil {
 			t.Errorf("%d released, %v", n, err)
 		}
 		if r := rec(t, l, held); r.State != ferry.StateCompleted || r.Due != 0 || late.Due == 0 {
@@ -141,14 +142,14 @@ func TestReleaseKeepsAnotherReasonToWait(t *testing.T) {
 		l := newLedger(t)
 		ctx := context.Background()
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w1", Inbox: "one", Bound: time.Minute}, false, "", "w1"))
-		must0(t, l.Grant(ctx, testRoute, 1, time.Now().Add(10*time.Second)))
+		must0(t, l.Grant(ctx, testRoute, 1, "run", time.Now().Add(10*time.Second)))
 		held := accept(t, l, "held")
 		handOut(t, l, testRoute, 1)
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w2", Inbox: "two", Bound: time.Minute}, true, "", "ann"))
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w2", Inbox: "two", Bound: 5 * time.Minute}, false, "", "w2"))
 		r := openIn(t, backup(t, l), Options{FileID: func(string) (uint64, error) { return 4711, nil }})
 		calm := time.Now().Add(5 * time.Minute) // the restored ledger's own reason
-		if n, err := r.Heard(ctx, testRoute, "one", 2); n != 0 || err != nil || !timeOf(rec(t, r, held).NotBefore).Equal(calm) {
+		if n, err := r.Heard(ctx, testRoute, "w1", "one", 2); n != 0 || err != nil || !timeOf(rec(t, r, held).NotBefore).Equal(calm) {
 			t.Errorf("%d released, %v, %+v", n, err, rec(t, r, held))
 		}
 	})
@@ -176,19 +177,19 @@ func TestGrantIsOfTheBindingAtHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
 		ctx := context.Background()
-		wantCode(t, l.Grant(ctx, testRoute, 0, time.Now().Add(time.Hour)), ferry.CodeConflict)
+		wantCode(t, l.Grant(ctx, testRoute, 0, "run", time.Now().Add(time.Hour)), ferry.CodeConflict)
 		one := Binding{Worker: "w1", Inbox: "one", Bound: time.Minute}
 		must0(t, l.Bind(ctx, testRoute, one, false, "", "w1"))
 		until := time.Now().Add(time.Hour)
-		must0(t, l.Grant(ctx, testRoute, 1, until))
-		must0(t, l.Grant(ctx, testRoute, 1, until.Add(-time.Minute))) // never less
+		must0(t, l.Grant(ctx, testRoute, 1, "run", until))
+		must0(t, l.Grant(ctx, testRoute, 1, "run", until.Add(-time.Minute))) // never less
 		one.Bound = 3 * time.Minute
 		must0(t, l.Bind(ctx, testRoute, one, false, "", "w1")) // the same inbox, other settings
 		if b := l.testRoute(t).Binding; b.No != 1 || !b.Until.Equal(until) || b.Bound != 3*time.Minute {
 			t.Errorf("%+v", b)
 		}
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w2", Inbox: "two"}, true, "", "ann"))
-		wantCode(t, l.Grant(ctx, testRoute, 1, until), ferry.CodeConflict)
+		wantCode(t, l.Grant(ctx, testRoute, 1, "run", until), ferry.CodeConflict)
 		if r := l.testRoute(t); len(r.Leaving) != 0 || !r.Binding.Until.IsZero() {
 			t.Errorf("nothing was handed out, and it is waited for: %+v", r)
 		}
@@ -199,20 +200,65 @@ func TestGrantIsOfTheBindingAtHand(t *testing.T) {
 	})
 }
 
+// A worker that stops in good order leaves nothing to wait for, unless it has
+// started again since.
+func TestAWorkerThatStoppedIsNotWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		left    []string      // runs that say goodbye, in this order
+		waiting time.Duration // of what it held, when the route is bound to another
+	}{
+		"nobody":                   {nil, time.Hour},
+		"the run that was let in":  {[]string{"second"}, 0},
+		"an earlier run, late":     {[]string{"first"}, time.Hour},
+		"one without a name":       {[]string{""}, time.Hour},
+		"both, in the wrong order": {[]string{"second", "first"}, 0},
+		"the same, twice":          {[]string{"second", "second"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				ctx := context.Background()
+				must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w1", Inbox: "one", Bound: time.Minute}, false, "", "w1"))
+				until := time.Now().Add(time.Hour)
+				for _, run := range []string{"first", "second"} {
+					must0(t, l.Grant(ctx, testRoute, 1, run, until))
+				}
+				held := accept(t, l, "held")
+				handOut(t, l, testRoute, 1)
+				for _, run := range c.left {
+					must0(t, l.Left(ctx, testRoute, "one", run))
+				}
+				must0(t, l.Left(ctx, testRoute, "two", "second"))
+				must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w2", Inbox: "two", Bound: time.Minute}, true, "", "ann"))
+				calm := time.Now().Add(c.waiting + time.Minute)
+				if r := rec(t, l, held); !timeOf(r.NotBefore).Equal(calm) {
+					t.Errorf("it waits until %s, want %s", timeOf(r.NotBefore), calm)
+				}
+				// It may also stop after it lost the route.
+				must0(t, l.Left(ctx, testRoute, "one", "second"))
+				if r := rec(t, l, held); !timeOf(r.NotBefore).Equal(time.Now().Add(time.Minute)) {
+					t.Errorf("after its end it waits until %s", timeOf(r.NotBefore))
+				}
+				must0(t, l.sound())
+			})
+		})
+	}
+}
+
 // From one worker to several: the old one's long word is waited for, too.
 func TestALongWordIsWaitedForBeforeSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
 		ctx := context.Background()
 		must0(t, l.Bind(ctx, testRoute, Binding{Worker: "w1", Inbox: "one", Bound: time.Minute}, false, "", "w1"))
-		must0(t, l.Grant(ctx, testRoute, 1, time.Now().Add(time.Hour)))
+		must0(t, l.Grant(ctx, testRoute, 1, "run", time.Now().Add(time.Hour)))
 		held := accept(t, l, "held")
 		handOut(t, l, testRoute, 1)
 		must0(t, l.SetSeveral(ctx, testRoute, true))
 		if r := rec(t, l, held); !timeOf(r.NotBefore).Equal(time.Now().Add(time.Hour + time.Minute)) {
 			t.Errorf("%+v", r)
 		}
-		n, err := l.Heard(ctx, testRoute, "one", l.testRoute(t).Bindings)
+		n, err := l.Heard(ctx, testRoute, "w1", "one", l.testRoute(t).Bindings)
 		if r := rec(t, l, held); n != 1 || err != nil || !timeOf(r.NotBefore).Equal(time.Now().Add(time.Minute)) {
 			t.Errorf("%d, %v, %+v", n, err, r)
 		}
@@ -230,13 +276,13 @@ func TestInboxesThatAreWaitedForAreBounded(t *testing.T) {
 		}
 		must0(t, bind(0))
 		for i := range maxLeaving {
-			must0(t, l.Grant(ctx, testRoute, uint64(i+1), time.Now().Add(time.Hour)))
+			must0(t, l.Grant(ctx, testRoute, uint64(i+1), "run", time.Now().Add(time.Hour)))
 			accept(t, l, "held")
 			handOut(t, l, testRoute, 1)
 			must0(t, bind(i+1))
 			time.Sleep(time.Millisecond)
 		}
-		must0(t, l.Grant(ctx, testRoute, maxLeaving+1, time.Now().Add(time.Hour)))
+		must0(t, l.Grant(ctx, testRoute, maxLeaving+1, "run", time.Now().Add(time.Hour)))
 		accept(t, l, "held")
 		handOut(t, l, testRoute, 1)
 		before := l.testRoute(t)

@@ -431,13 +431,16 @@ func (m *machine) word(rt *rapid.T) {
 	}
 	switch rapid.SampledFrom([]string{"grant", "heard", "gone"}).Draw(rt, "word") {
 	case "grant":
-		err = m.l.Grant(ctx, route, info.Bindings, time.Now().Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 48 * time.Hour}).Draw(rt, "good")))
+		err = m.l.Grant(ctx, route, info.Bindings, "run", time.Now().Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 48 * time.Hour}).Draw(rt, "good")))
 		if ferry.CodeOf(err) == ferry.CodeConflict && info.Binding == nil {
 			err = nil
 		}
 	case "heard":
 		for _, e := range info.Leaving {
-			_, err = m.l.Heard(ctx, route, e.Inbox, rapid.Uint64Range(0, info.Bindings).Draw(rt, "heard"))
+			_, err = m.l.Heard(ctx, route, e.Worker, e.Inbox, rapid.Uint64Range(0, info.Bindings).Draw(rt, "heard"))
+			if err == nil && rapid.Bool().Draw(rt, "left") {
+				err = m.l.Left(ctx, route, e.Inbox, e.Run)
+			}
 		}
 	case "gone":
 		if len(info.Leaving) > 0 {

@@ -134,14 +134,14 @@ func (w *Worker) without(err error) string {
 func (w *Worker) goodbye() {
 	ctx, cancel := context.WithTimeout(w.ioCtx, goodbyeTimeout)
 	defer cancel()
-	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version, Leaving: true})
+	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version, Leaving: true})
 	if err != nil {
 		w.log.Debug("broker.goodbye", "error", err.Error())
 	}
 }
 
 func (w *Worker) greeting() queue.Hello {
-	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
+	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
