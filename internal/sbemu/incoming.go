@@ -10,7 +10,8 @@ import (
 	"ferry/internal/sbemu/wire"
 )
 
-// creditGiven is how many deliveries a peer may send before it is given more.
+// creditGiven is how many deliveries a peer may send before it is given more. What it
+// sends is acted on before it is read further, so it is always given more in time.
 const creditGiven = 1_000
 
 // mostRequest bounds a request to $cbs.
@@ -93,10 +94,6 @@ func (l *incoming) transfer(p *wire.Transfer, payload []byte) {
 		return
 	}
 	if !l.open {
-		if l.credit == 0 {
-			l.s.c.endLink(l, failure(condTransferLimit, "a delivery without credit"))
-			return
-		}
 		if !p.DeliveryID.Set {
 			l.s.c.endLink(l, failure(condInvalid, "a delivery without an id"))
 			return

@@ -78,8 +78,10 @@ func (c *conn) write() {
 	for {
 		c.mu.Lock()
 		c.fetch()
-		b := c.out
-		c.out, spare = spare[:0], nil // never both: what is appended here must not be what is being written
+		var b []byte
+		if len(c.out) > 0 { // what is written and what is filled change places
+			b, c.out, spare = c.out, spare[:0], nil
+		}
 		c.writing = len(b) > 0
 		c.room.Broadcast()
 		over, rearm := c.over, c.rearm
