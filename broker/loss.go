@@ -21,11 +21,11 @@ type seen struct {
 // look takes what it says now, and tells whether the channel lost something since.
 // A queue that cannot name the channel's incarnation now proves nothing.
 func (s *seen) look(p queue.Progress) (lost bool) {
-	if p.Incarnation == "" {
-		return false
+	if p.Incarnation != "" {
+		lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
+		s.incarnation = p.Incarnation
 	}
-	lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
-	s.incarnation, s.last = p.Incarnation, p.Last
+	s.last = p.Last
 	return lost
 }
 

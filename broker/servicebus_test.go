@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"testing"
 	"time"
 
@@ -70,9 +69,9 @@ func newBus(t *testing.T, deliveries int) *bus {
 	for _, name := range names {
 		queues = append(queues, entity.Config{Name: name, MaxDelivery: deliveries, LockDuration: 5 * time.Second})
 	}
-	double, err := sbemu.Start(sbemu.Options{Queues: queues, HTTP: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusUnauthorized) // of the administration
-	})})
+	double, err := sbemu.Start(sbemu.Options{Queues: queues, Policies: map[string]sbemu.Policy{
+		"no-manage": {Keys: []string{"key"}, Rights: sbemu.Listen | sbemu.Send},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,9 +72,7 @@ type Properties struct {
 	DuplicateWindow time.Duration // how long a repeated id is dropped; 0: never
 	Lock            time.Duration // how long a delivery is locked at a time
 	Durable         bool          // survives the process that holds it
-	// Outlives says that the queue runs on while the broker is away: what it was
-	// handed is received, and what is reported waits in it.
-	Outlives bool
+	Outlives        bool          // the queue runs on when the broker's process is away
 }
 
 // Clearer is a driver that can empty a channel at once. A broker that starts

@@ -28,6 +28,7 @@ const (
 	fewDeliveries    = 10
 	shortestLife     = 24 * time.Hour
 	inspectAtOnce    = 16
+	lookPause        = time.Minute // after a look that nobody answered
 	probeTimeout     = 20 * time.Second
 	deliveriesAtMost = 10 // of Microsoft's emulator
 )
@@ -84,14 +85,7 @@ type look struct {
 // inspect looks at every queue that the broker needs: at the settings where it may,
 // else only whether the rights are there. It notes how large packets may be.
 func (b *Broker) inspect(ctx context.Context, routes, workers []string) []Finding {
-	list := []need{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
-	for _, route := range routes {
-		list = append(list, b.names.brokers(queue.MessagesOf(route)))
-	}
-	for _, worker := range workers {
-		list = append(list, b.names.brokersWorker(worker))
-	}
-	return b.inspectAll(ctx, list, b.lookAt)
+	return b.inspectAll(ctx, b.names.broker(routes, workers), b.lookAt)
 }
 
 func (w *Worker) inspect(ctx context.Context, routes []string) []Finding {
@@ -151,10 +145,15 @@ func (b *Broker) lookAt(ctx context.Context, e need) look {
 	}
 }
 
-// settings asks for a queue's settings. That it may not is remembered.
+// settings asks for a queue's settings. That it may not is remembered, and for a
+// while that nobody answers: the administration has an address of its own, which a
+// firewall may keep from the broker, and nothing may wait for it again and again.
 func (b *Broker) settings(ctx context.Context, queueName string) (servicebus.QueueInfo, error) {
 	if !b.manages.Load() {
 		return servicebus.QueueInfo{}, servicebus.ErrUnauthorized
+	}
+	if time.Now().UnixNano() < b.lookAgain.Load() {
+		return servicebus.QueueInfo{}, servicebus.ErrUnavailable
 	}
 	bounded, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
@@ -166,6 +165,9 @@ func (b *Broker) settings(ctx context.Context, queueName string) (servicebus.Que
 		if b.manages.Swap(false) {
 			b.log.Debug("queue.look", "error", "without the right Manage settings are not looked at: "+err.Error())
 		}
+	case !errors.Is(err, servicebus.ErrNotFound) && ctx.Err() == nil:
+		b.lookAgain.Store(time.Now().Add(lookPause).UnixNano())
+		b.log.Debug("queue.look", "queue", queueName, "error", err.Error(), "again", lookPause)
 	}
 	return info, err
 }

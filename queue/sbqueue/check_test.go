@@ -358,3 +358,35 @@ func TestWithoutProvisionNothingIsMade(t *testing.T) {
 		t.Errorf("the log does not say which queue a new worker needs:\n%s", &log)
 	}
 }
+
+// TestCheckTellsEverything: not only the first thing that is amiss.
+func TestCheckTellsEverything(t *testing.T) {
+	s := startDouble(t, map[string]sbemu.Policy{"broker": brokerPolicy("ferry.questions"), "worker": workerPolicy("ferry.receipts")}, "ferry.messages.orders")
+	public, seed := login(t)
+	for name, check := range map[string]func() ([]Finding, error){
+		"ferry.questions refuses Listen": func() ([]Finding, error) {
+			return Check(t.Context(), BrokerOptions{
+				Client: servicebus.Config{ConnectionString: s.ConnectionStringOf("broker")}, Routes: []string{"orders"},
+				Workers: []WorkerAuth{{Name: "erp-1", PublicKey: public}, {Name: "erp-0", Revoked: true}},
+			})
+		},
+		"ferry.receipts refuses Send": func() ([]Finding, error) {
+			return CheckWorker(t.Context(), WorkerOptions{
+				Client: servicebus.Config{ConnectionString: s.ConnectionStringOf("worker")}, Worker: "erp-1", Seed: seed, Routes: []string{"orders"},
+			})
+		},
+	} {
+		findings, err := check()
+		if err != nil || len(findings) != 2 {
+			t.Fatalf("%s: %+v, %v, want two findings", name, findings, err)
+		}
+		queueName, right, _ := strings.Cut(name, " refuses ")
+		for _, f := range findings {
+			refused := f.Queue == queueName && strings.Contains(f.Text, "the right "+right) && ferry.CodeOf(f.Err) == ferry.CodeQueueRefused
+			missing := f.Queue == "ferry.messages.orders" && errors.Is(f.Err, queue.ErrNotFound)
+			if f.Hint == "" || !refused && !missing {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+	}
+}

@@ -3,7 +3,6 @@ package sbqueue
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"ferry/internal/sbemu"
-	"ferry/internal/sbemu/entity"
 	"ferry/internal/servicebus"
 	"ferry/queue"
 	"ferry/queue/queuetest"
@@ -72,14 +70,10 @@ func openEnv(tb testing.TB, dir string) *env {
 
 func (e *env) start(dir, place string) {
 	e.tb.Helper()
-	var queues *entity.Namespace
-	double, err := sbemu.Start(sbemu.Options{Log: testLog(e.tb), HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serveAdmin(queues, w, r)
-	})})
+	double, err := sbemu.Start(sbemu.Options{Log: testLog(e.tb)})
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	queues = double.Namespace()
 	e.double, e.namespace, e.address = double, double.ConnectionString(), double.Addr()
 	if err := os.WriteFile(place, []byte(e.namespace+" "+e.address), 0o600); err != nil {
 		e.tb.Fatal(err)
@@ -100,18 +94,22 @@ func testLog(tb testing.TB) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
+// config is that of who may do everything.
+func (e *env) config() servicebus.Config {
+	return servicebus.Config{ConnectionString: e.namespace, AdminURL: "http://" + e.address}
+}
+
 func (e *env) broker() *Broker {
 	e.tb.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := openBroker(BrokerOptions{
-		Client: servicebus.Config{ConnectionString: e.namespace}, Lock: e.lock, Provision: true,
+		Client: e.config(), Lock: e.lock, Provision: true,
 		Workers: slices.Clone(e.workers), Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	b.admin = remoteAdmin{e.address}
 	b.inspect(e.tb.Context(), nil, nil)
 	e.brokers = append(e.brokers, b)
 	return b
@@ -172,7 +170,7 @@ func (e *env) lose() {
 // client is somebody else's, with every right.
 func (e *env) client() *servicebus.Client {
 	e.tb.Helper()
-	client, err := servicebus.Dial(servicebus.Config{ConnectionString: e.namespace})
+	client, err := servicebus.Dial(e.config())
 	if err != nil {
 		e.tb.Fatal(err)
 	}

@@ -47,7 +47,8 @@ type Broker struct {
 	*conn
 	provision bool
 	admin     admin
-	manages   atomic.Bool // it may look at queues, and make them
+	manages   atomic.Bool  // it may look at queues, and make them
+	lookAgain atomic.Int64 // Unix ns: not before
 	directory directory
 
 	chains   map[queue.Address]*chain        // guarded by conn.mu

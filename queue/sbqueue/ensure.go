@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"ferry/internal/servicebus"
-	"ferry/queue"
 )
 
 // ensureQueue sees to it that a queue is there, and says whether it had to be made.
@@ -96,14 +95,7 @@ func Provision(ctx context.Context, opts BrokerOptions) (made []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	list := []need{b.names.brokers(queue.AllReceipts()), b.names.brokersQuestions()}
-	for _, route := range opts.Routes {
-		list = append(list, b.names.brokers(queue.MessagesOf(route)))
-	}
-	for _, worker := range heard(opts.Workers) {
-		list = append(list, b.names.brokersWorker(worker))
-	}
-	for _, e := range list {
+	for _, e := range b.names.broker(opts.Routes, heard(opts.Workers)) {
 		one, err := b.ensureQueue(ctx, e)
 		if err != nil {
 			return made, errors.Join(err, b.Close(context.WithoutCancel(ctx)))

@@ -53,3 +53,32 @@ func TestMessageIDs(t *testing.T) {
 		seen[got] = id
 	}
 }
+
+// TestRights: a worker may not read what is another's, nor speak as the broker.
+func TestRights(t *testing.T) {
+	got, err := WorkerRights("", WorkerAuth{Name: "erp-1", Routes: []string{"orders"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Right{
+		{Queue: "ferry.receipts", Send: true},
+		{Queue: "ferry.questions", Send: true},
+		{Queue: "ferry.worker.erp-1", Listen: true},
+		{Queue: "ferry.messages.orders", Listen: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("of a worker (-want +got):\n%s", diff)
+	}
+	if got, err = BrokerRights("", []string{"orders"}, []string{"erp-1"}); err != nil {
+		t.Fatal(err)
+	}
+	want = []Right{
+		{Queue: "ferry.receipts", Listen: true},
+		{Queue: "ferry.questions", Listen: true},
+		{Queue: "ferry.messages.orders", Listen: true, Send: true},
+		{Queue: "ferry.worker.erp-1", Send: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("of the broker (-want +got):\n%s", diff)
+	}
+}

@@ -103,8 +103,9 @@ func (ch *chain) see(before uint64, head head) (last, settled uint64) {
 
 // receipts is how far those of all workers are, by the queue's own numbers.
 type receipts struct {
-	mu   sync.Mutex
-	last uint64
+	mu       sync.Mutex
+	last     uint64
+	searched bool // what came before this run is counted in last
 }
 
 func (b *Broker) sawReceipts(items []queue.Item) {
@@ -116,6 +117,9 @@ func (b *Broker) sawReceipts(items []queue.Item) {
 }
 
 func (b *Broker) receiptsSettled(ctx context.Context) (last, settled uint64, err error) {
+	if err := b.searchReceipts(ctx); err != nil {
+		return 0, 0, err
+	}
 	b.receipts.mu.Lock()
 	before := b.receipts.last
 	b.receipts.mu.Unlock()
@@ -135,6 +139,39 @@ func (b *Broker) receiptsSettled(ctx context.Context) (last, settled uint64, err
 		settled = head.position - 1
 	}
 	return b.receipts.last, settled, nil
+}
+
+// searchReceipts finds, once in a run, the last of the receipts that wait already: a
+// broker that starts wants to know when it has heard them all. Service Bus does not
+// tell; but it tells whether there is any from a number on.
+func (b *Broker) searchReceipts(ctx context.Context) error {
+	b.receipts.mu.Lock()
+	searched := b.receipts.searched
+	b.receipts.mu.Unlock()
+	if searched {
+		return nil
+	}
+	last, none := uint64(0), uint64(0) // there is one at last, and none from none on
+	for step := uint64(1); none == 0 || none-last > 1; step *= 2 {
+		from := last + step
+		if none != 0 {
+			from = last + (none-last)/2
+		}
+		list, err := b.peek(ctx, b.names.receipts(), int64(from), 1)
+		switch {
+		case err != nil:
+			return err
+		case len(list) == 0 || sequenceOf(list[0]) < from || step >= 1<<50:
+			none = from
+		default:
+			last = sequenceOf(list[0])
+		}
+	}
+	b.receipts.mu.Lock()
+	defer b.receipts.mu.Unlock()
+	b.receipts.searched = true
+	b.receipts.last = max(b.receipts.last, last)
+	return nil
 }
 
 // head is the first packet of the driver in a queue.
@@ -237,12 +274,9 @@ func (b *Broker) incarnation(ctx context.Context, queueName string) (string, err
 	if time.Since(known.asked) < bornAgain {
 		return known.text, nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	info, err := b.admin.Queue(bounded, queueName)
+	info, err := b.settings(ctx, queueName)
 	switch {
 	case err == nil:
-		b.noteBirth(queueName, info)
 		return info.Created.UTC().Format(time.RFC3339Nano), nil
 	case errors.Is(err, servicebus.ErrNotFound):
 		b.forgetBirth(queueName)
@@ -250,9 +284,7 @@ func (b *Broker) incarnation(ctx context.Context, queueName string) (string, err
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	default:
-		// Only the look failed: what was known stays believed.
-		b.log.Debug("queue.look", "queue", queueName, "error", err.Error())
-		return known.text, nil
+		return known.text, nil // only the look failed: what was known stays believed
 	}
 }
 

@@ -3,8 +3,10 @@ package sbqueue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,8 +176,10 @@ func TestStrangersDoNotConfuseProgress(t *testing.T) {
 		strange = append(strange, &azservicebus.Message{Body: []byte("hello")})
 	}
 	later := time.Now().Add(time.Hour)
-	strange = append(strange, &azservicebus.Message{Body: []byte("later"), ScheduledEnqueueTime: &later,
-		ApplicationProperties: map[string]any{positionProperty: int64(1)}})
+	strange = append(strange, &azservicebus.Message{
+		Body: []byte("later"), ScheduledEnqueueTime: &later,
+		ApplicationProperties: map[string]any{positionProperty: int64(1)},
+	})
 	if err := w.client.Sender(name).Send(ctx, strange); err != nil {
 		t.Fatal(err)
 	}
@@ -310,5 +314,83 @@ func TestWithoutManageThereIsNoIncarnation(t *testing.T) {
 	receipts := w.progress(t, queue.AllReceipts())
 	if receipts.Incarnation != "" || receipts.Settled != receipts.Last {
 		t.Errorf("progress of the receipts is %+v", receipts)
+	}
+}
+
+// TestReceiptsFromBeforeAreCounted: a broker that starts knows which receipt is the
+// last that waits for it, and hears when all are in.
+func TestReceiptsFromBeforeAreCounted(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 100, 257} {
+		w := newWorld(t)
+		one := w.worker("worker-one", "a")
+		defer w.close(t, one)
+		packets := make([]queue.Packet, n)
+		for i := range packets {
+			packets[i] = queue.Packet{ID: fmt.Sprint(i), Data: []byte("receipt")}
+		}
+		if n > 0 {
+			if _, err := one.Publish(t.Context(), queue.AllReceipts(), packets); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := w.progress(t, queue.AllReceipts())
+		if p.Last != uint64(n) || p.Settled != 0 {
+			t.Fatalf("%d receipts wait: %+v", n, p)
+		}
+		for left := n; left > 0; {
+			items, err := w.b.Receive(t.Context(), queue.AllReceipts(), left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, item := range items {
+				if err := w.b.Settle(t.Context(), queue.AllReceipts(), item, queue.Complete); err != nil {
+					t.Fatal(err)
+				}
+			}
+			left -= len(items)
+		}
+		if p := w.progress(t, queue.AllReceipts()); p.Last != uint64(n) || p.Settled != p.Last {
+			t.Errorf("all %d are in: %+v", n, p)
+		}
+	}
+}
+
+// slowAdmin is an administration that a firewall keeps from the broker.
+type slowAdmin struct{ asked atomic.Int64 }
+
+func (a *slowAdmin) Queue(ctx context.Context, _ string) (servicebus.QueueInfo, error) {
+	a.asked.Add(1)
+	return servicebus.QueueInfo{}, servicebus.ErrUnavailable
+}
+
+func (a *slowAdmin) Create(context.Context, servicebus.QueueSpec) (bool, error) {
+	return false, servicebus.ErrUnavailable
+}
+
+// TestTheAdministrationMayBeOutOfReach: AMQP works all the same, and nothing waits
+// for the administration again and again; the incarnation that was known stays.
+func TestTheAdministrationMayBeOutOfReach(t *testing.T) {
+	w := newWorld(t)
+	at := queue.MessagesOf("a")
+	before := w.progress(t, at)
+	a := &slowAdmin{}
+	w.b.admin = a
+	w.b.births.mu.Lock()
+	for name, birth := range w.b.births.of {
+		birth.asked = time.Time{} // long ago
+		w.b.births.of[name] = birth
+	}
+	w.b.births.mu.Unlock()
+	for range 10 {
+		w.publish(t, "a", 1)
+		if p := w.progress(t, at); p.Incarnation != before.Incarnation || p.Last <= before.Last {
+			t.Fatalf("progress was %+v, and is %+v", before, p)
+		}
+	}
+	if made, err := w.b.Ensure(t.Context(), at); err != nil || made {
+		t.Errorf("ensure: %v, %v", made, err)
+	}
+	if n := a.asked.Load(); n != 1 {
+		t.Errorf("the administration was asked %d times, want once", n)
 	}
 }
