@@ -91,6 +91,9 @@ type Route struct {
 	Pull          bool
 	Lock          time.Duration
 	MaxDeliveries int
+	// WorkAway is how long the route's one worker works on while the broker is away,
+	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
+	WorkAway time.Duration
 }
 
 // RouteState is the state of a route in one word: the gravest of its conditions.
@@ -153,6 +156,17 @@ type RouteInfo struct {
 	Accepted      int64            `json:"accepted"`
 	OldestPending *time.Time       `json:"oldestPending,omitempty"`
 	Owner         *Owner           `json:"owner,omitempty"`
+	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
+}
+
+// Leaving is a worker that lost a route to another and may not know it yet: it
+// may begin calls for the messages that it had been handed.
+type Leaving struct {
+	Worker   string    `json:"worker"`
+	Until    time.Time `json:"until"`             // it begins no call after it
+	Stopped  bool      `json:"stopped,omitempty"` // it has said so, or a person says that it is gone
+	Calm     time.Time `json:"calm"`              // what it may have begun is looked up from then on
+	Messages int       `json:"messages"`          // that it may have begun
 }
 
 // WorkerInfo is a worker as operators see it.

@@ -111,6 +111,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	relay   *relay
+	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
 	receivers receivers // where they pull
 }
@@ -177,13 +178,12 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
-	if r.Lock == 0 {
-		r.Lock = ferry.DefaultReceiveLock
-	}
+	setDefault(&r.Lock, ferry.DefaultReceiveLock)
 	if r.MaxDeliveries == 0 {
 		r.MaxDeliveries = ferry.DefaultMaxDeliveries
 	}
-	compiled := &route{Route: r, relay: newRelay(b, r)}
+	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
+	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if r.OrderBy != "" {
 		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
@@ -221,9 +221,30 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.sweepReceipts(ctx); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
 	}
-	for _, r := range b.routes {
-		if err := r.relay.begin(ctx); err != nil {
-			return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	if err := b.beginRelays(ctx); err != nil {
+		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	}
+	return nil
+}
+
+// beginRelays has every route's channel looked at, several at a time: each may be
+// a few round trips to a queue that is far away.
+func (b *Broker) beginRelays(ctx context.Context) error {
+	const atATime = 16
+	errs := make([]error, len(b.names))
+	slots := make(chan struct{}, atATime)
+	var group sync.WaitGroup
+	for i, name := range b.names {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = b.routes[name].relay.begin(ctx)
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err // of one queue: they are alike
 		}
 	}
 	return nil
@@ -274,10 +295,19 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
+	caughtUp := make(chan struct{})
+	b.goRun(func() {
+		defer close(caughtUp)
+		b.catchUp(ctx)
+	})
 	for _, r := range b.routes {
-		b.goRun(func() { r.relay.run(ctx) })
+		b.goRun(func() {
+			<-caughtUp
+			r.relay.run(ctx)
+		})
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
+	b.drain(ctx)
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })

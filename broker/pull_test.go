@@ -213,7 +213,7 @@ func TestPullRoutesTakeNoWorkers(t *testing.T) {
 		if got := h.take(orders, 10); len(got) != 0 {
 			t.Fatalf("%d messages in the queue", len(got))
 		}
-		if _, err := w.b.BindRoute(t.Context(), orders, "w1", "", "ann"); ferry.CodeOf(err) != ferry.CodeConflict {
+		if _, err := w.b.BindRoute(t.Context(), orders, "w1", false, "", "ann"); ferry.CodeOf(err) != ferry.CodeConflict {
 			t.Errorf("bound: %v", err)
 		}
 	}, pulling)

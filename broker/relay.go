@@ -365,6 +365,7 @@ func (r *relay) sweep(ctx context.Context) error {
 	}
 	if silent > 0 {
 		r.cursor = nil
+		r.rounds++ // a batch that is being published must not move it past them
 	}
 	r.mu.Unlock()
 	if silent > 0 {

@@ -44,7 +44,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	for _, n := range in.Dead {
 		info.DeadLetters += n
 	}
-	info.State = gravest(info.Conditions)
+	info.State, info.Leaving = gravest(info.Conditions), b.leaving(&in)
 	switch {
 	case in.Pull:
 		info.Pull, info.InQueue = true, int(in.Locked)
@@ -242,6 +242,7 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
 		}
+		s.Problems = append(s.Problems, leavingProblems(r)...)
 	}
 	switch {
 	case dead == 1:

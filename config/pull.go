@@ -32,6 +32,9 @@ func (r *BrokerRoute) checkPull(d *decoder, path string) {
 		}
 		return
 	}
+	if d.has(path + ".workAway") {
+		d.at(path+".workAway", "take it out", "%s.workAway: no worker delivers a route that receivers pull from", path)
+	}
 	d.checkSpan(path+".lock", int64(r.Lock), int64(ferry.MinReceiveLock), int64(ferry.MaxReceiveLock), showDuration)
 	d.checkSpan(path+".maxDeliveries", int64(r.MaxDeliveries), 1, ferry.MaxMaxDeliveries, func(n int64) string { return fmt.Sprint(n) })
 }

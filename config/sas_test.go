@@ -45,6 +45,7 @@ sas:
 		"workers":             {"routes:\n  - {name: a1, workers: pul}\n", `f.yaml:2: routes[0].workers: "pul" is not known`, "did you mean pull?"},
 		"lock elsewhere":      {"routes:\n  - name: a1\n    lock: 60s\n", "f.yaml:3: routes[0].lock is for routes that receivers pull from", "workers: pull"},
 		"deliveries there":    {"routes:\n  - name: a1\n    workers: several\n    maxDeliveries: 3\n", "f.yaml:4: routes[0].maxDeliveries is for routes that receivers pull from", ""},
+		"work away":           {"routes:\n  - {name: a1, workers: pull, workAway: 1h}\n", "routes[0].workAway: no worker delivers a route", ""},
 		"a long lock":         {"routes:\n  - {name: a1, workers: pull, lock: 6m}\n", "routes[0].lock must lie between 5s and 5m0s", ""},
 		"a short lock":        {"routes:\n  - {name: a1, workers: pull, lock: 1s}\n", "routes[0].lock must lie between 5s and 5m0s", ""},
 		"too many deliveries": {"routes:\n  - {name: a1, workers: pull, maxDeliveries: 1001}\n", "routes[0].maxDeliveries must lie between 1 and 1000", ""},

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -259,20 +260,44 @@ func (q *Queue) Clear(ctx context.Context, route string) error {
 	return nil
 }
 
+// ensureAtOnce bounds how many channels are looked for at the same time, for
+// drivers to whom each is a few round trips.
+const ensureAtOnce = 16
+
 // Ensure makes the channels of the routes and that of the receipts where they
 // are missing; made says that at least one was. Brokers only.
 func (q *Queue) Ensure(ctx context.Context, routes []string) (made bool, err error) {
-	addresses := make([]Address, 0, len(routes)+1)
-	addresses = append(addresses, AllReceipts())
-	for _, route := range routes {
-		addresses = append(addresses, MessagesOf(route))
+	// Alone at first: what keeps one from being made, keeps all.
+	if made, err = q.ensure(ctx, AllReceipts()); err != nil {
+		return made, err
 	}
-	for _, address := range addresses {
-		m, err := q.driver.Ensure(ctx, address)
-		if err != nil {
-			return made, fmt.Errorf("make the channel %s %s: %w", address.Kind, address.Name, err)
+	type result struct {
+		made bool
+		err  error
+	}
+	results := make([]result, len(routes))
+	slots := make(chan struct{}, ensureAtOnce)
+	var group sync.WaitGroup
+	for i, route := range routes {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			results[i].made, results[i].err = q.ensure(ctx, MessagesOf(route))
+		})
+	}
+	group.Wait()
+	for _, r := range results {
+		made = made || r.made
+		if err == nil {
+			err = r.err
 		}
-		made = made || m
+	}
+	return made, err
+}
+
+func (q *Queue) ensure(ctx context.Context, address Address) (made bool, err error) {
+	if made, err = q.driver.Ensure(ctx, address); err != nil {
+		return made, fmt.Errorf("make the channel %s %s: %w", address.Kind, address.Name, err)
 	}
 	return made, nil
 }

@@ -234,7 +234,7 @@ func (l *Ledger) setMode(ctx context.Context, route string, several, pull bool) 
 	if err != nil || row.Several == several && row.Pull == pull {
 		return err
 	}
-	now := time.Now().UTC()
+	now := l.clock().UTC()
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		act := "workers one"
 		switch {
@@ -249,11 +249,10 @@ func (l *Ledger) setMode(ctx context.Context, route string, several, pull bool) 
 			}
 		} else if row.Binding != nil {
 			row.Bound = max(row.Bound, row.Binding.Bound)
-			if err := l.takeOver(tx, row, now.Add(row.Binding.Bound)); err != nil {
+			if err := l.leave(tx, row, now, 0); err != nil {
 				return err
 			}
 		}
-		row.Binding = nil
 		if pull {
 			row.Horizon = nil // what lay in the queue is refused from now on: no worker can hold it
 		}

@@ -258,7 +258,7 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		h.Awaiting, h.StatusURL, h.AwaitedAt = true, r.Awaiting.StatusURL, timeOf(r.Awaiting.Since)
 	}
 	if h.Claims, h.TakenOver = row.Several, r.TakenOver; !h.Claims && row.Binding != nil {
-		h.Inbox = row.Binding.Inbox
+		h.Inbox, h.Binding = row.Binding.Inbox, row.Binding.No
 	}
 	return h
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -336,6 +337,17 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 		if n != len(want) {
 			return fmt.Errorf("index %s: %d entries, want %d", name, n, len(want))
 		}
+	}
+	if err := tx.Bucket(bLeft).ForEach(func(k, _ []byte) error {
+		row := l.routes[binary.BigEndian.Uint32(k)]
+		for _, e := range row.Leaving {
+			if e.No == binary.BigEndian.Uint64(k[4:]) {
+				return nil
+			}
+		}
+		return fmt.Errorf("index %s: %x is of an inbox that is not waited for", bLeft, k)
+	}); err != nil {
+		return err
 	}
 	groupRows := map[uint32]int{}
 	if err := tx.Bucket(bGroups).ForEach(func(k, v []byte) error {

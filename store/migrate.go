@@ -48,6 +48,11 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bLocks)
 			return err
 		},
+		// An older broker would not wait for words that are good for hours.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bLeft)
+			return err
+		},
 	}
 }
 

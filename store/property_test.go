@@ -89,7 +89,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"accept": m.accept, "accept again": m.accept, "hand out": m.handOut,
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
-		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
+		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass,
 		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
@@ -425,6 +425,47 @@ func (m *machine) bind(rt *rapid.T) {
 		mm.turn++
 		if r := m.record(rt, id); !r.Elsewhere || !r.Doubt || timeOf(r.NotBefore).Before(time.Now().Add(time.Minute)) {
 			rt.Fatalf("after another inbox took over: %+v", r)
+		}
+	}
+}
+
+// word gives the bound inbox a long word, or lets one that lost the route hear of
+// it, or a person say that it is gone. What waits may wait shorter, and no turn
+// changes.
+func (m *machine) word(rt *rapid.T) {
+	route, ctx := drawRoute(rt), context.Background()
+	info, err := m.l.Route(route)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	switch rapid.SampledFrom([]string{"grant", "heard", "gone"}).Draw(rt, "word") {
+	case "grant":
+		err = m.l.Grant(ctx, route, info.Bindings, "run", time.Now().Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 48 * time.Hour}).Draw(rt, "good")))
+		if ferry.CodeOf(err) == ferry.CodeConflict && info.Binding == nil {
+			err = nil
+		}
+	case "heard":
+		for _, e := range info.Leaving {
+			_, err = m.l.Heard(ctx, route, e.Worker, e.Inbox, rapid.Uint64Range(0, info.Bindings).Draw(rt, "heard"))
+			if err == nil && rapid.Bool().Draw(rt, "left") {
+				err = m.l.Left(ctx, route, e.Inbox, e.Run)
+			}
+		}
+	case "gone":
+		if len(info.Leaving) > 0 {
+			_, err = m.l.Gone(ctx, route, func(string) bool { return rapid.Bool().Draw(rt, "kept") }, "", "ann")
+		}
+	}
+	if err != nil {
+		rt.Fatalf("word: %v", err)
+	}
+	after, err := m.l.Route(route)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for i, e := range after.Leaving {
+		if i < len(info.Leaving) && e.No == info.Leaving[i].No && e.Calm > info.Leaving[i].Calm {
+			rt.Fatalf("it waits longer: %+v, %+v", info.Leaving[i], e)
 		}
 	}
 }

@@ -546,3 +546,36 @@ func TestARestoredLedgerAndItsLocks(t *testing.T) {
 	settle(t, r, settleAs(got, ferry.LockComplete), "") // what was done was done
 	wantState(t, r, locked, ferry.StateCompleted)
 }
+
+// A worker that works on while the broker is away is waited for, until it has
+// heard that receivers have its route.
+func TestReceiversWaitForALongWord(t *testing.T) {
+	for name, heard := range map[string]bool{"heard": true, "not heard": false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			l := openIn(t, dir, Options{})
+			defer func() { must0(t, l.Close()) }()
+			must0(t, l.Bind(t.Context(), testRoute, Binding{Worker: "w1", Inbox: "i1", Bound: time.Minute}, false, "", "ann"))
+			must0(t, l.Grant(t.Context(), testRoute, 1, "run", time.Now().Add(time.Hour)))
+			id := accept(t, l, "a")
+			handOut(t, l, testRoute, 1)
+			must0(t, l.SetPull(t.Context(), testRoute))
+			wait := time.Hour + time.Minute
+			if heard {
+				wait = time.Minute
+				if n, err := l.Heard(t.Context(), testRoute, "w1", "i1", 2); n != 1 || err != nil {
+					t.Fatalf("%s: %d, %v", name, n, err)
+				}
+			}
+			time.Sleep(wait - time.Second)
+			if got := tryReceive(t, l); got != nil {
+				t.Fatalf("%s: while the worker may still write: %+v", name, got)
+			}
+			time.Sleep(time.Second)
+			if got := receive(t, l); got.ID != id || !got.Doubt {
+				t.Errorf("%s: %+v", name, got)
+			}
+			must0(t, l.sound())
+		})
+	}
+}

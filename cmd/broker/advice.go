@@ -20,7 +20,7 @@ func meaning(r ferry.Reason) string {
 	case ferry.ReasonAlreadyExists:
 		return "a document with its key exists, and may be that of an earlier revision"
 	case ferry.ReasonUndeliverable:
-		return "workers ended again and again while they worked on it"
+		return "workers ended again and again while they worked on it, or the queue set it aside"
 	case ferry.ReasonBodyMissing:
 		return "its body is gone or was altered"
 	default:

@@ -22,6 +22,8 @@ func cases() []test {
 		{"ProgressTellsSettled", false, progressTellsSettled},
 		{"LossIsANewIncarnation", false, lossIsANewIncarnation},
 		{"ClearEmptiesTheChannel", false, clearEmptiesTheChannel},
+		{"SetAsideIsBroughtBack", false, setAsideIsBroughtBack},
+		{"SetAsideReceiptIsOne", false, setAsideReceiptIsOne},
 		{"ReceiptRoundTrip", false, receiptRoundTrip},
 		{"ReceiptSentAgain", false, receiptSentAgain},
 		{"HelloAndWelcome", false, helloAndWelcome},

@@ -38,6 +38,9 @@ type Env struct {
 	Revoke func(name string)
 	// Lose loses every channel, as a power cut may.
 	Lose func()
+	// SetAside has the technology set aside what lies in the channel and nobody
+	// holds. Needed of drivers that are a queue.DeadLetterer.
+	SetAside func(address queue.Address, reason, description string)
 	// Stop ends the queue; with Durable, Open on the same folder brings it back.
 	Stop func()
 }
