@@ -32,8 +32,10 @@ const (
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
-	CodeBodyMissing          Code = "bodyMissing" // a message's body is gone or was altered
-	CodeAmbiguousID          Code = "ambiguousId" // a suffix that more than one id ends in
+	CodeAmbiguousID          Code = "ambiguousId"   // a suffix that more than one id ends in
+	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
+	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
+	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it

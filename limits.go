@@ -41,4 +41,10 @@ const (
 	IdempotencyWindow = 7 * 24 * time.Hour  // how long a repeat is recognised by its key
 	DefaultTimeToLive = 30 * 24 * time.Hour // of a pending message
 	DefaultRetention  = 30 * 24 * time.Hour // of an ended message
+
+	// How long a route's one worker works on while the broker is away, on a queue
+	// that runs on meanwhile. Nothing older than MaxWorkAway is worked on anyhow.
+	DefaultWorkAway = 24 * time.Hour
+	MinWorkAway     = 20 * time.Second
+	MaxWorkAway     = 3 * 24 * time.Hour
 )

@@ -12,13 +12,14 @@ import (
 // need of it.
 type endpoint struct {
 	method  string
-	path    string // pattern of net/http, with at most one wildcard
+	path    string // pattern of net/http
 	id      string // operationId
 	summary string
 	text    string       // more than the summary, where needed
 	open    bool         // needs no key
 	byToken bool         // a token in the query stands for the key; the handler checks it
 	roles   []ferry.Role // besides admin; nil: admin alone
+	right   string       // of a SAS policy, whose token stands for a key; empty: none does
 	params  []param
 	body    *body // nil: none
 	answers []reply

@@ -32,9 +32,9 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnauthorized, true
 	case ferry.CodeForbidden:
 		return http.StatusForbidden, true
-	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound:
+	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeBodyMissing:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true

@@ -21,6 +21,7 @@ type Service interface {
 	Access
 	Workers
 	Confirmer
+	Receivers
 }
 
 // Intake takes messages in.
@@ -90,7 +91,7 @@ type RouteActs interface {
 	// Pause with a zero until holds until somebody resumes.
 	Pause(ctx context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error)
 	Resume(ctx context.Context, route, note, by string) (ferry.RouteInfo, error)
-	BindRoute(ctx context.Context, route, worker, note, by string) (ferry.RouteInfo, error)
+	BindRoute(ctx context.Context, route, worker string, gone bool, note, by string) (ferry.RouteInfo, error)
 }
 
 // Observer tells how the broker stands.

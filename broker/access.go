@@ -12,7 +12,6 @@ import (
 
 	"ferry"
 	"ferry/internal/disk"
-	"ferry/store"
 )
 
 // Authenticate says whose key this is.
@@ -192,27 +191,4 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 		}
 	}
 	return list
-}
-
-// BindRoute hands a route over to the inbox of another worker, or to another
-// inbox of the same one, for good.
-func (b *Broker) BindRoute(ctx context.Context, name, worker, note, by string) (ferry.RouteInfo, error) {
-	if _, err := b.routeInfo(name); err != nil {
-		return ferry.RouteInfo{}, err
-	}
-	if !b.workerMay(worker, name) {
-		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %q may not deliver route %s", worker, name).
-			WithHint("broker workers list shows who may")
-	}
-	s := b.fleet.get(worker)
-	if s == nil {
-		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %s was not heard since this broker started", worker).
-			WithHint("start it first: the route is bound to its inbox, which only the worker knows")
-	}
-	if err := b.ledger.Bind(ctx, name, store.Binding{Worker: worker, Inbox: s.hello.Inbox, Bound: s.asked[name].Bound}, true, note, by); err != nil {
-		return ferry.RouteInfo{}, err
-	}
-	b.routes[name].relay.nudge()
-	b.helloAgain(ctx, name)
-	return b.routeInfo(name)
 }

@@ -96,14 +96,16 @@ type Broker struct {
 	receipts  receiptChannel
 	bodies    *carrier
 	away      absence
+	waiting   atomic.Int64 // receives that wait
 
 	confirmKey []byte
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	once    sync.Once
-	bulk    chan struct{} // wakes the runner of operations
-	peeks   chan struct{} // a token per large body in memory for a look inside
+	stop     context.CancelFunc
+	stopping chan struct{} // closed when Stop begins
+	running  sync.WaitGroup
+	once     sync.Once
+	bulk     chan struct{} // wakes the runner of operations
+	peeks    chan struct{} // a token per large body in memory for a look inside
 }
 
 // route is a configured route with what was compiled for it.
@@ -112,6 +114,9 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	relay   *relay
+	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
+
+	receivers receivers // where they pull
 }
 
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
@@ -128,7 +133,10 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks), startedAt: time.Now().UTC()}
+	b := &Broker{
+		opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+	}
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.metrics = newMetrics(b)
@@ -173,7 +181,12 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
-	compiled := &route{Route: r, relay: newRelay(b, r)}
+	setDefault(&r.Lock, ferry.DefaultReceiveLock)
+	if r.MaxDeliveries == 0 {
+		r.MaxDeliveries = ferry.DefaultMaxDeliveries
+	}
+	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
+	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if r.OrderBy != "" {
 		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
@@ -195,7 +208,7 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
 		}
-		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+		if err := b.setMode(ctx, b.routes[name]); err != nil {
 			return err
 		}
 	}
@@ -240,6 +253,14 @@ func (b *Broker) beginRelays(ctx context.Context) error {
 	return nil
 }
 
+// setMode tells the ledger how the route is delivered.
+func (b *Broker) setMode(ctx context.Context, r *route) error {
+	if r.Pull {
+		return b.ledger.SetPull(ctx, r.Name)
+	}
+	return b.ledger.SetSeveral(ctx, r.Name, r.Several)
+}
+
 // atStart says what to do now to who started the broker: the hints of the ledger
 // are for senders.
 func atStart(err error) error {
@@ -277,8 +298,16 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
+	caughtUp := make(chan struct{})
+	b.goRun(func() {
+		defer close(caughtUp)
+		b.catchUp(ctx)
+	})
 	for _, r := range b.routes {
-		b.goRun(func() { r.relay.run(ctx) })
+		b.goRun(func() {
+			<-caughtUp
+			r.relay.run(ctx)
+		})
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.drain(ctx)
@@ -304,6 +333,7 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		close(b.stopping)
 		if b.stop != nil {
 			b.stop()
 		}
@@ -327,6 +357,10 @@ func (b *Broker) changed(changes []store.Change) {
 	b.bodies.note(changes)
 	for i := range changes {
 		if r, ok := b.routes[changes[i].Route]; ok {
+			if r.Pull {
+				r.receivers.nudge()
+				continue
+			}
 			r.relay.note(&changes[i])
 		}
 	}
@@ -359,6 +393,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	info, err := b.ledger.Route(e.Route)
 	switch {
 	case err != nil:
+	case info.Pull && e.WaitingFor.Reason == "delivery": // a receiver has it, whatever holds for the route
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
 	case !b.hasWorker(&info):

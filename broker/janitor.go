@@ -82,7 +82,7 @@ func (b *Broker) endPauses(ctx context.Context) {
 			b.log.Warn("a pause could not be ended", "route", name, "error", err)
 			continue
 		}
-		b.routes[name].relay.nudge()
+		b.nudge(name)
 		b.helloAgain(ctx, name)
 	}
 }

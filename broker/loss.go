@@ -76,6 +76,41 @@ func (b *Broker) sweepReceipts(ctx context.Context) error {
 	return nil
 }
 
+// How long a start waits for the receipts that came while the broker was away.
+const (
+	catchUpEvery = 200 * time.Millisecond
+	catchUpMost  = 20 * time.Second // when they go on coming: the workers have enough to do
+	catchUpStill = 30 * time.Second // when none is committed any more
+)
+
+// catchUp waits for the receipts that the queue took while the broker was away:
+// handed out before them, their messages would all travel and be told once more.
+// Not every queue can say which was the last; then it is done when none waits.
+func (b *Broker) catchUp(ctx context.Context) {
+	if !b.queue.Properties().Outlives {
+		return
+	}
+	begun := time.Now()
+	moved, known := begun, queue.Progress{}
+	for ctx.Err() == nil {
+		p, err := b.queue.ReceiptProgress(ctx)
+		if err == nil && (p.Settled >= p.Last || p.Settled >= known.Last && time.Since(begun) > catchUpMost) {
+			return
+		}
+		if err == nil && known.Last == 0 {
+			known = p
+		}
+		if err == nil && p.Settled > known.Settled {
+			moved, known.Settled = time.Now(), p.Settled
+		}
+		if time.Since(moved) > catchUpStill {
+			b.log.Warn("receipts from before the start are left in the queue: handing out before they are in", "error", err)
+			return
+		}
+		sleep(ctx, catchUpEvery)
+	}
+}
+
 // askForHello asks a worker for a hello at once.
 func (b *Broker) askForHello(ctx context.Context, worker string) {
 	if err := b.queue.Signal(ctx, worker, queue.Signal{HelloAgain: true}); err != nil {

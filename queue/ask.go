@@ -99,7 +99,10 @@ func (q *Queue) answer(ctx context.Context, handler Handler, from string, data [
 	switch data[1] {
 	case askHello:
 		var h Hello
-		if err = json.Unmarshal(data[2:], &h); err == nil {
+		if err = json.Unmarshal(data[2:], &h); err == nil && max(len(h.Inbox), len(h.Run)) > maxName {
+			err = fmt.Errorf("%w: the name of an inbox or a run is too long", errMalformed)
+		}
+		if err == nil {
 			answer, err = json.Marshal(handler.Hello(ctx, from, h))
 		}
 	case askBody:

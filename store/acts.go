@@ -99,7 +99,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 	}
 	r.nextTurn()
 	r.Generation++
-	r.Spent, r.TakenOver = 0, 0
+	r.Spent, r.TakenOver, r.Deliveries = 0, 0, 0
 	// A person who replays an unknown outcome has been told that it may already
 	// exist, and answers for this one turn.
 	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown
@@ -250,18 +250,10 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 			if r == nil {
 				continue // removed meanwhile
 			}
-			if !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || r.Doubt || l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts) {
+			if row := l.row(r.Route); !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || row.looksFirst(r) || row.mayBeHeld(r) && rules.On(rules.Acts) {
 				continue
 			}
-			if err := l.endTurn(tx, r); err != nil {
-				return err
-			}
-			dead := &ferry.DeadLetter{Reason: ferry.ReasonExpired, At: now, Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered"}
-			if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
-				return err
-			}
-			r.UpdatedAt = nsOf(now)
-			if err := put(tx, r); err != nil {
+			if err := l.expire(tx, r, now, continueAfterDead); err != nil {
 				return err
 			}
 			n++
@@ -269,4 +261,27 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 		return nil
 	})
 	return n, err
+}
+
+// looksFirst says whether the destination is asked before the record ends: an
+// outcome is open. Receivers are not asked.
+func (row *routeRow) looksFirst(r *record) bool { return r.Doubt && !row.Pull }
+
+// expire sets aside a record whose time to live has ended and that nobody holds.
+func (l *Ledger) expire(tx *bbolt.Tx, r *record, now time.Time, continueAfterDead func(string) bool) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	dead := &ferry.DeadLetter{
+		Reason: ferry.ReasonExpired, At: now,
+		Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered",
+	}
+	if r.Doubt {
+		dead.Description = "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + "; an earlier receiver may have done it, and never said so"
+	}
+	if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
+		return err
+	}
+	r.UpdatedAt = nsOf(now)
+	return put(tx, r)
 }

@@ -27,6 +27,8 @@ var (
 	bAttempts   = []byte("attempts")   // id, turn -> attempt
 	bDue        = []byte("due")        // route, due time, id -> turn
 	bClaims     = []byte("claims")     // when it is taken over, id -> turn
+	bLocks      = []byte("locks")      // lock -> id, turn, revision, generation
+	bLeft       = []byte("left")       // route, binding, id -> nothing: what an inbox that lost the route may hold
 	bOrder      = []byte("order")      // route, ordering key, order seq -> id
 	bDead       = []byte("dead")       // time, id -> nothing
 	bGroups     = []byte("groups")     // route, group -> group
@@ -41,7 +43,7 @@ var (
 
 func buckets() [][]byte {
 	return [][]byte{
-		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bOrder, bDead, bGroups, bRoutes,
+		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
 		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
 	}
 }
@@ -264,7 +266,13 @@ func (l *Ledger) setUp(write func(tx *bbolt.Tx) error) error {
 }
 
 func (l *Ledger) read(tx *bbolt.Tx) error {
-	if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+	if err := eachJSON(tx, bRoutes, func(row *routeRow) {
+		if row.Binding != nil && row.Binding.No == 0 { // bound before bindings had numbers
+			row.Bindings, row.Binding.No = 1, 1
+		}
+		l.routes[row.No] = row
+		l.byName[row.Name] = row.No
+	}); err != nil {
 		return err
 	}
 	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {

@@ -59,21 +59,25 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	}
 	t.rec = rec
 	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
-	if !h.Claims && t.plan.action > actRetell && r.claimed() {
-		t.plan.action = actRefuse // published before the route got several workers
+	switch w := r.last(); {
+	case h.Claims || t.plan.action <= actRetell:
+	case w.named && w.Claims, w.otherThan(h):
+		t.plan.action = actRefuse // published before the route got several workers, or was bound anew
 	}
 	if t.plan.action.claims() && !t.claim(0) {
 		return
 	}
 	switch t.plan.action {
 	case actRefuse:
-		if r.grantedAfter(h.PublishedAt) {
+		if r.settledElsewhere(h, w.inbox.identity) {
 			w.complete(d)
 			return
 		}
 		w.helloNow()
-		w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
-			"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		if h.Inbox != w.inbox.identity {
+			w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
+				"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		}
 		r.hold(pauseRefused)
 		w.giveBack(d)
 	case actComplete:

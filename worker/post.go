@@ -51,7 +51,7 @@ func (t *turn) post() outcome {
 func (t *turn) begin() bool {
 	t.begunAt = time.Now()
 	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
-	if !t.r.mayBegin(t.begunAt) {
+	if !t.r.mayBegin(t.h, t.begunAt) {
 		t.w.helloNow()
 		t.r.hold(pauseFault)
 		t.w.giveBack(t.d) // not begun: harmless

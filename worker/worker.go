@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,7 +42,8 @@ type Options struct {
 // and stopped once.
 type Worker struct {
 	opts      Options
-	simulated bool // the pauses are drawn by Options.Jitter
+	simulated bool   // the pauses are drawn by Options.Jitter
+	run       string // names this run
 	queue     *queue.Queue
 	log       *slog.Logger
 	routes    []*route
@@ -64,6 +66,7 @@ type Worker struct {
 	started     bool
 	stopped     bool
 	brokerStart string    // the broker's run that answered last
+	answered    time.Time // when it last did
 	resendAll   time.Time // results sent before it are due
 	helloWas    string    // the last trouble with hello, to log changes only
 }
@@ -88,7 +91,7 @@ func New(opts Options) (*Worker, error) {
 		opts.Jitter = rand.Float64
 	}
 	w := &Worker{
-		opts: opts, simulated: simulated, queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
+		opts: opts, simulated: simulated, run: cryptorand.Text(), queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
 		helloSoon: make(chan struct{}, 1), resendSoon: make(chan struct{}, 1),
 	}
 	w.ioCtx, w.stopIO = context.WithCancel(context.Background())

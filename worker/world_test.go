@@ -45,6 +45,7 @@ type world struct {
 	receipts   []ferry.Receipt
 	helloFails bool // nobody answers in time
 	mute       bool // receipts are taken and never confirmed
+	outlives   bool // the queue runs on while the broker is away
 	suffix     int
 	stop       []func()
 }
@@ -99,7 +100,7 @@ func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome 
 	defer w.mu.Unlock()
 	w.hellos = append(w.hellos, h)
 	return queue.Welcome{
-		Start: w.start, Now: time.Now(), Error: w.refuse,
+		Start: w.start, Now: time.Now(), Error: w.refuse, Outlives: w.outlives,
 		Routes: map[string]queue.RouteWelcome{testRoute: w.word},
 	}
 }

@@ -230,7 +230,7 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 	case "paused":
 		text = ", its route is paused"
 	case "noWorker":
-		text = ", no worker is connected for its route"
+		text = ", no worker or receiver asks for its route"
 	case "unavailable":
 		text = ", its destination is down"
 	case "throttled":
@@ -243,6 +243,9 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", the destination has taken it and says later what becomes of it"
 	case "delivery":
 		text = ", a worker has it"
+		if w.Until != nil {
+			text = ", a receiver has it, and its lock ends"
+		}
 	default:
 		text = ", waits: " + oneLine(w.Reason)
 	}

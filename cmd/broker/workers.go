@@ -127,6 +127,7 @@ func (w workersRevokeCmd) Run(a *app) error {
 type workersBindCmd struct {
 	Name  string `arg:"" help:"The worker whose inbox shall deliver the route."`
 	Route string `arg:"" help:"The route."`
+	Gone  bool   `help:"Whoever had the route before is off or wiped, and can call no more: nothing waits for it. Wants --note."`
 	Note  string `help:"Why."`
 }
 
@@ -136,7 +137,7 @@ func (w workersBindCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	info, err := c.BindRoute(a.ctx, w.Route, w.Name, w.Note)
+	info, err := c.BindRoute(a.ctx, w.Route, w.Name, w.Gone, w.Note)
 	if err != nil {
 		return err
 	}
