@@ -208,7 +208,7 @@ func (s *ServiceBus) Connect(ctx context.Context, worker, seed string, routes []
 // WorkerQueue is one of the queues that a worker needs.
 type WorkerQueue struct {
 	Queue string
-	Err   error // a *ferry.Error: the worker cannot work with it
+	Err   error // a *ferry.Error: the worker cannot work with it; nil: it can
 }
 
 // CheckServiceBusWorker finds out of each queue that a worker needs whether it is
@@ -227,15 +227,18 @@ func CheckServiceBusWorker(ctx context.Context, opts WorkerOptions) ([]WorkerQue
 	if err != nil {
 		return nil, err
 	}
+	errs := map[string]error{}
+	for _, f := range findings {
+		if ferry.CodeOf(f.Err) == ferry.CodeQueueUnreachable {
+			return nil, f.Err // of one, and so of all
+		}
+		if f.Err != nil {
+			errs[f.Queue] = f.Err
+		}
+	}
 	var list []WorkerQueue
 	for _, name := range names.all() {
-		q := WorkerQueue{Queue: name}
-		for _, f := range findings {
-			if f.Queue == name && f.Err != nil {
-				q.Err = f.Err
-			}
-		}
-		list = append(list, q)
+		list = append(list, WorkerQueue{Queue: name, Err: errs[name]})
 	}
 	return list, nil
 }
