@@ -183,6 +183,8 @@ type WorkerInfo struct {
 	// LoginElsewhere: the login itself is made and removed by the operator of the
 	// queue's server; the broker only decides whom it speaks to.
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
+	// Queue is the technology of the queue: nats or servicebus.
+	Queue string `json:"queue,omitempty"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -193,6 +195,9 @@ type NewWorker struct {
 	// LoginConfig, with LoginElsewhere, is what the operator of the queue's server
 	// adds to its configuration; it holds no secret.
 	LoginConfig string `json:"loginConfig,omitempty"`
+	// WorkerConfig is the section queue of its worker.yaml, where the broker knows it;
+	// NKEY stands in it for where the seed lies.
+	WorkerConfig string `json:"workerConfig,omitempty"`
 }
 
 // Operation is a bulk act on dead letters: durable, and carried on after a restart.

@@ -145,6 +145,10 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		}
 	}
 	made := ferry.NewWorker{WorkerInfo: w, Seed: seed}
+	made.WorkerInfo.Queue = b.queue.Properties().Name
+	if known, ok := b.transport.(WorkerConfig); ok {
+		made.WorkerConfig = known.WorkerConfig("NKEY")
+	}
 	if elsewhere, ok := b.transport.(LoginElsewhere); ok {
 		made.WorkerInfo.LoginElsewhere = true
 		if made.LoginConfig, err = elsewhere.LoginConfig(w); err != nil {
@@ -170,6 +174,7 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, by string) (ferry.Worke
 	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
 		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
 	}
+	w.Queue = b.queue.Properties().Name
 	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
 		// It may still be connected: what it was granted ends with its next hello.
 		b.askForHello(ctx, name)
@@ -184,7 +189,7 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 	list := b.ledger.Workers()
 	_, elsewhere := b.transport.(LoginElsewhere)
 	for i := range list {
-		list[i].LoginElsewhere = elsewhere
+		list[i].LoginElsewhere, list[i].Queue = elsewhere, b.queue.Properties().Name
 		if s := b.fleet.get(list[i].Name); s != nil {
 			at := s.at.UTC()
 			list[i].LastSeen, list[i].Version, list[i].Inbox = &at, s.hello.Version, s.hello.Inbox

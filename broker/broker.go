@@ -44,6 +44,12 @@ type LoginElsewhere interface {
 	LoginConfig(w ferry.WorkerInfo) (string, error)
 }
 
+// WorkerConfig is a Transport that knows what its workers' worker.yaml says of the
+// queue. nkey is where the worker's seed lies.
+type WorkerConfig interface {
+	WorkerConfig(nkey string) string
+}
+
 // Options of New.
 type Options struct {
 	DataDir     string

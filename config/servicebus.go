@@ -194,7 +194,7 @@ var (
 	// A host name of at least two labels: sovereign clouds and private zones end
 	// otherwise than the public one.
 	namespaceName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
-	prefixName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	prefixName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	containerName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])+$`)
 )
 
@@ -206,7 +206,7 @@ func (d *decoder) checkNamespace(path, name string) {
 
 func (d *decoder) checkPrefix(path, prefix string) {
 	if !prefixName.MatchString(prefix) || len(prefix) > maxPrefix {
-		d.at(path, "letters a-z, digits, dots and dashes, such as ferry or ferry-test", "%s: %q cannot begin the names of queues", path, clip(prefix))
+		d.at(path, "letters, digits, points, dashes and underlines, a letter or a digit first", "%s: %q cannot begin the names of queues", path, clip(prefix))
 	}
 }
 

@@ -113,7 +113,7 @@ func TestServiceBusRefuses(t *testing.T) {
 		"admin":                  {name + ", adminUrl: '127.0.0.1:5300'", "queue.servicebus.adminUrl is not a URL", "http://"},
 		"ca":                     {name + ", ca: ./none.pem", "queue.servicebus.ca: there is no file", ""},
 		"lock":                   {name + ", lock: 6m", "queue.servicebus.lock must lie between 5s and 5m0s", ""},
-		"prefix":                 {name + ", prefix: Ferry_1", `"Ferry_1" cannot begin the names of queues`, ""},
+		"prefix":                 {name + ", prefix: a/b", `"a/b" cannot begin the names of queues`, ""},
 		"later: bodies":          {name + ", bodies: {container: 'https://a.blob.core.windows.net/c'}", "queue.servicebus.bodies is not supported by this version", ""},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -124,6 +124,11 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 	for i, r := range cfg.Routes {
 		window, routes[i] = max(window, r.Window), r.Name
 	}
+	if cfg.Queue.Driver == config.DriverServiceBus {
+		return drivers.ConnectServiceBus(ctx, drivers.ServiceBusOptions{
+			Config: cfg.Queue.ServiceBus, Routes: routes, Workers: workers, Log: log,
+		})
+	}
 	n := cfg.Queue.NATS
 	if n.External() {
 		seed, err := secret.Resolver{}.Resolve(n.Seed())

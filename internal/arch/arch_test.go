@@ -47,7 +47,7 @@ var may = map[string][]string{
 	"ferry/queue/memqueue":                {"ferry", "ferry/queue"},
 	"ferry/queue/natsqueue":               {"ferry", "ferry/queue", "ferry/internal/disk"},
 	"ferry/queue/queuetest":               {"ferry", "ferry/queue"},
-	"ferry/queue/drivers":                 {"ferry", "ferry/queue", "ferry/queue/natsqueue", "ferry/queue/sbqueue", "ferry/queue/blobbodies", "ferry/internal/azure", "ferry/internal/servicebus"},
+	"ferry/queue/drivers":                 {"ferry", "ferry/config", "ferry/secret", "ferry/queue", "ferry/queue/natsqueue", "ferry/queue/sbqueue", "ferry/queue/blobbodies", "ferry/internal/azure", "ferry/internal/servicebus"},
 	"ferry/adapters":                      {"ferry", "ferry/httpauth"},
 	"ferry/adapters/httpcall":             {"ferry", "ferry/mapping"},
 	"ferry/adapters/erp":                  {"ferry", "ferry/adapters", "ferry/adapters/httpcall", "ferry/httpauth", "ferry/mapping", "ferry/secret"},
