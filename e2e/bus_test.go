@@ -17,7 +17,7 @@ func (w *world) startBus() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.bus = bus
+	w.double = bus
 	w.t.Cleanup(func() {
 		if err := bus.Close(); err != nil {
 			w.t.Error(err)
@@ -28,15 +28,15 @@ func (w *world) startBus() {
 
 // brokerQueue is the queue of broker.yaml.
 func (w *world) brokerQueue(lock string) string {
-	if w.bus != nil {
-		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", adminUrl: \"http://%s\", provision: true, lock: %s}}", w.bus.Addr(), lock)
+	if w.double != nil {
+		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", adminUrl: \"http://%s\", provision: true, lock: %s}}", w.double.Addr(), lock)
 	}
 	return fmt.Sprintf("{nats: {listen: %q, lock: %s}}", w.queue, lock)
 }
 
 // workerQueue is the queue of worker.yaml.
 func (w *world) workerQueue(name, lock string) string {
-	if w.bus != nil {
+	if w.double != nil {
 		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", nkey: ./%s.nk, lock: %s}}", name, lock)
 	}
 	return fmt.Sprintf("{nats: {url: \"nats://%s\", nkey: ./%s.nk, lock: %s}}", w.queue, name, lock)

@@ -58,7 +58,7 @@ func TestServiceBusAway(t *testing.T) {
 	w.start()
 	l := w.startLoad(4)
 	l.awaitMore(20)
-	w.bus.SetAway(true)
+	w.double.SetAway(true)
 	began, before := time.Now(), l.count()
 	for time.Since(began) < away {
 		l.awaitMore(10)
@@ -67,7 +67,7 @@ func TestServiceBusAway(t *testing.T) {
 		}
 	}
 	during := l.count() - before
-	w.bus.SetAway(false)
+	w.double.SetAway(false)
 	back := time.Now()
 	accepted := l.end()
 	w.wantOnce(accepted)
@@ -87,22 +87,22 @@ func TestServiceBusHiccups(t *testing.T) {
 		l.awaitMore(15)
 		switch rng.IntN(4) {
 		case 0:
-			w.bus.DropConnections()
+			w.double.DropConnections()
 		case 1:
-			w.bus.DetachLinks("ferry.messages."+invoices, nil)
-			w.bus.DetachLinks("ferry.receipts", nil)
+			w.double.DetachLinks("ferry.messages."+invoices, nil)
+			w.double.DetachLinks("ferry.receipts", nil)
 		case 2:
-			w.bus.ServerBusy(20)
+			w.double.ServerBusy(20)
 		default:
 			lost := 0
-			w.bus.OnSettle(func(string, string) sbemu.SettleFault {
+			w.double.OnSettle(func(string, string) sbemu.SettleFault {
 				if lost++; lost%3 == 0 {
 					return sbemu.SettleFault{Drop: true}
 				}
 				return sbemu.SettleFault{}
 			})
 			l.awaitMore(15)
-			w.bus.OnSettle(nil)
+			w.double.OnSettle(nil)
 		}
 	}
 	w.wantOnce(l.end())
@@ -116,7 +116,7 @@ func TestServiceBusQueueDeleted(t *testing.T) {
 	l := w.startLoad(4)
 	for _, queue := range []string{"ferry.messages." + invoices, "ferry.receipts"} {
 		l.awaitMore(20)
-		if err := w.bus.Namespace().Delete(queue); err != nil {
+		if err := w.double.Namespace().Delete(queue); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,7 +139,7 @@ func TestBrokerAway(t *testing.T) {
 		key := fmt.Sprintf("away-%03d", i)
 		accepted[key] = w.send(invoices, key, kibibyte(key)).ID
 	}
-	queue, err := w.bus.Namespace().Queue("ferry.messages." + invoices)
+	queue, err := w.double.Namespace().Queue("ferry.messages." + invoices)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestServiceBusDeadLetterQueue(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	id := w.send(invoices, "aside-1", kibibyte("aside-1")).ID
-	sdk, err := azservicebus.NewClientFromConnectionString(w.bus.ConnectionString(), nil)
+	sdk, err := azservicebus.NewClientFromConnectionString(w.double.ConnectionString(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

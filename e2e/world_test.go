@@ -26,7 +26,7 @@ type world struct {
 	dir    string
 	api    string        // the broker's HTTP address
 	queue  string        // the queue's address
-	bus    *sbemu.Server // the queue, where it is Service Bus
+	double *sbemu.Server // the queue, where it is Service Bus
 	erp    *practice.ERP
 	erpURL string
 
