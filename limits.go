@@ -12,6 +12,8 @@ const (
 	DefaultMaxBody       = 1 << 20   // body of a message unless the route says otherwise
 	MaxBody              = 100 << 20 // body of a message at the most
 	InlineBody           = 256 << 10 // bodies up to this lie in the ledger, larger ones in files beside it
+	MaxMapped            = 8 << 20   // body that jq reads: maps, orderBy, searchKeys, lookups
+	MaxStaged            = 64        // large bodies on their way into the ledger at a time
 	MaxBatch             = 500       // messages of one batch
 	MaxAttemptsKept      = 100       // attempts kept per message: the first 10 and the last 90
 	AttemptsKeptFirst    = 10

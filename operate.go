@@ -85,6 +85,12 @@ type Route struct {
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool
+	// Pull: no worker delivers the route, receivers ask for its messages over HTTP.
+	// Each is locked for Lock at a time, and is set aside after MaxDeliveries locks of
+	// which nothing was heard.
+	Pull          bool
+	Lock          time.Duration
+	MaxDeliveries int
 	// WorkAway is how long the route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
 	WorkAway time.Duration
@@ -137,11 +143,12 @@ type RouteInfo struct {
 	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
 	Worker        string           `json:"worker,omitempty"`   // bound to
 	Several       bool             `json:"several,omitempty"`  // workers claim turns; none is bound
+	Pull          bool             `json:"pull,omitempty"`     // receivers ask over HTTP; Worker is who asked last
 	Calls         *Calls           `json:"calls,omitempty"`    // of its destination, as its worker last told
 	Awaiting      int64            `json:"awaiting,omitempty"` // pending, taken by the destination, which says later
 	Pending       int64            `json:"pending"`
-	Parked        int64            `json:"parked"` // pending behind another of their ordering key
-	InQueue       int              `json:"inQueue"`
+	Parked        int64            `json:"parked"`  // pending behind another of their ordering key
+	InQueue       int              `json:"inQueue"` // handed out; with pull, locked by receivers
 	Completed     int64            `json:"completed"`
 	DeadLetters   int64            `json:"deadLetters"`
 	ByReason      map[Reason]int64 `json:"deadLettersByReason,omitempty"`

@@ -222,6 +222,8 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("metrics: %s", text)
 	}
 
+	s.serviceBus() // the clients of which are other programs
+
 	var doc struct {
 		Paths map[string]map[string]struct {
 			OperationID string `json:"operationId"`

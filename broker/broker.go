@@ -61,6 +61,9 @@ type Options struct {
 	Routes    []ferry.Route
 	Log       *slog.Logger
 
+	// BodyRefs opens bodies that senders name by URL; nil: none is taken.
+	BodyRefs BodyRefs
+
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
 
@@ -97,14 +100,18 @@ type Broker struct {
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
 	receipts  receiptChannel
+	bodies    *carrier
 	away      absence
+	waiting   atomic.Int64 // receives that wait
 
 	confirmKey []byte
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	once    sync.Once
-	bulk    chan struct{} // wakes the runner of operations
+	stop     context.CancelFunc
+	stopping chan struct{} // closed when Stop begins
+	running  sync.WaitGroup
+	once     sync.Once
+	bulk     chan struct{} // wakes the runner of operations
+	peeks    chan struct{} // a token per large body in memory for a look inside
 }
 
 // route is a configured route with what was compiled for it.
@@ -114,6 +121,8 @@ type route struct {
 	search  []*mapping.Program
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
+
+	receivers receivers // where they pull
 }
 
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
@@ -130,7 +139,11 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
+	b := &Broker{
+		opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+	}
+	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
@@ -174,6 +187,10 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
+	setDefault(&r.Lock, ferry.DefaultReceiveLock)
+	if r.MaxDeliveries == 0 {
+		r.MaxDeliveries = ferry.DefaultMaxDeliveries
+	}
 	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
@@ -197,7 +214,7 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
 		}
-		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+		if err := b.setMode(ctx, b.routes[name]); err != nil {
 			return err
 		}
 	}
@@ -206,6 +223,7 @@ func (b *Broker) open(ctx context.Context) error {
 		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
+	b.bodies.store = b.queue.Bodies()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
@@ -239,6 +257,14 @@ func (b *Broker) beginRelays(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// setMode tells the ledger how the route is delivered.
+func (b *Broker) setMode(ctx context.Context, r *route) error {
+	if r.Pull {
+		return b.ledger.SetPull(ctx, r.Name)
+	}
+	return b.ledger.SetSeveral(ctx, r.Name, r.Several)
 }
 
 // atStart says what to do now to who started the broker: the hints of the ledger
@@ -294,6 +320,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	return nil
 }
@@ -312,6 +339,7 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		close(b.stopping)
 		if b.stop != nil {
 			b.stop()
 		}
@@ -332,8 +360,13 @@ func (b *Broker) Ready(context.Context) error { return b.ledger.Err() }
 
 // changed is told by the ledger what a commit made ready or ended.
 func (b *Broker) changed(changes []store.Change) {
+	b.bodies.note(changes)
 	for i := range changes {
 		if r, ok := b.routes[changes[i].Route]; ok {
+			if r.Pull {
+				r.receivers.nudge()
+				continue
+			}
 			r.relay.note(&changes[i])
 		}
 	}
@@ -366,6 +399,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	info, err := b.ledger.Route(e.Route)
 	switch {
 	case err != nil:
+	case info.Pull && e.WaitingFor.Reason == "delivery": // a receiver has it, whatever holds for the route
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
 	case !b.hasWorker(&info):

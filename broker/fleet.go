@@ -145,6 +145,10 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 		return refuse("%s", err)
 	}
 	b.hearOfBinding(ctx, &info, w.Name, h.Inbox, r.Heard)
+	if info.Pull {
+		why := "receivers pull the messages of route %s (workers: pull, in the broker's configuration): no worker delivers it"
+		return queue.RouteWelcome{Binding: info.Bindings, Why: fmt.Sprintf(why, r.Name)}
+	}
 	if info.Several {
 		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
 			return refuse("%s", err)

@@ -412,7 +412,7 @@ func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 		}
 		h.report(d, ferry.Delivered, done())
 		w.state(id, ferry.StateQueued) // its receipt counts for nothing
-		if _, err := h.q.FetchBody(t.Context(), ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
+		if _, err := h.fetch(ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
 			t.Error("it may still read bodies")
 		}
 	}, func(o *Options) {

@@ -19,6 +19,7 @@ import (
 type Queue struct {
 	driver Driver
 	props  Properties
+	bodies BodyStore
 	log    *slog.Logger
 	keeper keeper
 
@@ -28,11 +29,14 @@ type Queue struct {
 // Options of New.
 type Options struct {
 	Log *slog.Logger // none: nothing is logged
+	// Bodies carries the bodies that are too large to travel with their messages;
+	// none: workers ask the broker for them. The Queue does not close it.
+	Bodies BodyStore
 }
 
 // New makes a Queue over driver and owns it from then on: Close closes both.
 func New(driver Driver, opts Options) *Queue {
-	q := &Queue{driver: driver, props: driver.Properties(), log: opts.Log}
+	q := &Queue{driver: driver, props: driver.Properties(), bodies: opts.Bodies, log: opts.Log}
 	if q.log == nil {
 		q.log = slog.New(slog.DiscardHandler)
 	}

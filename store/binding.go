@@ -66,6 +66,9 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		old := row.Binding
 		switch {
+		case row.Pull:
+			return ferry.Errorf(ferry.CodeConflict, "receivers pull the messages of route %s: no worker delivers it", route).
+				WithHint("workers: one, in broker.yaml, has one worker deliver it")
 		case row.Several:
 			return ferry.Errorf(ferry.CodeConflict, "several workers deliver route %s: none is bound to it", route).
 				WithHint("workers: one, in broker.yaml, has one worker deliver it")
@@ -285,7 +288,7 @@ func (l *Ledger) release(tx *bbolt.Tx, row *routeRow, e *Leaving) (n int, err er
 			continue // it has another reason to wait, or ended
 		}
 		r.NotBefore = calm
-		if r.State.Pending() && !r.Parked && r.Due != 0 && !row.wasHandedOut(r) {
+		if r.State.Pending() && !r.Parked && r.Due != 0 && r.Holder == nil && !row.wasHandedOut(r) {
 			if err := l.endTurn(tx, r); err != nil {
 				return n, err
 			}

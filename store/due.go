@@ -138,7 +138,7 @@ func (l *Ledger) shownState(r *record) ferry.State {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if row, ok := l.routes[r.Route]; ok && row.wasHandedOut(r) {
+	if row, ok := l.routes[r.Route]; ok && (row.Pull && r.Holder != nil || !row.Pull && row.wasHandedOut(r)) {
 		return ferry.StateQueued
 	}
 	return r.State

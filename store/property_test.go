@@ -28,7 +28,7 @@ func TestLedgerHolds(t *testing.T) {
 		dir := filepath.Join(root, fmt.Sprint(runs))
 		var failed any
 		synctest.Test(t, func(*testing.T) {
-			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}, several: map[string]bool{}}
+			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}, several: map[string]bool{}, pull: map[string]bool{}}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
 				failed = recover()
@@ -37,7 +37,7 @@ func TestLedgerHolds(t *testing.T) {
 				}
 			}()
 			m.open(rt)
-			if rapid.Bool().Draw(rt, "several workers") {
+			if rapid.Bool().Draw(rt, "several workers, or receivers") {
 				m.switchMode(rt)
 			}
 			rt.Repeat(m.actions())
@@ -58,7 +58,9 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
-	several  map[string]bool // routes
+	several  map[string]bool // routes whose turns are claimed, or locked
+	pull     map[string]bool // routes of receivers
+	tokens   []token         // that receivers were given
 }
 
 // modelMsg is what must be true of one message.
@@ -77,6 +79,9 @@ type modelMsg struct {
 	gone       bool // removed by retention
 	holder     *Claim
 	until      time.Time // of the claim
+	over       int       // claims and locks of this generation without a word
+	deliveries int       // to receivers
+	endedBy    ferry.ID  // the lock
 }
 
 func (m *machine) actions() map[string]func(*rapid.T) {
@@ -86,6 +91,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass,
+		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
 }
@@ -115,7 +121,7 @@ func (m *machine) reopen(rt *rapid.T) {
 }
 
 func (m *machine) pass(rt *rapid.T) {
-	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Minute, 10 * time.Hour, 5 * 24 * time.Hour}).Draw(rt, "passes")
+	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, 10 * time.Hour, 5 * 24 * time.Hour}).Draw(rt, "passes")
 	time.Sleep(d)
 }
 
@@ -179,13 +185,16 @@ func (m *machine) accept(rt *rapid.T) {
 
 func (m *machine) revive(id ferry.ID) {
 	mm := m.msgs[id]
-	mm.state, mm.spent = ferry.StateAccepted, 0
+	mm.state, mm.spent, mm.over, mm.deliveries = ferry.StateAccepted, 0, 0, 0
 	mm.turn++
 	mm.generation++
 }
 
 func (m *machine) handOut(rt *rapid.T) {
 	route, most := drawRoute(rt), rapid.IntRange(1, 4).Draw(rt, "most")
+	if m.pull[route] {
+		rt.Skip("receivers are not handed anything")
+	}
 	now := time.Now()
 	row, err := m.l.published(route)
 	if err != nil {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +29,7 @@ type turn struct {
 	h    *ferry.HandOut
 	rec  *record // what the inbox had; nil: nothing
 	plan plan
+	file string // where the body lies while the turn's calls are made; empty: in memory
 
 	resolved int // attempts spent by an open outcome that proved absent
 	looked   bool
@@ -176,7 +176,8 @@ func (t *turn) callInSlot() outcome {
 			return out
 		}
 	}
-	missing, err := t.body()
+	defer t.dropBody()
+	missing, err := t.body(t.w.receiveCtx)
 	if err != nil && claimed && t.h.Claims {
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
 		return ended(v, situation{open: t.plan.open, wait: pauseFault})
@@ -214,22 +215,6 @@ func (t *turn) callInSlot() outcome {
 		out.learned = learned
 	}
 	return out
-}
-
-// body fetches a body that was too large to travel with its message.
-func (t *turn) body() (missing bool, err error) {
-	if t.h.Body != nil || t.h.Size == 0 {
-		return false, nil
-	}
-	body, err := t.w.queue.FetchBody(t.w.receiveCtx, *t.h)
-	switch {
-	case errors.Is(err, queue.ErrBodyMissing):
-		return true, nil
-	case err != nil:
-		return false, err
-	}
-	t.h.Body = body
-	return false, nil
 }
 
 func bodyMissing() ferry.Verdict {
@@ -294,7 +279,7 @@ func (t *turn) ask() adapters.LookupResult {
 	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
 	defer cancel()
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
-		return t.r.Adapter.Lookup(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
+		return t.r.Adapter.Lookup(ctx, t.adapterCall())
 	})
 }
 
@@ -305,6 +290,9 @@ func (t *turn) found(answer adapters.LookupResult, other bool) ferry.Verdict {
 	switch {
 	case answer.Different:
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key that is not of this body"
+		if answer.Verdict.Text != "" {
+			v.Code, v.Text = answer.Verdict.Code, answer.Verdict.Text
+		}
 	case other:
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key, and it may be that of an earlier revision"
 	}

@@ -123,7 +123,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	defer cancel()
 	lost := ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the adapter failed in the call"}
 	v := safely(lost, t.w.log, func() ferry.Verdict {
-		return t.r.Adapter.Deliver(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
+		return t.r.Adapter.Deliver(ctx, t.adapterCall())
 	})
 	v = t.heardOf(sane(v))
 	took := time.Since(started)

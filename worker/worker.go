@@ -49,6 +49,7 @@ type Worker struct {
 	routes    []*route
 	dests     []*Dest
 	inbox     *inbox
+	spool     *spool
 	teller    *teller
 	alone     alone
 	unsure    unsure
@@ -108,6 +109,10 @@ func New(opts Options) (*Worker, error) {
 		return nil, err
 	}
 	w.inbox = inbox
+	if w.spool, err = openSpool(opts.InboxDir); err != nil {
+		w.stopIO()
+		return nil, errors.Join(err, inbox.close())
+	}
 	for _, d := range w.dests {
 		if err := d.remember(inbox); err != nil {
 			w.log.Warn("refusal.read", "destination", d.opts.Name, "error", err.Error())

@@ -34,6 +34,12 @@ func mayExist(r ferry.Reason) bool {
 	return r == ferry.ReasonOutcomeUnknown || r == ferry.ReasonAlreadyExists
 }
 
+// openWarning is of a dead letter whose receivers may have done it, whatever else
+// ended it.
+func openWarning(e ferry.Envelope) string {
+	return "an earlier receiver may have done it; look at the destination for " + oneLine(ferry.ExternalKey(e.ID, e.IdempotencyKey)) + " before you send it again"
+}
+
 // writeAdvice lists the commands that are safe to give next, the likeliest
 // first, with a warning where one could post twice.
 func (a *app) writeAdvice(e ferry.Envelope) {
@@ -73,6 +79,9 @@ func advice(e ferry.Envelope, id string) (warning string, steps []pair) {
 		if e.DeadLetter.Reference != "" {
 			accept.text = "broker dlq accept " + id + " --note WHY"
 		}
+	}
+	if d := e.DeadLetter; d != nil && d.Open && !mayExist(reason) {
+		return openWarning(e), []pair{accept, replay, edit, discard}
 	}
 	switch reason {
 	case ferry.ReasonRejected:

@@ -152,6 +152,10 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 
 // startServer opens ledger and queue and begins to deliver.
 func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
+	policies, err := sasPolicies(cfg)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{log: log}
 	b, err := broker.New(ctx, broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
@@ -170,7 +174,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 	}
 	s.broker = b
 	s.handler = api.New(b, api.Options{
-		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(),
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
 	})
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())

@@ -54,7 +54,7 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
-	"ferry/api":                           {"ferry"},
+	"ferry/api":                           {"ferry", "ferry/secret"},
 	"ferry/client":                        {"ferry"},
 	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/retry", "ferry/secret"},
 	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
