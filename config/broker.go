@@ -44,10 +44,10 @@ type Broker struct {
 
 // BrokerQueue is the queue of a broker.
 type BrokerQueue struct {
-	Driver string     `yaml:"driver"` // nats, the default
+	Driver string     `yaml:"driver"` // nats, the default, or servicebus
 	NATS   BrokerNATS `yaml:"nats"`
-
-	ServiceBus any `yaml:"servicebus" later:"true"`
+	// ServiceBus may stand there beside the driver nats: intakes use it.
+	ServiceBus BrokerServiceBus `yaml:"servicebus"`
 }
 
 // BrokerNATS is the NATS server inside the broker, or one elsewhere.
@@ -79,8 +79,8 @@ type BrokerRoute struct {
 	TimeToLive time.Duration `yaml:"timeToLive"`
 	// MaxBytes is the largest body; default 1 MiB, at most 100 MiB.
 	MaxBytes Size `yaml:"maxBytes"`
-	// Window is how many messages may be in the queue at a time; default 2,000,
-	// at most ferry.MaxWindow.
+	// Window is how many messages may be in the queue at a time; default 2,000, on
+	// Service Bus 10,000; at most ferry.MaxWindow.
 	Window     int    `yaml:"window"`
 	AllowEmpty bool   `yaml:"allowEmpty"` // take messages without a body; default false
 	OrderBy    string `yaml:"orderBy"`    // jq over the payload; default the sender's ordering key
@@ -148,11 +148,16 @@ func (b *Broker) complete() {
 	if b.PublicURL == "" && isLoopback(b.Listen) {
 		b.PublicURL = "http://" + b.Listen
 	}
+	b.Queue.ServiceBus.complete()
+	window := ferry.DefaultWindow
+	if b.Queue.Driver == DriverServiceBus {
+		window = defaultBusWindow
+	}
 	for i := range b.Routes {
 		r := &b.Routes[i]
 		setDefault(&r.TimeToLive, ferry.DefaultTimeToLive)
 		setDefault(&r.MaxBytes, ferry.DefaultMaxBody)
-		setDefault(&r.Window, ferry.DefaultWindow)
+		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
 		setDefault(&r.Workers, "one")
 	}
@@ -203,12 +208,11 @@ func (b *Broker) check(d *decoder) {
 }
 
 func (q *BrokerQueue) check(d *decoder) {
-	if q.Driver == DriverServiceBus {
-		d.at("queue.driver", "use nats", "the queue driver servicebus is not supported by this version")
-	} else {
-		d.checkOneOf("queue.driver", q.Driver, DriverNATS)
-	}
+	d.checkOneOf("queue.driver", q.Driver, DriverNATS, DriverServiceBus)
 	q.NATS.check(d)
+	if q.Driver == DriverServiceBus || d.has("queue.servicebus") {
+		q.ServiceBus.check(d, "queue.servicebus")
+	}
 }
 
 func (r *BrokerRoute) check(d *decoder, path string) {

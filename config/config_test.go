@@ -124,7 +124,6 @@ func TestBrokerRefuses(t *testing.T) {
 		"public url is none": {"publicUrl: broker\n", "f.yaml:1: publicUrl is not a URL", "https://"},
 		"bad listen":         {"listen: here\n", `f.yaml:1: listen: "here" is not an address`, "HOST:PORT"},
 		"unknown driver":     {"queue: {driver: natz}\n", `queue.driver: "natz" is not known`, "did you mean nats?"},
-		"later: driver":      {"queue: {driver: servicebus}\n", "servicebus is not supported by this version", ""},
 		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
 		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
