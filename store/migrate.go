@@ -43,6 +43,11 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bClaims)
 			return err
 		},
+		// An older broker would end messages without telling who asked to be told.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bOutbox)
+			return err
+		},
 	}
 }
 

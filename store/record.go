@@ -58,6 +58,7 @@ type record struct {
 	Acts      []ferry.Act
 	Conflict  string
 	Search    []string // what the route's search keys found in the body
+	ReplyTo   *ferry.ReplyTo
 }
 
 // holder is who has claimed the current turn of a message, where several
@@ -135,6 +136,7 @@ const (
 	tHolder      = 35
 	tAwaiting    = 37
 	tSaid        = 41
+	tReplyTo     = 47
 )
 
 const (
@@ -239,6 +241,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if len(r.Search) > 0 {
 		rare(tSearch, r.Search)
+	}
+	if r.ReplyTo != nil {
+		rare(tReplyTo, r.ReplyTo)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encode message %s: %w", r.ID, err)
@@ -376,6 +381,8 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.Awaiting)
 	case tSearch:
 		return json.Unmarshal(v, &r.Search)
+	case tReplyTo:
+		return json.Unmarshal(v, &r.ReplyTo)
 	}
 	return nil
 }
