@@ -1,6 +1,12 @@
 package ferry
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrUntellable says that the end of a message can never be told to its target.
+var ErrUntellable = errors.New("it can never be told")
 
 // ReplyTo is who is told the end of a message, as its sender asked.
 type ReplyTo struct {

@@ -125,6 +125,37 @@ type Calls struct {
 	Most  int `json:"most"`  // as configured
 }
 
+// IntakeState is how a route's intake from a queue elsewhere stands.
+type IntakeState string
+
+// The states of an intake.
+const (
+	IntakeStarting IntakeState = "starting"
+	IntakeRunning  IntakeState = "running"
+	IntakePaused   IntakeState = "paused" // the ledger takes nothing: messages stay in their queue
+	IntakeAway     IntakeState = "away"   // the queue cannot be reached, or may not be read
+	IntakeStopped  IntakeState = "stopped"
+)
+
+// IntakeStates lists the states of an intake.
+func IntakeStates() []IntakeState {
+	return []IntakeState{IntakeStarting, IntakeRunning, IntakePaused, IntakeAway, IntakeStopped}
+}
+
+// IntakeInfo is a route's intake as operators see it. Counts are since the broker
+// started.
+type IntakeInfo struct {
+	Queue        string      `json:"queue"`
+	State        IntakeState `json:"state"`
+	Since        time.Time   `json:"since"`
+	Reason       string      `json:"reason,omitempty"`
+	Hint         string      `json:"hint,omitempty"`
+	Taken        int64       `json:"taken"`        // repeats not counted
+	Duplicates   int64       `json:"duplicates"`   // repeats, completed in the queue
+	DeadLettered int64       `json:"deadLettered"` // in the queue, since they cannot be taken in
+	InHand       int         `json:"inHand"`       // received, and not settled yet
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
@@ -146,6 +177,8 @@ type RouteInfo struct {
 	Accepted      int64            `json:"accepted"`
 	OldestPending *time.Time       `json:"oldestPending,omitempty"`
 	Owner         *Owner           `json:"owner,omitempty"`
+	Intake        *IntakeInfo      `json:"intake,omitempty"`
+	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
 }
 
 // WorkerInfo is a worker as operators see it.
