@@ -4,8 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
+)
+
+const (
+	maxBatch = 1000 // messages; the service refuses more than about 4,500
+	// maxSenders bounds the links that are kept open: names of queues may come
+	// from outside, as places to answer to.
+	maxSenders   = 500
+	busyAttempts = 3
 )
 
 // Sender sends to one queue. A cheap handle, safe for concurrent use.
@@ -20,19 +30,157 @@ func (c *Client) Sender(queue string) *Sender { return &Sender{client: c, queue:
 
 // SendError says how far a Send came.
 type SendError struct {
-	// Sent leading messages were confirmed. With ErrTooLarge, ErrNotFound and
-	// ErrUnauthorized the others were not taken; with any other error the next
-	// ones may have been.
+	// Sent leading messages were confirmed. With ErrTooLarge, ErrNotFound,
+	// ErrUnauthorized, ErrThrottled and ErrFull the others were not taken. With any
+	// other error, the context's included, some may have been; nothing is sent again here.
 	Sent int
 	Err  error
 }
 
-func (e *SendError) Error() string { return fmt.Sprintf("%v (%d sent before)", e.Err, e.Sent) }
+func (e *SendError) Error() string {
+	if e.Sent == 0 {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v (after %d were sent)", e.Err, e.Sent)
+}
 
 // Unwrap gives the cause.
 func (e *SendError) Unwrap() error { return e.Err }
 
-// Send sends messages in their order, packed into as few batches as fit. Errors
-// are *SendError; ErrTooLarge is one message that fits into no batch. What the
-// service may have taken is not sent again.
-func (s *Sender) Send(context.Context, []*azservicebus.Message) error { return errors.ErrUnsupported }
+// Send sends messages in their order, packed into as few batches as fit, at most
+// 1,000 in each. Without a deadline it takes at most 30 s. Errors are *SendError;
+// ErrTooLarge is the message with the index Sent, which fits into no batch. What the
+// service may have taken is not sent again; what it refused because it is busy is,
+// after 2 s, up to three times in all.
+func (s *Sender) Send(ctx context.Context, msgs []*azservicebus.Message) error {
+	for sent := 0; sent < len(msgs); {
+		n, err := s.sendSome(ctx, msgs[sent:])
+		if err != nil {
+			if errors.Is(err, ErrTooLarge) {
+				err = fmt.Errorf("message %d of %d: %w", sent, len(msgs), err)
+			}
+			return &SendError{Sent: sent, Err: err}
+		}
+		sent += n
+	}
+	return nil
+}
+
+// sendSome sends as many of the first messages as fit one batch.
+func (s *Sender) sendSome(ctx context.Context, msgs []*azservicebus.Message) (int, error) {
+	c := s.client
+	within := ctx
+	if _, has := ctx.Deadline(); !has {
+		limited, stop := context.WithTimeout(ctx, c.timing.send)
+		defer stop()
+		within = limited
+	}
+	for attempt := 1; ; attempt++ {
+		n, err := s.try(within, msgs)
+		switch {
+		case err == nil:
+			return n, nil
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		case !errors.Is(err, ErrThrottled) || attempt == busyAttempts:
+			return 0, err
+		}
+		c.busy()
+	}
+}
+
+func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, error) {
+	c := s.client
+	what := "send to " + s.queue
+	if err := c.rest(ctx); err != nil {
+		return 0, c.wrap(context.Background(), what, err)
+	}
+	slots, done := c.sendersOf(s.queue)
+	defer done()
+	link, err := slots.get(ctx)
+	if err != nil {
+		return 0, c.wrap(context.Background(), what, err)
+	}
+	if link.stale(c.timing.idle) && slots.drop(link) {
+		c.closeLink(link.sdk)
+		if link, err = slots.get(ctx); err != nil {
+			return 0, c.wrap(context.Background(), what, err)
+		}
+	}
+	began := time.Now()
+	n, err := link.send(ctx, msgs)
+	if err == nil {
+		link.conn.worked()
+		return n, nil
+	}
+	timedOut := ctx.Err() != nil
+	err = c.wrap(context.Background(), what, err)
+	switch {
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrThrottled), errors.Is(err, ErrFull):
+		link.conn.worked()
+	case timedOut:
+		// A caller's short patience is no fault of the link.
+		if time.Since(began) >= c.timing.grace {
+			link.conn.failed(err)
+		}
+	default:
+		if slots.drop(link) {
+			c.closeLink(link.sdk)
+		}
+		if passing(err) {
+			link.conn.failed(err)
+		}
+	}
+	return 0, err
+}
+
+// senderLink is an open link to a queue.
+type senderLink struct {
+	conn *connection
+	sdk  *azservicebus.Sender
+	used atomic.Int64 // unix nanoseconds
+}
+
+func (l *senderLink) alive() bool { return l.conn.alive() }
+
+// stale says whether the service may have closed the link for being idle, which
+// would be found only by a send.
+func (l *senderLink) stale(idle time.Duration) bool {
+	return time.Since(time.Unix(0, l.used.Load())) > idle
+}
+
+func (l *senderLink) send(ctx context.Context, msgs []*azservicebus.Message) (int, error) {
+	defer func() { l.used.Store(time.Now().UnixNano()) }()
+	n, batch := 1, (*azservicebus.MessageBatch)(nil)
+	if len(msgs) > 1 {
+		var err error
+		if batch, err = l.sdk.NewMessageBatch(ctx, nil); err != nil {
+			return 0, err
+		}
+		if n, err = pack(batch, msgs); err != nil {
+			return 0, err
+		}
+	}
+	try, stop := onlyOnce(ctx)
+	defer stop()
+	if n <= 1 {
+		// A single message may be larger than a batch.
+		return 1, l.sdk.SendMessage(try, msgs[0], nil)
+	}
+	return n, l.sdk.SendMessageBatch(try, batch, nil)
+}
+
+// pack fills a batch with the first messages and says how many fit.
+func pack(batch *azservicebus.MessageBatch, msgs []*azservicebus.Message) (int, error) {
+	for i, m := range msgs {
+		if i == maxBatch {
+			return i, nil
+		}
+		if err := batch.AddMessage(m, nil); errors.Is(err, azservicebus.ErrMessageTooLarge) {
+			return i, nil
+		} else if err != nil {
+			return i, err
+		}
+	}
+	return len(msgs), nil
+}

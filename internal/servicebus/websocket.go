@@ -7,28 +7,66 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 	"github.com/coder/websocket"
 )
 
-// dialWebSocket makes the connection of a client over WebSockets: port 443, and
-// through a proxy where one is set.
-func (c Config) dialWebSocket(proxy func(*http.Request) (*url.URL, error)) func(context.Context, azservicebus.NewWebSocketConnArgs) (net.Conn, error) {
-	return func(ctx context.Context, args azservicebus.NewWebSocketConnArgs) (net.Conn, error) {
-		transport := &http.Transport{Proxy: proxy, TLSClientConfig: c.TLS}
-		if c.Endpoint != "" {
-			transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, network, c.Endpoint)
-			}
-		}
-		ws, _, err := websocket.Dial(ctx, args.Host, &websocket.DialOptions{
-			Subprotocols: []string{"amqp"}, HTTPClient: &http.Client{Transport: transport},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("open the WebSocket: %w", err)
-		}
-		ws.SetReadLimit(-1) // AMQP bounds its frames by itself
-		// The connection outlives the dialling.
-		return websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), nil
+const proxyFromEnv = "env"
+
+// proxy is how HTTP requests leave: through the configured proxy, the
+// environment's, or none.
+func (c Config) proxy() func(*http.Request) (*url.URL, error) {
+	switch c.Proxy {
+	case "":
+		return nil
+	case proxyFromEnv:
+		return http.ProxyFromEnvironment
+	default:
+		u, err := url.Parse(c.Proxy)
+		return func(*http.Request) (*url.URL, error) { return u, err }
 	}
+}
+
+// dialWebSocket makes a connection over WebSockets: port 443, and through a proxy
+// where one is set.
+func (c Config) dialWebSocket(ctx context.Context, ns namespace) (net.Conn, error) {
+	transport := &http.Transport{Proxy: c.proxy(), TLSClientConfig: c.TLS}
+	if c.Endpoint != "" {
+		own, _ := hostPort(ns.host, "443")
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			// A proxy is dialled at its own address.
+			if address == own {
+				address = c.Endpoint
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}
+	}
+	scheme := "wss"
+	if ns.emulator {
+		scheme = "ws"
+	}
+	ws, response, err := websocket.Dial(ctx, scheme+"://"+ns.host+"/$servicebus/websocket", &websocket.DialOptions{
+		Subprotocols: []string{"amqp"}, HTTPClient: &http.Client{Transport: transport},
+	})
+	if response != nil && response.Body != nil {
+		_ = response.Body.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the WebSocket: %w", err)
+	}
+	ws.SetReadLimit(-1) // AMQP bounds its frames by itself
+	// The connection outlives the dialling.
+	return abrupt{websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), ws}, nil
+}
+
+// abrupt ends a WebSocket without waiting for the other side's farewell: AMQP has
+// its own, and a dead peer gives none.
+type abrupt struct {
+	net.Conn
+	ws *websocket.Conn
+}
+
+func (a abrupt) Close() error {
+	err := a.ws.CloseNow()
+	_ = a.Conn.Close() // stops its timers
+	return err
 }

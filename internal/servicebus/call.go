@@ -1,0 +1,136 @@
+package servicebus
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
+)
+
+// call is a number of messages that a link was asked for, and which come over
+// time. It goes on until all have come or the link ends, whoever waits for them:
+// calls of the SDK follow each other without a pause, because between them it gives
+// back what comes.
+type call struct {
+	link   *receiverLink
+	cancel context.CancelFunc
+	news   chan struct{} // something has come
+	done   chan struct{} // closed at the end
+
+	mu   sync.Mutex
+	msgs []*azservicebus.ReceivedMessage // that have come
+	open int                             // asked for, and not come
+	last time.Time                       // when something came, or the beginning
+	err  error
+}
+
+func (l *receiverLink) start(most int, appetite *appetite) *call {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &call{
+		link: l, cancel: cancel, open: most, last: time.Now(),
+		news: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	l.conn.client.lastly(func() {
+		defer close(c.done)
+		defer cancel()
+		for open := most; open > 0; {
+			began := time.Now()
+			got, err := l.sdk.ReceiveMessages(ctx, open, &azservicebus.ReceiveMessagesOptions{TimeAfterFirstMessage: gather})
+			l.hold(got)
+			appetite.learn(most, len(got), time.Since(began))
+			open = c.came(got, err)
+		}
+	})
+	return c
+}
+
+// came keeps what the SDK brought, and says how many are still to come.
+func (c *call) came(got []*azservicebus.ReceivedMessage, err error) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.msgs = append(c.msgs, got...)
+	c.last = time.Now()
+	c.open -= len(got)
+	switch {
+	case err != nil:
+		c.open, c.err = 0, err
+	case len(got) == 0:
+		c.open, c.err = 0, errEnded // neither messages nor an error: the link broke
+	}
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+	return c.open
+}
+
+// take gives what has come, at most so many.
+func (c *call) take(most int) []*azservicebus.ReceivedMessage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(most, len(c.msgs))
+	got := c.msgs[:n:n]
+	if c.msgs = c.msgs[n:]; len(c.msgs) == 0 {
+		c.msgs = nil
+	}
+	return got
+}
+
+func (c *call) takeAll() []*azservicebus.ReceivedMessage { return c.take(math.MaxInt) }
+
+// state says whether the link still takes messages for this call, how many have
+// come and were not taken, and what ended it.
+func (c *call) state() (open bool, waiting int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open > 0, len(c.msgs), c.err
+}
+
+// since is when something came last.
+func (c *call) since() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// wait waits for the end, and says whether it came.
+func (c *call) wait(most time.Duration) bool {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+const (
+	// gather is how long the SDK waits for more after the first message of several.
+	gather = 20 * time.Millisecond
+	// atOnce: messages that come within it were waiting already.
+	atOnce  = 250 * time.Millisecond
+	quicker = 4
+)
+
+// appetite is how many messages a link is asked for at once: as many as are likely
+// to be there. What was asked for and did not come stays asked for, is bounced by
+// the SDK between its calls, and must be got rid of when nobody waits any more; so an
+// idle queue is asked for one message, and a full one for ever more.
+type appetite struct{ now atomic.Int64 }
+
+// of says how many to ask for when there is room for so many.
+func (a *appetite) of(most int) int { return min(most, max(1, int(a.now.Load()))) }
+
+// learn is told what came of the number asked for, and how fast.
+func (a *appetite) learn(asked, got int, took time.Duration) {
+	switch {
+	case got < asked:
+		a.now.Store(int64(got / 2))
+	case took < atOnce:
+		a.now.Store(min(int64(asked)*quicker, maxReceive))
+	}
+}
