@@ -35,11 +35,11 @@ type stint struct {
 
 // held is a message in hand.
 type held struct {
-	m      *azservicebus.ReceivedMessage
-	msg    ferry.Message
-	fault  *ferry.Error // why it can never be taken in
-	renew  time.Time    // when its lock is to be renewed
-	busy   bool         // being renewed
+	m     *azservicebus.ReceivedMessage
+	msg   ferry.Message
+	fault *ferry.Error // why it can never be taken in
+	renew time.Time    // when its lock is to be renewed
+	busy  bool         // being renewed
 }
 
 // takeFrom takes in until ctx ends or something stops it, and returns when nothing

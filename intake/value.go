@@ -76,7 +76,7 @@ func plainValue(v any, depth int) any {
 	switch v := v.(type) {
 	case nil, amqp.Null:
 		return nil
-	case string, bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64:
+	case string, bool, int, uint, int8, int16, int32, int64, uint8, uint16, uint32, uint64:
 		return v
 	case float32:
 		return plainFloat(float64(v), v)
