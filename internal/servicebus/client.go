@@ -19,17 +19,18 @@ type Client struct {
 	ctx    context.Context // ends with the client
 	cancel context.CancelFunc
 	conns  *slot[*connection]
-	number atomic.Uint64 // of connections so far
+	number atomic.Uint64 // of attempts to connect so far
 
 	isLost    atomic.Bool  // it was told that the service cannot be reached
 	busyUntil atomic.Int64 // unix nanoseconds: senders wait until then
 
-	mu        sync.Mutex
-	closed    bool
-	finished  bool // nobody waits for further goroutines
-	work      sync.WaitGroup
-	senders   map[string]*senders
-	receivers map[*Receiver]struct{} // those with a link
+	mu         sync.Mutex
+	closed     bool
+	finished   bool // nobody waits for further goroutines
+	work       sync.WaitGroup
+	senders    map[string]*senders
+	maxSenders int
+	receivers  map[*Receiver]struct{} // those with a link
 }
 
 // Dial checks the configuration and makes the client; nothing is called before
@@ -43,7 +44,7 @@ func dial(cfg Config, t timing) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, ns: ns, timing: t, log: cfg.Log,
-		senders: map[string]*senders{}, receivers: map[*Receiver]struct{}{},
+		senders: map[string]*senders{}, maxSenders: maxSenders, receivers: map[*Receiver]struct{}{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

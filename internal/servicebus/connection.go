@@ -25,14 +25,18 @@ type connection struct {
 	socket net.Conn
 	made   time.Time
 
-	ctx      context.Context // ends with the connection; its cause says why
-	cancel   context.CancelCauseFunc
-	ended    sync.Once
-	failures atomic.Int32 // in a row
+	ctx    context.Context // ends with the connection; its cause says why
+	cancel context.CancelCauseFunc
+	ended  sync.Once
+
+	mu       sync.Mutex
+	failures int       // in a row
+	last     time.Time // of them
 }
 
 // connect makes a connection. What is asked of the SDK afterwards opens AMQP on it.
 func (c *Client) connect(ctx context.Context) (*connection, error) {
+	number := c.number.Add(1)
 	dialling, stop := context.WithTimeout(ctx, c.timing.dial)
 	defer stop()
 	raw, err := c.cfg.dial(dialling, c.ns)
@@ -42,7 +46,7 @@ func (c *Client) connect(ctx context.Context) (*connection, error) {
 		c.lost(err)
 		return nil, err
 	}
-	conn := &connection{client: c, number: c.number.Add(1), made: time.Now()}
+	conn := &connection{client: c, number: number, made: time.Now()}
 	conn.ctx, conn.cancel = context.WithCancelCause(ctx)
 	conn.socket = &watched{Conn: raw, ended: func(err error) { conn.end(fmt.Errorf("the connection ended: %w", err)) }}
 	if conn.sdk, err = c.newSDK(conn.socket); err != nil {
@@ -77,13 +81,25 @@ func (conn *connection) alive() bool { return conn.ctx.Err() == nil }
 
 // worked notes that the service answered.
 func (conn *connection) worked() {
-	conn.failures.Store(0)
+	conn.mu.Lock()
+	conn.failures = 0
+	conn.mu.Unlock()
 	conn.client.regained(conn)
 }
 
-// failed notes a fault of the connection.
-func (conn *connection) failed(err error) {
-	if n := conn.failures.Add(1); n >= tooManyFailures {
+// failed notes a fault of the connection. What had begun before the last fault was
+// noted tells nothing new: a link that breaks fails everything that is under way.
+func (conn *connection) failed(began time.Time, err error) {
+	conn.mu.Lock()
+	if began.Before(conn.last) {
+		conn.mu.Unlock()
+		return
+	}
+	conn.last = time.Now()
+	conn.failures++
+	n := conn.failures
+	conn.mu.Unlock()
+	if n >= tooManyFailures {
 		conn.end(fmt.Errorf("%d failures in a row, the last: %w", n, err))
 	}
 }

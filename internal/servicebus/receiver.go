@@ -202,10 +202,11 @@ func (r *Receiver) ask(ctx context.Context, what string, fn func(context.Context
 	defer stop()
 	var err error
 	for range 2 {
+		began := time.Now()
 		var link *receiverLink
 		if link, err = r.link(within); err == nil {
 			try, stop := context.WithTimeout(within, c.timing.ask)
-			err = fn(try, link)
+			err = once(try, func(ctx context.Context) error { return fn(ctx, link) })
 			stop()
 		}
 		if err = c.wrap(ctx, what, err); err == nil {
@@ -215,7 +216,7 @@ func (r *Receiver) ask(ctx context.Context, what string, fn func(context.Context
 		if !errors.Is(err, ErrUnavailable) {
 			return err
 		}
-		r.broken(link, err)
+		r.broken(link, began, err)
 	}
 	return err
 }

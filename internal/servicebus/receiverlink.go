@@ -2,10 +2,9 @@ package servicebus
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 )
@@ -16,12 +15,14 @@ const maxHeld = 20_000
 
 // receiverLink is an open link from a queue.
 type receiverLink struct {
-	conn   *connection
-	sdk    *azservicebus.Receiver
-	closed atomic.Bool
+	conn *connection
+	sdk  *azservicebus.Receiver
 
-	mu   sync.Mutex
-	held map[[16]byte]struct{} // lock tokens of what it brought and was not settled
+	mu       sync.Mutex
+	closed   bool
+	held     map[[16]byte]struct{} // lock tokens of what it brought and was not settled
+	settling int                   // now, on the link
+	settled  chan struct{}         // closed when that is none, in a link that is closed
 }
 
 func (r *Receiver) link(ctx context.Context) (*receiverLink, error) { return r.links.get(ctx) }
@@ -33,6 +34,7 @@ func (r *Receiver) open(ctx context.Context) (*receiverLink, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	options := &azservicebus.ReceiverOptions{}
 	if r.opts.Delete {
 		options.ReceiveMode = azservicebus.ReceiveModeReceiveAndDelete
@@ -42,7 +44,7 @@ func (r *Receiver) open(ctx context.Context) (*receiverLink, error) {
 	}
 	sdk, err := conn.sdk.NewReceiverForQueue(r.queue, options)
 	if err != nil {
-		return nil, c.notOpened(conn, r.queue, err)
+		return nil, c.notOpened(conn, r.queue, began, err)
 	}
 	within, stop := context.WithTimeout(conn.ctx, c.timing.open)
 	defer stop()
@@ -52,37 +54,61 @@ func (r *Receiver) open(ctx context.Context) (*receiverLink, error) {
 	if _, err := sdk.PeekMessages(within, 1, &azservicebus.PeekMessagesOptions{FromSequenceNumber: &last}); err != nil {
 		r.links.failed()
 		c.closeLink(sdk)
-		return nil, c.notOpened(conn, r.queue, err)
+		return nil, c.notOpened(conn, r.queue, began, err)
 	}
 	conn.worked()
-	link := &receiverLink{conn: conn, sdk: sdk, held: map[[16]byte]struct{}{}}
+	link := &receiverLink{conn: conn, sdk: sdk, held: map[[16]byte]struct{}{}, settled: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.receivers[r] = struct{}{}
 	return link, nil
 }
 
-func (l *receiverLink) alive() bool { return !l.closed.Load() && l.conn.alive() }
+func (l *receiverLink) alive() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.closed && l.conn.alive()
+}
 
-// broken gives up a link that failed.
-func (r *Receiver) broken(link *receiverLink, err error) {
-	if link == nil {
+// broken gives up a link that failed in what had begun then.
+func (r *Receiver) broken(link *receiverLink, began time.Time, err error) {
+	if link == nil || !r.links.drop(link) {
 		return
 	}
-	if r.links.drop(link) {
-		link.closed.Store(true)
-		r.links.failed()
-		r.client.closeLink(link.sdk)
-		if errors.Is(err, ErrUnavailable) {
-			link.conn.failed(err)
-		}
+	link.finish()
+	r.links.failed()
+	r.client.closeLink(link.sdk)
+	if passing(err) {
+		link.conn.failed(began, err)
 	}
 }
 
-// close closes the link, and waits for the service to know.
+// finish lets no settling begin on the link any more, and says what to wait for.
+func (l *receiverLink) finish() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		if l.settling == 0 {
+			close(l.settled)
+		}
+	}
+	return l.settled
+}
+
+// close closes the link, and waits for the service to know. What is being settled on
+// it is let end before: cut off, it would be found settled, and its lock lost.
 func (l *receiverLink) close() {
-	l.closed.Store(true)
-	ctx, stop := context.WithTimeout(l.conn.ctx, l.conn.client.timing.close)
+	settled := l.finish()
+	t := l.conn.client.timing
+	limit := time.NewTimer(t.settle)
+	defer limit.Stop()
+	select {
+	case <-settled:
+	case <-limit.C:
+	case <-l.conn.ctx.Done():
+	}
+	ctx, stop := context.WithTimeout(l.conn.ctx, t.close)
 	defer stop()
 	_ = l.sdk.Close(ctx)
 }
@@ -111,11 +137,25 @@ func (l *receiverLink) hold(msgs []*azservicebus.ReceivedMessage) {
 	}
 }
 
-// letGo forgets a message, and says whether the link brought it.
-func (l *receiverLink) letGo(token [16]byte) bool {
+// begin says whether a message can be settled on the link: whether the link brought
+// it and is open. It is forgotten with that.
+func (l *receiverLink) begin(token [16]byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, held := l.held[token]
 	delete(l.held, token)
-	return held
+	if !held || l.closed {
+		return false
+	}
+	l.settling++
+	return true
+}
+
+// end ends what begin began.
+func (l *receiverLink) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.settling--; l.settling == 0 && l.closed {
+		close(l.settled)
+	}
 }

@@ -14,7 +14,7 @@ const (
 	maxBatch = 1000 // messages; the service refuses more than about 4,500
 	// maxSenders bounds the links that are kept open: names of queues may come
 	// from outside, as places to answer to.
-	maxSenders   = 500
+	maxSenders   = 500 // in a client
 	busyAttempts = 3
 )
 
@@ -31,8 +31,8 @@ func (c *Client) Sender(queue string) *Sender { return &Sender{client: c, queue:
 // SendError says how far a Send came.
 type SendError struct {
 	// Sent leading messages were confirmed. With ErrTooLarge, ErrNotFound,
-	// ErrUnauthorized, ErrThrottled and ErrFull the others were not taken. With any
-	// other error, the context's included, some may have been; nothing is sent again here.
+	// ErrUnauthorized, ErrThrottled, ErrFull and ErrRefused the others were not taken.
+	// With any other error, the context's included, some may have been.
 	Sent int
 	Err  error
 }
@@ -114,21 +114,24 @@ func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, er
 		return n, nil
 	}
 	timedOut := ctx.Err() != nil
+	if bad := unwritable(msgs[0]); bad != nil {
+		err = fmt.Errorf("%w: %w", ErrRefused, bad)
+	}
 	err = c.wrap(context.Background(), what, err)
 	switch {
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrThrottled), errors.Is(err, ErrFull):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrThrottled), errors.Is(err, ErrFull), errors.Is(err, ErrRefused):
 		link.conn.worked()
 	case timedOut:
 		// A caller's short patience is no fault of the link.
 		if time.Since(began) >= c.timing.grace {
-			link.conn.failed(err)
+			link.conn.failed(began, err)
 		}
 	default:
 		if slots.drop(link) {
 			c.closeLink(link.sdk)
 		}
 		if passing(err) {
-			link.conn.failed(err)
+			link.conn.failed(began, err)
 		}
 	}
 	return 0, err
@@ -161,13 +164,13 @@ func (l *senderLink) send(ctx context.Context, msgs []*azservicebus.Message) (in
 			return 0, err
 		}
 	}
-	try, stop := onlyOnce(ctx)
-	defer stop()
-	if n <= 1 {
-		// A single message may be larger than a batch.
-		return 1, l.sdk.SendMessage(try, msgs[0], nil)
-	}
-	return n, l.sdk.SendMessageBatch(try, batch, nil)
+	return max(n, 1), once(ctx, func(ctx context.Context) error {
+		if n <= 1 {
+			// A single message may be larger than a batch.
+			return l.sdk.SendMessage(ctx, msgs[0], nil)
+		}
+		return l.sdk.SendMessageBatch(ctx, batch, nil)
+	})
 }
 
 // pack fills a batch with the first messages and says how many fit.
@@ -178,9 +181,21 @@ func pack(batch *azservicebus.MessageBatch, msgs []*azservicebus.Message) (int, 
 		}
 		if err := batch.AddMessage(m, nil); errors.Is(err, azservicebus.ErrMessageTooLarge) {
 			return i, nil
+		} else if err != nil && i > 0 {
+			return i, nil // its turn comes, with the others sent
 		} else if err != nil {
-			return i, err
+			return 0, err
 		}
 	}
 	return len(msgs), nil
+}
+
+// unwritable says why a message cannot be written as AMQP: a property of a type
+// that it does not have.
+func unwritable(m *azservicebus.Message) error {
+	var batch azservicebus.MessageBatch // nothing fits into it
+	if err := batch.AddMessage(m, nil); !errors.Is(err, azservicebus.ErrMessageTooLarge) {
+		return err
+	}
+	return nil
 }

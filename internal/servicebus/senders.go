@@ -46,7 +46,7 @@ func (c *Client) sendersOf(queue string) (s *senders, done func()) {
 // evict makes room by taking out the link that nobody has used for longest. Those
 // in use stay: they are no more than the callers.
 func (c *Client) evict() *senders {
-	if len(c.senders) < maxSenders {
+	if len(c.senders) < c.maxSenders {
 		return nil
 	}
 	oldest := ""
@@ -65,17 +65,18 @@ func (c *Client) openSender(ctx context.Context, queue string, place *slot[*send
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	within, stop := context.WithTimeout(conn.ctx, c.timing.open)
 	defer stop()
 	sdk, err := conn.sdk.NewSender(queue, nil)
 	if err != nil {
-		return nil, c.notOpened(conn, queue, err)
+		return nil, c.notOpened(conn, queue, began, err)
 	}
 	// It opens the link, and asks for nothing more.
 	if _, err := sdk.NewMessageBatch(within, nil); err != nil {
 		place.failed()
 		c.closeLink(sdk)
-		return nil, c.notOpened(conn, queue, err)
+		return nil, c.notOpened(conn, queue, began, err)
 	}
 	place.worked()
 	conn.worked()
@@ -86,13 +87,13 @@ func (c *Client) openSender(ctx context.Context, queue string, place *slot[*send
 
 // notOpened names the fault of a link that could not be opened. One that the
 // service did not give a reason for may be the connection's.
-func (c *Client) notOpened(conn *connection, queue string, err error) error {
+func (c *Client) notOpened(conn *connection, queue string, began time.Time, err error) error {
 	if !conn.alive() {
 		return c.wrap(context.Background(), "open a link to "+queue, context.Cause(conn.ctx))
 	}
 	err = c.wrap(context.Background(), "open a link to "+queue, err)
 	if passing(err) {
-		conn.failed(err)
+		conn.failed(began, err)
 	} else {
 		conn.worked()
 	}

@@ -3,6 +3,7 @@ package servicebus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,8 +36,12 @@ func abandon(ctx context.Context, sdk *azservicebus.Receiver, m *azservicebus.Re
 }
 
 // DeadLetter sets a message aside, into the queue's dead-letter sub-queue. props
-// are added to its properties.
+// are added to its properties; values of types that AMQP does not have are ErrRefused.
 func (r *Receiver) DeadLetter(ctx context.Context, m *azservicebus.ReceivedMessage, reason, description string, props map[string]any) error {
+	// Found later, it would cost the connection.
+	if err := unwritable(&azservicebus.Message{ApplicationProperties: props}); err != nil {
+		return r.client.wrap(ctx, "dead-letter a message of "+r.queue, fmt.Errorf("%w: %w", ErrRefused, err))
+	}
 	options := &azservicebus.DeadLetterOptions{Reason: &reason, ErrorDescription: &description, PropertiesToModify: props}
 	return r.settle(ctx, "dead-letter a message of ", m, func(ctx context.Context, sdk *azservicebus.Receiver, m *azservicebus.ReceivedMessage) error {
 		return sdk.DeadLetterMessage(ctx, m, options)
@@ -48,17 +53,19 @@ func (r *Receiver) DeadLetter(ctx context.Context, m *azservicebus.ReceivedMessa
 // times on a link that is gone, for 40 s.
 func (r *Receiver) settle(ctx context.Context, what string, m *azservicebus.ReceivedMessage, do verb) error {
 	c, what := r.client, what+r.queue
-	if link, ok := r.links.current(); ok && link.letGo(m.LockToken) {
+	if link, ok := r.links.current(); ok && link.begin(m.LockToken) {
+		began := time.Now()
 		try, stop := context.WithTimeout(ctx, c.timing.settle)
 		// With the connection goes the link: there is no use in waiting.
 		free := context.AfterFunc(link.conn.ctx, stop)
-		err := do(try, link.sdk, m)
+		err := once(try, func(ctx context.Context) error { return do(ctx, link.sdk, m) })
 		free()
 		stop()
+		link.end()
 		if err = c.wrap(ctx, what, err); err == nil {
 			link.conn.worked()
-		} else if passing(err) && link.conn.alive() {
-			link.conn.failed(err)
+		} else if passing(err) && link.alive() {
+			link.conn.failed(began, err)
 		}
 		if !passing(err) {
 			return err
@@ -69,6 +76,7 @@ func (r *Receiver) settle(ctx context.Context, what string, m *azservicebus.Rece
 
 func (r *Receiver) settleByToken(ctx context.Context, what string, token [16]byte, do verb) error {
 	c := r.client
+	began := time.Now()
 	try, stop := context.WithTimeout(ctx, c.timing.settle)
 	defer stop()
 	link, err := r.link(try)
@@ -76,13 +84,14 @@ func (r *Receiver) settleByToken(ctx context.Context, what string, token [16]byt
 		link, err = r.link(try)
 	}
 	if err == nil {
-		err = do(try, link.sdk, &azservicebus.ReceivedMessage{LockToken: token})
+		bare := &azservicebus.ReceivedMessage{LockToken: token}
+		err = once(try, func(ctx context.Context) error { return do(ctx, link.sdk, bare) })
 	}
 	err = c.wrap(ctx, what, err)
 	if err == nil {
 		link.conn.worked()
 	} else if passing(err) && link != nil {
-		r.broken(link, err)
+		r.broken(link, began, err)
 	}
 	return err
 }

@@ -176,7 +176,7 @@ func (r *Receiver) finish() error {
 		return nil
 	}
 	err = r.client.wrap(context.Background(), "receive from "+r.queue, err)
-	r.broken(call.link, err)
+	r.broken(call.link, call.since(), err)
 	if len(r.rest) > 0 {
 		return nil
 	}
