@@ -15,6 +15,7 @@ const (
 	maxGroup      = 500      // messages of one commit
 	maxGroupBytes = 16 << 20 // of bodies, unless one alone has more
 	drainTime     = 20 * time.Second
+	settleIn      = 5 * time.Second // after which a queue that was away counts as there
 )
 
 // stint is one time of taking in, until something stops it: the link is open for
@@ -48,7 +49,6 @@ func (s *source) takeFrom(ctx context.Context, r Receiver) error {
 	if err := s.check(ctx, r); err != nil {
 		return err
 	}
-	s.become(ferry.IntakeRunning, nil)
 	within, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	st := &stint{
@@ -57,6 +57,13 @@ func (s *source) takeFrom(ctx context.Context, r Receiver) error {
 	}
 	for range s.Concurrency {
 		st.slots <- struct{}{}
+	}
+	if s.info().State == ferry.IntakeAway {
+		// A look at the queue may be allowed and receiving not: no running in between.
+		soon := time.AfterFunc(settleIn, func() { st.isRunning() })
+		defer soon.Stop()
+	} else {
+		st.isRunning()
 	}
 	st.running.Go(st.receive)
 	renewing, endRenewing := context.WithCancel(context.WithoutCancel(ctx))
@@ -75,6 +82,12 @@ func (s *source) takeFrom(ctx context.Context, r Receiver) error {
 	return context.Cause(within)
 }
 
+func (st *stint) isRunning() {
+	if st.ctx.Err() == nil {
+		st.s.become(ferry.IntakeRunning, nil)
+	}
+}
+
 // check asks the queue for something that costs nothing, so that a queue that is
 // missing, or may not be read, is told at once and not with its first message.
 func (s *source) check(ctx context.Context, r Receiver) error {
@@ -87,12 +100,21 @@ func (s *source) check(ctx context.Context, r Receiver) error {
 // receive receives as many as there are free slots, until the stint ends.
 func (st *stint) receive() {
 	defer close(st.came)
+	few := 1
 	for {
-		n := st.freeSlots()
+		n := st.freeSlots(few)
 		if n == 0 {
 			return
 		}
 		msgs, err := st.r.Receive(st.ctx, n)
+		if len(msgs) > 0 {
+			st.isRunning()
+		}
+		// Where more waits, many are received at a time, and share a commit. Else the
+		// link still asks for the rest, and must not be left alone.
+		if few = 1; len(msgs) == n {
+			few = (st.s.Concurrency + 3) / 4
+		}
 		for range n - len(msgs) {
 			st.slots <- struct{}{}
 		}
@@ -106,14 +128,16 @@ func (st *stint) receive() {
 	}
 }
 
-// freeSlots waits for a slot and takes all that are free; 0 at the end.
-func (st *stint) freeSlots() int {
-	select {
-	case <-st.ctx.Done():
-		return 0
-	case <-st.slots:
+// freeSlots waits for some slots and takes all that are free; 0 at the end.
+func (st *stint) freeSlots(some int) int {
+	for range some {
+		select {
+		case <-st.ctx.Done():
+			return 0
+		case <-st.slots:
+		}
 	}
-	for n := 1; ; n++ {
+	for n := some; ; n++ {
 		select {
 		case <-st.slots:
 		default:
