@@ -24,7 +24,7 @@ type Teller interface {
 const (
 	tellPage     = 100 // ends at a time
 	tellAtOnce   = 8   // targets at a time
-	tellTimeout  = time.Minute
+	tellTimeout  = 30 * time.Second
 	tellFirst    = time.Second // the pause after a failure; it doubles
 	tellLongest  = 5 * time.Minute
 	giveUpEvery  = 10 * time.Minute
