@@ -39,9 +39,9 @@ func (s *session) attachIncoming(b linkBase, p *wire.Attach) (link, *wire.Error)
 	if p.Target == nil || p.Target.Coordinator || p.Target.Dynamic || p.Target.Address == "" {
 		return nil, failure(condNotThere, "no transactions, no dynamic nodes: a target has an address here")
 	}
-	n, err := s.c.srv.find(p.Target.Address)
-	if err != nil {
-		return nil, failureOf(err)
+	n, refused := s.c.srv.find(p.Target.Address)
+	if refused != nil {
+		return nil, refused
 	}
 	b.node, b.right = n, Send
 	answer := &wire.Attach{
@@ -113,7 +113,8 @@ func (l *incoming) transfer(p *wire.Transfer, payload []byte) {
 		l.refill()
 		return
 	case int64(len(l.parts)+len(payload)) > l.most:
-		l.s.c.endLink(l, failure(condTooLarge, "a delivery of more than %d bytes", l.most))
+		l.refuse(failure(condTooLarge, "The received message (delivery-id:%d, size:%d bytes or more) exceeds the limit (%d bytes) currently allowed on the link.",
+			l.id, len(l.parts)+len(payload), l.most))
 		return
 	case p.More, len(l.parts) > 0:
 		if l.s.c.partial += len(payload); l.s.c.partial > l.s.c.srv.o.Limits.PartialBytes {
@@ -159,6 +160,14 @@ func (l *incoming) answer(id uint32, settled bool, state *wire.State) {
 	l.s.c.send(l.s.channel, &wire.Disposition{Receiver: true, First: id, Settled: true, State: state})
 }
 
+// refuse rejects the delivery and ends the link with the same reason: the service
+// does so, and the sender must look anew. Some clients hear only the one, some only
+// the other.
+func (l *incoming) refuse(why *wire.Error) {
+	l.answer(l.id, l.settled, rejected(why))
+	l.s.c.endLink(l, why)
+}
+
 // store puts what came into the queue.
 func (l *incoming) store(b []byte) {
 	id, settled := l.id, l.settled
@@ -178,8 +187,7 @@ func (l *incoming) store(b []byte) {
 		switch {
 		case err == nil:
 		case errors.Is(err, entity.ErrTooLarge), errors.Is(err, entity.ErrNotFound):
-			// The service ends the link for these: the sender must look anew.
-			l.s.c.endLink(l, failureOf(err))
+			l.refuse(failureOf(err))
 			return
 		default:
 			state = rejected(failureOf(err))

@@ -53,7 +53,7 @@ func (n node) queue() string {
 }
 
 // find resolves an address.
-func (s *Server) find(address string) (node, error) {
+func (s *Server) find(address string) (node, *wire.Error) {
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
 		address = u.Path
 	}
@@ -70,8 +70,11 @@ func (s *Server) find(address string) (node, error) {
 		path = path[:at]
 	}
 	var err error
-	n.source, err = s.ns.Source(path)
-	return n, err
+	if n.source, err = s.ns.Source(path); err != nil {
+		// Clients know the kind by this text, too.
+		return n, failure(wire.Symbol(entity.Condition(err)), "The messaging entity 'sb://%s/%s' could not be found: %s", Host, path, err)
+	}
+	return n, nil
 }
 
 // attach answers a peer's attach. What is refused is attached to nothing and then

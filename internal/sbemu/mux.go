@@ -111,12 +111,14 @@ func (s *Server) routes() http.Handler {
 func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 	s.wg.Add(1) // while the connection's own goroutine is still counted
 	defer s.wg.Done()
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"amqp"}, CompressionMode: websocket.CompressionDisabled})
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{"amqp", "AMQPWSB10"}, CompressionMode: websocket.CompressionDisabled, // the name now, and the one that the JavaScript SDK has
+	})
 	if err != nil {
 		s.log.Debug("open a WebSocket", "error", err)
 		return
 	}
-	if ws.Subprotocol() != "amqp" {
+	if ws.Subprotocol() == "" {
 		_ = ws.Close(websocket.StatusProtocolError, "the subprotocol is amqp")
 		return
 	}

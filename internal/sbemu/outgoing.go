@@ -52,9 +52,9 @@ func (s *session) attachOutgoing(b linkBase, p *wire.Attach) (link, *wire.Error)
 	if p.Source == nil || p.Source.Dynamic || p.Source.Address == "" {
 		return nil, failure(condNotThere, "no dynamic nodes: a source has an address here")
 	}
-	n, err := s.c.srv.find(p.Source.Address)
-	if err != nil {
-		return nil, failureOf(err)
+	n, refused := s.c.srv.find(p.Source.Address)
+	if refused != nil {
+		return nil, refused
 	}
 	b.node = n
 	if n.kind == kindQueue {
@@ -76,6 +76,7 @@ func (s *session) attachOutgoing(b linkBase, p *wire.Attach) (link, *wire.Error)
 	if filter, ok := filterOf(p); ok {
 		return l, l.accept(p, filter, o)
 	}
+	var err error
 	if l.receiver, err = n.source.Attach(o); err != nil {
 		return nil, failureOf(err)
 	}

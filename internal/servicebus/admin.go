@@ -2,9 +2,12 @@ package servicebus
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
-	"net/url"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -173,7 +176,27 @@ func (a *Admin) do(ctx context.Context, what string, fn func(context.Context, *a
 	if err == nil {
 		err = fn(within, client)
 	}
+	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		err = fmt.Errorf("%w: HTTP %d: %s", kindOfStatus(answer.StatusCode), answer.StatusCode, reason(answer))
+	}
 	return c.wrap(ctx, what, err)
+}
+
+// reason is what the service says of its refusal. The SDK's own text is the whole
+// exchange, over many lines.
+func reason(answer *azcore.ResponseError) string {
+	const most = 300
+	var said struct {
+		Detail string `xml:"Detail"`
+	}
+	if answer.RawResponse != nil && answer.RawResponse.Body != nil {
+		_ = xml.NewDecoder(io.LimitReader(answer.RawResponse.Body, 64<<10)).Decode(&said) // best effort
+	}
+	text := strings.Join(strings.Fields(said.Detail), " ")
+	if text == "" {
+		text = answer.ErrorCode
+	}
+	return text[:min(len(text), most)]
 }
 
 func (c *Client) newAdmin(transport policy.Transporter) (*admin.Client, error) {
@@ -187,35 +210,3 @@ func (c *Client) newAdmin(transport policy.Transporter) (*admin.Client, error) {
 	}
 	return admin.NewClient(c.cfg.Namespace, c.credential(), options)
 }
-
-// adminTransport carries the requests of the SDK's admin client, which all go to
-// https at the namespace, to where the administration really is.
-type adminTransport struct {
-	http *http.Client
-	to   *url.URL // nil: where the SDK says
-}
-
-// emulatorAdminPort is that of Microsoft's emulator.
-const emulatorAdminPort = "5300"
-
-func (c *Client) adminTransport() *adminTransport {
-	t := &adminTransport{http: &http.Client{Transport: &http.Transport{Proxy: c.cfg.proxy(), TLSClientConfig: c.cfg.TLS}}}
-	switch {
-	case c.cfg.AdminURL != "":
-		t.to, _ = url.Parse(c.cfg.AdminURL) // checked
-	case c.ns.emulator:
-		_, host := hostPort(c.ns.host, emulatorAdminPort)
-		t.to = &url.URL{Scheme: "http", Host: host + ":" + emulatorAdminPort}
-	}
-	return t
-}
-
-func (t *adminTransport) Do(request *http.Request) (*http.Response, error) {
-	if t.to != nil {
-		request.URL.Scheme, request.URL.Host = t.to.Scheme, t.to.Host
-		request.Host = ""
-	}
-	return t.http.Do(request)
-}
-
-func (t *adminTransport) close() { t.http.CloseIdleConnections() }

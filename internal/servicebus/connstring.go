@@ -33,7 +33,7 @@ func parseConnectionString(s string) (namespace, error) {
 	}
 	ns := namespace{}
 	endpoint, err := url.Parse(values["endpoint"])
-	if err != nil || endpoint.Scheme != "sb" || !hostName(endpoint.Host) || strings.Trim(endpoint.Path, "/") != "" {
+	if err != nil || endpoint.Scheme != "sb" || endpoint.User != nil || !hostName(endpoint.Host) || strings.Trim(endpoint.Path, "/") != "" {
 		return namespace{}, bad("the connection string has no Endpoint=sb://…").WithHint(connectionStringHint)
 	}
 	ns.host = endpoint.Host
