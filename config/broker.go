@@ -92,10 +92,11 @@ type BrokerRoute struct {
 	// Workers is one, the default: the route is bound to one worker's inbox; or
 	// several: each of its workers claims a message before the call.
 	Workers string `yaml:"workers"`
+	// Intake takes messages in from elsewhere; default none.
+	Intake *Intake `yaml:"intake"`
 
 	Schema     any `yaml:"schema" later:"true"`
 	Windows    any `yaml:"windows" later:"true"`
-	Intake     any `yaml:"intake" later:"true"`
 	Duplicates any `yaml:"duplicates" later:"true"`
 }
 
@@ -160,6 +161,7 @@ func (b *Broker) complete() {
 		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
 		setDefault(&r.Workers, "one")
+		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
 }
 
@@ -199,12 +201,14 @@ func (b *Broker) check(d *decoder) {
 		r := &b.Routes[i]
 		path := fmt.Sprintf("routes[%d]", i)
 		r.check(d, path)
+		r.Intake.check(d, path+".intake", b.Queue.ServiceBus.Prefix)
 		if line, twice := first[r.Name]; twice && r.Name != "" {
 			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)
 		} else {
 			first[r.Name] = d.line(path + ".name")
 		}
 	}
+	b.checkIntakes(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {

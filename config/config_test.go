@@ -127,7 +127,6 @@ func TestBrokerRefuses(t *testing.T) {
 		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
 		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
-		"later: intake":      {"routes:\n  - name: a1\n    intake: {}\n", "routes[0].intake is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
 		"url and listen":     {"queue: {nats: {url: nats://x:4222, nkey: env:K, listen: 127.0.0.1:4222}}\n", "queue.nats.listen and queue.nats.url exclude each other", "take one"},
 		"url without nkey":   {"queue: {nats: {url: nats://x:4222}}\n", "queue.nats.nkey is missing", "broker nats key"},

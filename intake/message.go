@@ -17,17 +17,19 @@ import (
 )
 
 // The names under which Ferry keeps what Service Bus knows of a message and Ferry
-// has no field for, or only a shorter form.
+// has no field for, or only a shorter form: those of the REST surface, which gives
+// them back to receivers.
 const (
-	propMessageID       = "servicebus.messageId" // where the key is a hash of it
-	propSessionID       = "servicebus.sessionId"
-	propCorrelationID   = "servicebus.correlationId"
-	propSubject         = "servicebus.subject"
-	propTo              = "servicebus.to"
-	propReplyTo         = "servicebus.replyTo"
-	propReplyToSession  = "servicebus.replyToSessionId"
-	propContentType     = "servicebus.contentType"
-	propContentEncoding = "servicebus.contentEncoding"
+	propMessageID       = "sb-message-id" // where the key is a hash of it
+	propSessionID       = "sb-session-id"
+	propCorrelationID   = "sb-correlation-id"
+	propSubject         = "sb-label"
+	propTo              = "sb-to"
+	propReplyTo         = "sb-reply-to"
+	propReplyToSession  = "sb-reply-to-session-id"
+	propContentType     = "sb-content-type"
+	propContentEncoding = "sb-content-encoding"
+	propPartitionKey    = "sb-partition-key"
 )
 
 const (
@@ -195,6 +197,9 @@ func (s *source) convert(m *azservicebus.ReceivedMessage, now time.Time) (ferry.
 	a.keep(propReplyTo, a.replyTo)
 	a.keep(propReplyToSession, a.replyToSession)
 	a.keep(propContentEncoding, a.encoding)
+	if key := str(m.PartitionKey); key != a.sessionID {
+		a.keep(propPartitionKey, key)
+	}
 	if len(a.properties) > 0 {
 		out.Properties = a.properties
 	}

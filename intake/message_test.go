@@ -66,7 +66,7 @@ func TestAMessageBecomesFerrys(t *testing.T) {
 			"amount": "12.5", "urgent": "true", "count": "3",
 			"X-MS-Workflow-Name": "flow-guid", "x-ms-workflow-run-id": "08585", "x-ms-workflow-operation-name": "Send_message",
 			"x-ms-action-tracking-id": "track", "Diagnostic-Id": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-			"servicebus.subject": "invoice", "servicebus.to": "erp", "servicebus.replyTo": "Flow-Replies", "servicebus.replyToSessionId": "run-1",
+			"sb-label": "invoice", "sb-to": "erp", "sb-reply-to": "Flow-Replies", "sb-reply-to-session-id": "run-1",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -105,8 +105,8 @@ func TestIdsOfAllKinds(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			got := f.convert(t, c.change)
-			if got.IdempotencyKey != c.key || got.Properties["servicebus.messageId"] != c.original {
-				t.Errorf("key %q, kept %q; want %q, %q", got.IdempotencyKey, got.Properties["servicebus.messageId"], c.key, c.original)
+			if got.IdempotencyKey != c.key || got.Properties["sb-message-id"] != c.original {
+				t.Errorf("key %q, kept %q; want %q, %q", got.IdempotencyKey, got.Properties["sb-message-id"], c.key, c.original)
 			}
 		})
 	}
@@ -124,8 +124,8 @@ func TestIdsOfAllKinds(t *testing.T) {
 		m.SessionID, m.CorrelationID = new(strings.Repeat("é", 100)), new("a\x00b")
 		m.ContentType = new(strings.Repeat("x", 300))
 	})
-	if names.OrderingKey != hashOf(strings.Repeat("é", 100)) || names.Properties["servicebus.sessionId"] != strings.Repeat("é", 100) ||
-		names.CorrelationID != hashOf("a\x00b") || names.ContentType != "" || len(names.Properties["servicebus.contentType"]) != 300 {
+	if names.OrderingKey != hashOf(strings.Repeat("é", 100)) || names.Properties["sb-session-id"] != strings.Repeat("é", 100) ||
+		names.CorrelationID != hashOf("a\x00b") || names.ContentType != "" || len(names.Properties["sb-content-type"]) != 300 {
 		t.Errorf("%+v", names)
 	}
 }
@@ -223,7 +223,7 @@ func TestReplyTo(t *testing.T) {
 		t.Errorf("%+v", got.ReplyTo)
 	}
 	quiet := newFake(func(o *Source) { o.Replies = false })
-	if got := quiet.convert(t, func(m *azservicebus.ReceivedMessage) { m.ReplyTo = new("r") }); got.ReplyTo != nil || got.Properties["servicebus.replyTo"] != "r" {
+	if got := quiet.convert(t, func(m *azservicebus.ReceivedMessage) { m.ReplyTo = new("r") }); got.ReplyTo != nil || got.Properties["sb-reply-to"] != "r" {
 		t.Errorf("replies are off: %+v", got)
 	}
 }
