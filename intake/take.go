@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -93,7 +94,7 @@ func (st *stint) isRunning() {
 func (s *source) check(ctx context.Context, r Receiver) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	_, err := r.Peek(ctx, 0, 1)
+	_, err := r.Peek(ctx, math.MaxInt64, 1) // where no message can be
 	return err
 }
 
