@@ -2,8 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -177,4 +181,55 @@ func TestTheCommandLineShowsAnIntake(t *testing.T) {
 	})
 	// Who posts is not concerned.
 	w.await(w.send(invoices, "posted", `{"number":"posted","supplier":"Contoso","currency":"EUR","total":5}`).ID, ferry.StateCompleted, 30*time.Second)
+}
+
+// A thousand messages that Microsoft's JavaScript SDK sends, fifty of them twice:
+// each is delivered once, and each sender's reply arrives there. It needs node, and
+// the packages of testdata/js in the folder FERRY_NODE_DIR or beside the script:
+// FERRY_NODE=1 says that they are there.
+func TestAThousandMessagesOfTheJavaScriptSDK(t *testing.T) {
+	if os.Getenv("FERRY_NODE") != "1" {
+		t.Skip("needs node and packages of npm: FERRY_NODE=1 says that they are there (make test-all)")
+	}
+	modules := filepath.Join(os.Getenv("FERRY_NODE_DIR"), "node_modules")
+	if os.Getenv("FERRY_NODE_DIR") == "" {
+		modules = filepath.Join("testdata", "js", "node_modules")
+	}
+	modules, err := filepath.Abs(modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script, err := os.ReadFile(filepath.Join("testdata", "js", "send.mjs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "send.mjs"), script, 0o600), os.Symlink(modules, filepath.Join(dir, "node_modules"))); err != nil {
+		t.Fatal(err)
+	}
+	f, w := newFlow(t)
+	w.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "send.mjs", f.emu.ConnectionString(), flowQueue, "1000", "50", replyQueue)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `{"sent":1000,"repeated":50,"replies":1000}`) {
+		t.Fatalf("node: %v\n%s", err, out)
+	}
+	w.awaitDrained(time.Minute)
+	for i := range 1000 {
+		w.document(fmt.Sprintf("JS-%05d", i))
+	}
+	routes, err := w.client.Routes(t.Context())
+	if err != nil || routes[0].Intake.Taken != 1000 || routes[0].Intake.Duplicates != 50 || routes[0].Intake.DeadLettered != 0 {
+		t.Errorf("%+v, %v", routes[0].Intake, err)
+	}
+	e, err := w.client.Messages(t.Context(), ferry.MessageFilter{Q: "JS-00007"})
+	if err != nil || len(e.Items) != 1 || e.Items[0].Properties["number"] != "7" || e.Items[0].Properties["even"] != "false" || e.Items[0].CorrelationID != "case-7" || e.Items[0].Properties["sb-label"] != "invoice" {
+		t.Errorf("%+v, %v", e.Items, err)
+	}
+	if sum := w.balance(); sum.Accepted != 1000 || sum.Completed != 1000 {
+		t.Errorf("%+v", sum)
+	}
 }
