@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,13 +51,31 @@ type world struct {
 type faultyBroker struct {
 	*broker.Broker
 	refuse atomic.Pointer[ferry.Error]
+
+	mu    sync.Mutex
+	order map[string][]string // by ordering key, the keys as they were accepted
+}
+
+// accepted is in which order the messages of an ordering key were accepted.
+func (b *faultyBroker) accepted(orderingKey string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.order[orderingKey])
 }
 
 func (b *faultyBroker) AcceptBatch(ctx context.Context, ms []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
 	if err := b.refuse.Load(); err != nil {
 		return nil, nil, err
 	}
-	return b.Broker.AcceptBatch(ctx, ms, partial)
+	answers, errs, err := b.Broker.AcceptBatch(ctx, ms, partial)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range answers {
+		if errs[i] == nil && !answers[i].Duplicate {
+			b.order[ms[i].OrderingKey] = append(b.order[ms[i].OrderingKey], ms[i].IdempotencyKey)
+		}
+	}
+	return answers, errs, err
 }
 
 func (b *faultyBroker) Room(ctx context.Context, size int64) error {
@@ -136,7 +155,7 @@ func (w *world) begin() {
 	if err := w.b.Start(); err != nil {
 		w.Fatal(err)
 	}
-	w.fault = &faultyBroker{Broker: w.b}
+	w.fault = &faultyBroker{Broker: w.b, order: map[string][]string{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); w.in.Run(ctx, w.fault) }()

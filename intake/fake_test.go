@@ -206,6 +206,10 @@ type fakeBus struct {
 
 func (b *fakeBus) Receiver(string) Receiver { return b.queue }
 
+func (b *fakeBus) NextSession(context.Context, string, time.Duration) (Link, error) {
+	return nil, fmt.Errorf("sessions: %w", servicebus.ErrRefused)
+}
+
 func (b *fakeBus) Send(_ context.Context, queue string, msgs []*azservicebus.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

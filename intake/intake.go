@@ -35,20 +35,30 @@ const (
 // Bus is a Service Bus namespace. Its errors wrap those of package servicebus.
 type Bus interface {
 	Receiver(queue string) Receiver
+	// NextSession takes a session with messages that nobody holds;
+	// servicebus.ErrNoSession: there was none in time.
+	NextSession(ctx context.Context, queue string, wait time.Duration) (Link, error)
 	// Send sends messages in their order; an error is a *servicebus.SendError.
 	Send(ctx context.Context, queue string, msgs []*azservicebus.Message) error
 }
 
-// Receiver receives from one queue, under locks.
+// Receiver receives from one queue.
 type Receiver interface {
-	// Receive waits for at least one message and gives at most most.
-	Receive(ctx context.Context, most int) ([]*azservicebus.ReceivedMessage, error)
+	Link
 	Peek(ctx context.Context, from int64, most int) ([]*azservicebus.ReceivedMessage, error)
+}
+
+// Link is what messages are received from, under locks: a queue, or one session of
+// it.
+type Link interface {
+	// Receive waits for at least one message and gives at most most. errNoMore: a
+	// session has no more now.
+	Receive(ctx context.Context, most int) ([]*azservicebus.ReceivedMessage, error)
 	Complete(ctx context.Context, m *azservicebus.ReceivedMessage) error
 	Abandon(ctx context.Context, m *azservicebus.ReceivedMessage) error
 	DeadLetter(ctx context.Context, m *azservicebus.ReceivedMessage, reason, description string, props map[string]any) error
 	Renew(ctx context.Context, m *azservicebus.ReceivedMessage) (time.Time, error)
-	// Close closes the link; a later call opens it anew.
+	// Close closes the link; a later call opens that of a queue anew.
 	Close(ctx context.Context) error
 }
 

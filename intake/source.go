@@ -126,11 +126,24 @@ func (s *source) run(ctx context.Context) {
 	defer s.become(ferry.IntakeStopped, nil)
 	r := s.Bus.Receiver(s.Queue)
 	pause, stops := firstPause, 0
+	sessions := false
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := s.takeFrom(ctx, r)
+		var err error
+		if sessions {
+			err = s.takeSessions(ctx)
+		} else {
+			err = s.takeFrom(ctx, r)
+		}
 		if ctx.Err() != nil {
 			return
+		}
+		if servicebus.AboutSessions(err) {
+			// Its settings are the queue's; they say by refusing which way is wrong.
+			if sessions = !sessions; sessions {
+				s.log.Info("the queue has sessions: they are taken in turn", "route", s.Route, "queue", s.Queue)
+				continue
+			}
 		}
 		var refused *refusedByLedger
 		if errors.As(err, &refused) {

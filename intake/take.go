@@ -22,11 +22,13 @@ const (
 // stint is one time of taking in, until something stops it: the link is open for
 // as long as it lasts.
 type stint struct {
-	s     *source
-	r     Receiver
-	ctx   context.Context // ends with the stint
-	stop  context.CancelCauseFunc
-	slots chan struct{} // one per message that may be in hand
+	s    *source
+	r    Link
+	ctx  context.Context // ends with the stint
+	stop context.CancelCauseFunc
+
+	inHand int           // how many messages may be
+	slots  chan struct{} // one for each
 
 	came    chan *held // received, in their order
 	running sync.WaitGroup
@@ -44,27 +46,28 @@ type held struct {
 	busy  bool         // being renewed
 }
 
-// takeFrom takes in until ctx ends or something stops it, and returns when nothing
-// is in hand any more. The error is what stopped it.
+// takeFrom takes in from a queue until ctx ends or something stops it.
 func (s *source) takeFrom(ctx context.Context, r Receiver) error {
 	if err := s.check(ctx, r); err != nil {
 		return err
 	}
+	within, stop := context.WithCancel(ctx)
+	defer stop()
+	defer s.soonRunning(within)()
+	return s.take(ctx, r, s.Concurrency)
+}
+
+// take takes in from a link until ctx ends or something stops it, and returns when
+// nothing is in hand any more. The error is what stopped it.
+func (s *source) take(ctx context.Context, r Link, inHand int) error {
 	within, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	st := &stint{
-		s: s, r: r, ctx: within, stop: stop,
-		slots: make(chan struct{}, s.Concurrency), came: make(chan *held, s.Concurrency), held: map[*held]struct{}{},
+		s: s, r: r, ctx: within, stop: stop, inHand: inHand,
+		slots: make(chan struct{}, inHand), came: make(chan *held, inHand), held: map[*held]struct{}{},
 	}
-	for range s.Concurrency {
+	for range inHand {
 		st.slots <- struct{}{}
-	}
-	if s.info().State == ferry.IntakeAway {
-		// A look at the queue may be allowed and receiving not: no running in between.
-		soon := time.AfterFunc(settleIn, func() { st.isRunning() })
-		defer soon.Stop()
-	} else {
-		st.isRunning()
 	}
 	st.running.Go(st.receive)
 	renewing, endRenewing := context.WithCancel(context.WithoutCancel(ctx))
@@ -81,6 +84,22 @@ func (s *source) takeFrom(ctx context.Context, r Receiver) error {
 		s.log.Debug("the link was not closed in time", "queue", s.Queue, "error", err)
 	}
 	return context.Cause(within)
+}
+
+// soonRunning notes that the source takes in: at once, and of a queue that was away
+// after a while, as a look at it may be allowed and receiving not. The result takes
+// that back.
+func (s *source) soonRunning(ctx context.Context) (stop func()) {
+	if s.info().State != ferry.IntakeAway {
+		s.become(ferry.IntakeRunning, nil)
+		return func() {}
+	}
+	timer := time.AfterFunc(settleIn, func() {
+		if ctx.Err() == nil {
+			s.become(ferry.IntakeRunning, nil)
+		}
+	})
+	return func() { timer.Stop() }
 }
 
 func (st *stint) isRunning() {
@@ -114,7 +133,7 @@ func (st *stint) receive() {
 		// Where more waits, many are received at a time, and share a commit. Else the
 		// link still asks for the rest, and must not be left alone.
 		if few = 1; len(msgs) == n {
-			few = (st.s.Concurrency + 3) / 4
+			few = (st.inHand + 3) / 4
 		}
 		for range n - len(msgs) {
 			st.slots <- struct{}{}
