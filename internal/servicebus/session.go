@@ -56,7 +56,7 @@ func (c *Client) NextSession(ctx context.Context, queue string, wait time.Durati
 	defer cancel()
 	free := context.AfterFunc(conn.ctx, cancel)
 	defer free()
-	sdk, err := conn.sdk.AcceptNextSessionForQueue(patient{within, began.Add(wait)}, queue, nil)
+	sdk, err := conn.sdk.AcceptNextSessionForQueue(patient{within, began.Add(wait), began.Add(wait / 2)}, queue, nil)
 	if err != nil {
 		timedOut, ok := errors.AsType[*azservicebus.Error](err)
 		switch {
@@ -88,11 +88,17 @@ func (c *Client) NextSession(ctx context.Context, queue string, wait time.Durati
 // a link would stay there, and its session with it.
 type patient struct {
 	context.Context
-	until time.Time
+	until, half time.Time
 }
 
-// Deadline is what the SDK tells the service.
-func (p patient) Deadline() (time.Time, bool) { return p.until, true }
+// Deadline is first what the SDK tells the service, and later the context's own:
+// the AMQP library writes nothing after it, and would take the connection for dead.
+func (p patient) Deadline() (time.Time, bool) {
+	if time.Now().Before(p.half) {
+		return p.until, true
+	}
+	return p.Context.Deadline()
+}
 
 func (c *Client) closeSession(sdk *azservicebus.SessionReceiver) {
 	c.lastly(func() {
