@@ -142,8 +142,13 @@ func (a *arrival) unwrap() {
 			own   *string
 			inner string
 		}{
-			{&a.id, w.messageID}, {&a.correlationID, w.correlationID}, {&a.sessionID, w.sessionID}, {&a.subject, w.label},
-			{&a.to, w.to}, {&a.replyTo, w.replyTo}, {&a.replyToSession, w.replyToSessionID},
+			{&a.id, w.messageID},
+			{&a.correlationID, w.correlationID},
+			{&a.sessionID, w.sessionID},
+			{&a.subject, w.label},
+			{&a.to, w.to},
+			{&a.replyTo, w.replyTo},
+			{&a.replyToSession, w.replyToSessionID},
 		} {
 			if *f.own == "" {
 				*f.own = f.inner

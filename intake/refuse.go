@@ -38,8 +38,10 @@ func reasonOf(err error) (reason, description string) {
 	}
 	parts := []string{known.Message}
 	if known.Code == ferry.CodeKeyReused && known.Existing != nil {
-		parts = []string{"this MessageId was used before with another body, by message " + known.Existing.ID.String() + " (" + string(known.Existing.State) + ")",
-			"send a corrected message with another MessageId, or edit the first one: broker dlq edit"}
+		parts = []string{
+			"this MessageId was used before with another body, by message " + known.Existing.ID.String() + " (" + string(known.Existing.State) + ")",
+			"send a corrected message with another MessageId, or edit the first one: broker dlq edit",
+		}
 	} else if known.Hint != "" {
 		parts = append(parts, known.Hint)
 	}

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func inSession(id string) func(*ferry.Ending) {
 }
 
 func (f *fakeIntake) tell(ends ...ferry.Ending) []error {
-	return f.in.Tell(nil, ends[0].To, ends) //nolint:staticcheck // the fakes have no use for a context
+	return f.in.Tell(context.Background(), ends[0].To, ends)
 }
 
 func TestAReplyTellsTheEnd(t *testing.T) {
