@@ -40,10 +40,8 @@ type stint struct {
 // held is a message in hand.
 type held struct {
 	m     *azservicebus.ReceivedMessage
-	msg   ferry.Message
-	fault *ferry.Error // why it can never be taken in
-	renew time.Time    // when its lock is to be renewed
-	busy  bool         // being renewed
+	renew time.Time // when its lock is to be renewed
+	busy  bool      // being renewed
 }
 
 // takeFrom takes in from a queue until ctx ends or something stops it.
@@ -205,7 +203,6 @@ func (st *stint) acceptGroup(group []*held) {
 		msg, fault := st.s.convert(h.m, now)
 		switch {
 		case fault == nil:
-			h.msg = msg
 			good, msgs = append(good, h), append(msgs, msg)
 		case ofMessage(fault):
 			st.settle(h, func(ctx context.Context) { st.setAside(ctx, h.m, fault) })

@@ -127,13 +127,14 @@ func unwrapBase64(body []byte, contentType string) (decoded []byte, ok bool) {
 		return nil, false
 	}
 	body = bytes.TrimSpace(body)
-	if len(body) < 4 || fits(body) || json.Valid(body) {
-		return nil, false
+	if len(body) < 4 || bytes.IndexByte([]byte(`{["<`), body[0]) >= 0 {
+		return nil, false // what it says it is, most likely, and no base64 surely
 	}
 	decoded = make([]byte, base64.StdEncoding.DecodedLen(len(body)))
 	n, err := base64.StdEncoding.Strict().Decode(decoded, body)
 	decoded = decoded[:n]
-	if inner := bytes.TrimSpace(decoded); err != nil || len(inner) == 0 || !fits(inner) {
+	// A number is JSON, and base64 as well.
+	if inner := bytes.TrimSpace(decoded); err != nil || len(inner) == 0 || !fits(inner) || json.Valid(body) {
 		return nil, false
 	}
 	return decoded, true
