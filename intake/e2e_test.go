@@ -339,6 +339,6 @@ func TestNoRightToListen(t *testing.T) {
 	})
 	w.until("it is told", func() bool {
 		info := w.in.Info(invoices)
-		return info.State == ferry.IntakeAway && strings.Contains(info.Reason, "refuses these credentials, or this right") && strings.Contains(info.Hint, "the right Listen")
+		return info.State == ferry.IntakeAway && strings.Contains(info.Reason, servicebus.ErrUnauthorized.Error()) && strings.Contains(info.Hint, "the right Listen")
 	})
 }
