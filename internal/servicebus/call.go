@@ -194,7 +194,7 @@ func (c *call) takeAll() []*azservicebus.ReceivedMessage { return c.take(math.Ma
 
 // state says whether the link still takes messages for this call, how many have
 // come and were not taken, and what ended it.
-func (c *call) state() (open bool, waiting int, err error) {
+func (c *call) state() (open bool, left int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open > 0, len(c.msgs), c.err

@@ -39,7 +39,9 @@ func TestTrap3WhatIsLeftOfTheAskedForIsGotRidOf(t *testing.T) {
 		d.until("the link is closed", func() bool { _, open := r.links.current(); return !open })
 		before := d.source().Totals()
 		d.send(20)
-		other := d.client.Receiver(queue, ReceiverOptions{})
+		patient := quick()
+		patient.linger = time.Hour
+		other := d.dial(Config{ConnectionString: d.emu.ConnectionString()}, patient).Receiver(queue, ReceiverOptions{})
 		for seen := 0; seen < 20; {
 			for _, m := range d.receive(other, 20) {
 				if m.DeliveryCount != 1 {
