@@ -139,7 +139,7 @@ func TestTokenEnds(t *testing.T) {
 	if got := put(2 * 400 * 24 * time.Hour); got != 401 {
 		t.Errorf("a token for years was answered with %d", got)
 	}
-	if got := put(2 * time.Second); got != 202 { // whole seconds: between one and two are left
+	if got := put(3 * time.Second); got != 202 { // whole seconds: more than two are left
 		t.Fatalf("the token was answered with %d", got)
 	}
 	p.begin(0)

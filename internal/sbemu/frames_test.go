@@ -106,7 +106,8 @@ func TestAnswersToSettlements(t *testing.T) {
 		{wire.State{Kind: wire.Modified, UndeliverableHere: true}, wire.State{Kind: wire.Modified, UndeliverableHere: true}, entity.Counts{Deferred: 1}},
 		{
 			wire.State{Kind: wire.Rejected, Error: &wire.Error{Condition: "com.microsoft:dead-letter", Info: wire.Map{{Key: wire.Symbol(deadLetterReason), Value: "R"}}}},
-			wire.State{Kind: wire.Rejected}, entity.Counts{Dead: 1},
+			wire.State{Kind: wire.Rejected},
+			entity.Counts{Dead: 1},
 		},
 		{wire.State{Kind: wire.Rejected, Error: &wire.Error{Condition: "my:own", Description: "d"}}, wire.State{Kind: wire.Rejected}, entity.Counts{Dead: 1}},
 	} {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/Azure/go-amqp"
-
 	"ferry/internal/sbemu/entity"
 	"ferry/internal/sbemu/wire"
 )
@@ -205,8 +203,8 @@ func failureOf(err error) *wire.Error {
 
 // messages decodes a delivery: one message, or the many of a batch.
 func messages(b []byte, format uint32) ([]entity.Incoming, error) {
-	outer := new(amqp.Message)
-	if err := outer.UnmarshalBinary(b); err != nil {
+	outer, err := decode(b)
+	if err != nil {
 		return nil, err
 	}
 	if format != batchFormat {
@@ -217,8 +215,8 @@ func messages(b []byte, format uint32) ([]entity.Incoming, error) {
 	}
 	out := make([]entity.Incoming, 0, len(outer.Data))
 	for _, data := range outer.Data {
-		m := new(amqp.Message)
-		if err := m.UnmarshalBinary(data); err != nil {
+		m, err := decode(data)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, entity.Incoming{Message: m, Size: len(data)})

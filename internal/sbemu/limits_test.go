@@ -175,7 +175,7 @@ func TestMalformedMessage(t *testing.T) {
 	p := dial(t, s)
 	p.begin(0)
 	p.attachSender(0, 0, "orders")
-	for id, b := range [][]byte{{0xff}, {0, 0x53, 0x75}, bytes.Repeat([]byte{0}, 100)} {
+	for id, b := range [][]byte{{0xff}, {0, 0x53, 0x75}, bytes.Repeat([]byte{0}, 10_000), {0, 0x53, 0x99, 0x45}} {
 		p.frame(wire.TypeAMQP, 0, &wire.Transfer{Handle: 0, DeliveryID: wire.U(uint32(id)), DeliveryTag: []byte("t")}, b)
 		if d := expect[*wire.Disposition](p); d.State.Error == nil || d.State.Error.Condition != condDecode {
 			t.Errorf("answered %+v", d.State)
@@ -244,9 +244,9 @@ func TestUnsentDeliveriesGoBack(t *testing.T) {
 }
 
 func TestSilentPeerIsCut(t *testing.T) {
-	s := start(t, Options{Limits: Limits{IdleTimeOut: 100 * time.Millisecond}})
+	s := start(t, Options{Limits: Limits{IdleTimeOut: 500 * time.Millisecond}})
 	p := dialRaw(t, s)
-	if o := p.open(&wire.Open{ContainerID: "test"}); o.IdleTimeOut != 100*time.Millisecond {
+	if o := p.open(&wire.Open{ContainerID: "test"}); o.IdleTimeOut != 500*time.Millisecond {
 		t.Errorf("the double wants to hear something within %s", o.IdleTimeOut)
 	}
 	if why := p.closed(); why == nil || why.Condition != condLimit {

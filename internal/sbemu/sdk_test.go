@@ -59,7 +59,7 @@ func clientOf(t testing.TB, connectionString string, o *azservicebus.ClientOptio
 // within bounds a test's waiting: it only guards against hanging.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -112,11 +112,9 @@ func (s *session) drop() {
 // flow takes the peer's windows, and for a link its credit.
 func (s *session) flow(p *wire.Flow) *wire.Error {
 	s.nextIncoming = p.NextOutgoingID
-	base := s.nextOutgoing
+	base := uint32(firstOutgoing) // nothing of ours had arrived when it was sent
 	if p.NextIncomingID.Set {
 		base = p.NextIncomingID.Value
-	} else {
-		base = firstOutgoing // nothing of ours had arrived when it was sent
 	}
 	s.outgoing = base + p.IncomingWindow - s.nextOutgoing
 	if int32(s.outgoing) < 0 && p.IncomingWindow < 1<<31 {

@@ -13,7 +13,7 @@ import (
 // Every send of very many at once is answered, and what is received meanwhile is
 // settled, over one connection.
 func TestManyAtOnce(t *testing.T) {
-	const messages, senders = 20_000, 64
+	const messages, senders = 10_000, 64
 	s := start(t, Options{})
 	c := client(t, s)
 	from := sender(t, c, "orders")

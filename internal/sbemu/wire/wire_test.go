@@ -67,8 +67,15 @@ func values() []any {
 	return []any{
 		nil, true, false, uint8(200), int8(-3), uint16(500), int16(-500), uint32(0), uint32(255), uint32(1 << 20), int32(-1 << 20),
 		uint64(0), uint64(255), uint64(1 << 40), int64(-1 << 40), float32(1.5), -2.25, "", strings.Repeat("é", 200), Symbol("s"), Symbol(strings.Repeat("s", 300)),
-		[]byte{}, bytes.Repeat([]byte{7}, 300), UUID{1, 2, 3}, time.UnixMilli(1_700_000_000_123).UTC(), []any{}, []any{"a", int64(1), []any{true}},
-		Map{}, Map{{Key: "k", Value: Map{{Key: uint64(1), Value: nil}}}}, Described{Descriptor: Symbol("d"), Value: []any{"x"}},
+		[]byte{},
+		bytes.Repeat([]byte{7}, 300),
+		UUID{1, 2, 3},
+		time.UnixMilli(1_700_000_000_123).UTC(),
+		[]any{},
+		[]any{"a", int64(1), []any{true}},
+		Map{},
+		Map{{Key: "k", Value: Map{{Key: uint64(1), Value: nil}}}},
+		Described{Descriptor: Symbol("d"), Value: []any{"x"}},
 	}
 }
 
@@ -153,7 +160,9 @@ func TestMalformed(t *testing.T) {
 }
 
 func TestReadFrame(t *testing.T) {
-	frame := func(size uint32, rest ...byte) []byte { return append(binary.BigEndian.AppendUint32(nil, size), rest...) }
+	frame := func(size uint32, rest ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, size), rest...)
+	}
 	for name, c := range map[string]struct {
 		b    []byte
 		want error
