@@ -84,6 +84,19 @@ func (l *outgoing) pump() (more bool) {
 	return true
 }
 
+// flush sends what was received and deleted for the link, as far as the window
+// allows: nobody else has it.
+func (l *outgoing) flush() {
+	for l.now.begun || l.next() {
+		for l.now.begun {
+			if l.s.outgoing == 0 {
+				return
+			}
+			l.sendPart()
+		}
+	}
+}
+
 // next begins the link's next delivery or reply, or ends what is to be ended.
 func (l *outgoing) next() bool {
 	c := l.s.c

@@ -155,6 +155,9 @@ func (s *session) detach(p *wire.Detach) *wire.Error {
 	if o, ok := l.(*outgoing); ok && o.waiting != nil {
 		s.attachNothing(o.waiting) // a detach answers an attach only once that is answered
 	}
+	if o, ok := l.(*outgoing); ok && o.settled && !b.detached {
+		o.flush()
+	}
 	delete(s.links, p.Handle)
 	s.c.links--
 	l.drop()

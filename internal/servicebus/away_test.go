@@ -15,7 +15,9 @@ import (
 // The service is away for a while under load. Nothing that was confirmed is lost,
 // what is tried again meanwhile is tried at a pace, and afterwards everything works.
 func TestTheServiceIsAwayForAWhile(t *testing.T) {
-	d := start(t, func(_ *sbemu.Options, _ *Config, limits *timing) {
+	d := start(t, func(o *sbemu.Options, _ *Config, limits *timing) {
+		// What the cut took from the wire is locked, and comes again after that.
+		o.Queues[0].LockDuration = 2 * time.Second
 		limits.paceFirst, limits.paceMost = 20*time.Millisecond, 200*time.Millisecond
 	})
 	ctx, stop := context.WithCancel(d.soon())

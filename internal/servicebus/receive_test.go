@@ -47,7 +47,7 @@ func TestReceivedAndDeletedMessagesAreNeverLostHere(t *testing.T) {
 	}
 	sending.Wait()
 	if got := d.source().Totals(); len(seen) != n || got.Deleted != n {
-		t.Errorf("received %d: the queue saw %+v", len(seen), got)
+		t.Errorf("received %d: the queue saw %+v; %s", len(seen), got, d.logs)
 	}
 }
 

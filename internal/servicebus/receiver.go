@@ -206,7 +206,7 @@ func (r *Receiver) ask(ctx context.Context, what string, fn func(context.Context
 		var link *receiverLink
 		if link, err = r.link(within); err == nil {
 			try, stop := context.WithTimeout(within, c.timing.ask)
-			err = once(try, func(ctx context.Context) error { return fn(ctx, link) })
+			err = fn(try, link)
 			stop()
 		}
 		if err = c.wrap(ctx, what, err); err == nil {

@@ -15,14 +15,12 @@ const maxHeld = 20_000
 
 // receiverLink is an open link from a queue.
 type receiverLink struct {
-	conn *connection
-	sdk  *azservicebus.Receiver
+	conn     *connection
+	sdk      *azservicebus.Receiver
+	settling *inflight
 
-	mu       sync.Mutex
-	closed   bool
-	held     map[[16]byte]struct{} // lock tokens of what it brought and was not settled
-	settling int                   // now, on the link
-	settled  chan struct{}         // closed when that is none, in a link that is closed
+	mu   sync.Mutex
+	held map[[16]byte]struct{} // lock tokens of what it brought and was not settled
 }
 
 func (r *Receiver) link(ctx context.Context) (*receiverLink, error) { return r.links.get(ctx) }
@@ -57,57 +55,34 @@ func (r *Receiver) open(ctx context.Context) (*receiverLink, error) {
 		return nil, c.notOpened(conn, r.queue, began, err)
 	}
 	conn.worked()
-	link := &receiverLink{conn: conn, sdk: sdk, held: map[[16]byte]struct{}{}, settled: make(chan struct{})}
+	link := &receiverLink{conn: conn, sdk: sdk, held: map[[16]byte]struct{}{}, settling: newInflight()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.receivers[r] = struct{}{}
 	return link, nil
 }
 
-func (l *receiverLink) alive() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.closed && l.conn.alive()
-}
+func (l *receiverLink) alive() bool { return !l.settling.isClosed() && l.conn.alive() }
 
 // broken gives up a link that failed in what had begun then.
 func (r *Receiver) broken(link *receiverLink, began time.Time, err error) {
 	if link == nil || !r.links.drop(link) {
 		return
 	}
-	link.finish()
+	link.settling.close()
 	r.links.failed()
-	r.client.closeLink(link.sdk)
+	r.client.lastly(link.close)
 	if passing(err) {
 		link.conn.failed(began, err)
 	}
 }
 
-// finish lets no settling begin on the link any more, and says what to wait for.
-func (l *receiverLink) finish() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.closed {
-		l.closed = true
-		if l.settling == 0 {
-			close(l.settled)
-		}
-	}
-	return l.settled
-}
-
-// close closes the link, and waits for the service to know. What is being settled on
-// it is let end before: cut off, it would be found settled, and its lock lost.
+// close closes the link when nothing is being settled on it any more, and waits for
+// the service to know.
 func (l *receiverLink) close() {
-	settled := l.finish()
 	t := l.conn.client.timing
-	limit := time.NewTimer(t.settle)
-	defer limit.Stop()
-	select {
-	case <-settled:
-	case <-limit.C:
-	case <-l.conn.ctx.Done():
-	}
+	l.settling.close()
+	l.settling.wait(l.conn.ctx.Done(), t.settle)
 	ctx, stop := context.WithTimeout(l.conn.ctx, t.close)
 	defer stop()
 	_ = l.sdk.Close(ctx)
@@ -141,21 +116,8 @@ func (l *receiverLink) hold(msgs []*azservicebus.ReceivedMessage) {
 // it and is open. It is forgotten with that.
 func (l *receiverLink) begin(token [16]byte) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	_, held := l.held[token]
 	delete(l.held, token)
-	if !held || l.closed {
-		return false
-	}
-	l.settling++
-	return true
-}
-
-// end ends what begin began.
-func (l *receiverLink) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.settling--; l.settling == 0 && l.closed {
-		close(l.settled)
-	}
+	l.mu.Unlock()
+	return held && l.settling.begin()
 }

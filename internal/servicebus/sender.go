@@ -97,18 +97,13 @@ func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, er
 	}
 	slots, done := c.sendersOf(s.queue)
 	defer done()
-	link, err := slots.get(ctx)
+	link, err := c.takeSender(ctx, slots)
 	if err != nil {
 		return 0, c.wrap(context.Background(), what, err)
 	}
-	if link.stale(c.timing.idle) && slots.drop(link) {
-		c.closeLink(link.sdk)
-		if link, err = slots.get(ctx); err != nil {
-			return 0, c.wrap(context.Background(), what, err)
-		}
-	}
 	began := time.Now()
 	n, err := link.send(ctx, msgs)
+	link.sending.end()
 	if err == nil {
 		link.conn.worked()
 		return n, nil
@@ -128,7 +123,8 @@ func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, er
 		}
 	default:
 		if slots.drop(link) {
-			c.closeLink(link.sdk)
+			link.sending.close()
+			c.lastly(link.close)
 		}
 		if passing(err) {
 			link.conn.failed(began, err)
@@ -137,14 +133,46 @@ func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, er
 	return 0, err
 }
 
-// senderLink is an open link to a queue.
-type senderLink struct {
-	conn *connection
-	sdk  *azservicebus.Sender
-	used atomic.Int64 // unix nanoseconds
+// takeSender gives a link for one send, which ends with sending.end.
+func (c *Client) takeSender(ctx context.Context, slots *senders) (*senderLink, error) {
+	for fresh := false; ; {
+		link, err := slots.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !fresh && link.stale(c.timing.idle) {
+			fresh = true
+			if slots.drop(link) {
+				c.lastly(link.close)
+			}
+			continue
+		}
+		if link.sending.begin() {
+			return link, nil
+		}
+		// Closed just now: the next one is open.
+	}
 }
 
-func (l *senderLink) alive() bool { return l.conn.alive() }
+// senderLink is an open link to a queue.
+type senderLink struct {
+	conn    *connection
+	sdk     *azservicebus.Sender
+	sending *inflight
+	used    atomic.Int64 // unix nanoseconds
+}
+
+func (l *senderLink) alive() bool { return !l.sending.isClosed() && l.conn.alive() }
+
+// close closes the link when nothing is being sent on it any more.
+func (l *senderLink) close() {
+	t := l.conn.client.timing
+	l.sending.close()
+	l.sending.wait(l.conn.ctx.Done(), t.send)
+	ctx, stop := context.WithTimeout(l.conn.ctx, t.close)
+	defer stop()
+	_ = l.sdk.Close(ctx)
+}
 
 // stale says whether the service may have closed the link for being idle, which
 // would be found only by a send.

@@ -20,7 +20,7 @@ func (c *Client) sendersOf(queue string) (s *senders, done func()) {
 			return
 		}
 		if link, ok := evicted.current(); ok {
-			c.closeLink(link.sdk)
+			c.lastly(link.close)
 		}
 	}()
 	c.mu.Lock()
@@ -80,7 +80,7 @@ func (c *Client) openSender(ctx context.Context, queue string, place *slot[*send
 	}
 	place.worked()
 	conn.worked()
-	link := &senderLink{conn: conn, sdk: sdk}
+	link := &senderLink{conn: conn, sdk: sdk, sending: newInflight()}
 	link.used.Store(time.Now().UnixNano())
 	return link, nil
 }

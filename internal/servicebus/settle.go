@@ -58,10 +58,10 @@ func (r *Receiver) settle(ctx context.Context, what string, m *azservicebus.Rece
 		try, stop := context.WithTimeout(ctx, c.timing.settle)
 		// With the connection goes the link: there is no use in waiting.
 		free := context.AfterFunc(link.conn.ctx, stop)
-		err := once(try, func(ctx context.Context) error { return do(ctx, link.sdk, m) })
+		err := do(try, link.sdk, m)
 		free()
 		stop()
-		link.end()
+		link.settling.end()
 		if err = c.wrap(ctx, what, err); err == nil {
 			link.conn.worked()
 		} else if passing(err) && link.alive() {
@@ -84,8 +84,7 @@ func (r *Receiver) settleByToken(ctx context.Context, what string, token [16]byt
 		link, err = r.link(try)
 	}
 	if err == nil {
-		bare := &azservicebus.ReceivedMessage{LockToken: token}
-		err = once(try, func(ctx context.Context) error { return do(ctx, link.sdk, bare) })
+		err = do(try, link.sdk, &azservicebus.ReceivedMessage{LockToken: token})
 	}
 	err = c.wrap(ctx, what, err)
 	if err == nil {
