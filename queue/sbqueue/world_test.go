@@ -132,4 +132,3 @@ func (w *world) close(t *testing.T, d queue.Driver) {
 		t.Errorf("close: %v", err)
 	}
 }
-
