@@ -103,6 +103,24 @@ func TestStrangeBlobsStay(t *testing.T) {
 	}
 }
 
+func TestLifetimeEndsWhatIsWanted(t *testing.T) {
+	f, url := startFake(t)
+	s := open(t, blobbodies.Options{SASURL: url + "?sig=secret", Lifetime: 24 * time.Hour})
+	old, young := queue.BodyName(ferry.NewID(time.Now()), 1), queue.BodyName(ferry.NewID(time.Now()), 1)
+	for _, name := range []string{old, young} {
+		if err := put(t, s, name, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mu.Lock()
+	f.blobs[old].at = time.Now().Add(-25 * time.Hour)
+	f.mu.Unlock()
+	removed, err := s.Sweep(t.Context(), time.Hour, func(string) bool { return true })
+	if err != nil || removed != 1 || f.blobs[young] == nil {
+		t.Errorf("swept %d, %v; want the old one alone", removed, err)
+	}
+}
+
 func TestErrorsNameNoSecret(t *testing.T) {
 	f, url := startFake(t)
 	s := open(t, blobbodies.Options{SASURL: url + "?sig=secret"})
