@@ -34,11 +34,13 @@ type env struct {
 	tb        testing.TB
 	double    *sbemu.Server // nil in another process
 	namespace string        // its connection string
-	address   string
+	admin     string        // its administration; empty: where the namespace is
+	names     names
 	lock      time.Duration
 
 	mu      sync.Mutex
 	workers []WorkerAuth
+	seen    []string // names of workers, also of those that were revoked
 	brokers []*Broker
 }
 
@@ -47,16 +49,21 @@ var started sync.Map
 
 func openEnv(tb testing.TB, dir string) *env {
 	tb.Helper()
-	e := &env{tb: tb, lock: testLock}
+	e := &env{tb: tb, lock: testLock, names: names{DefaultPrefix}}
 	place := filepath.Join(dir, "namespace")
 	if text, err := os.ReadFile(place); err == nil {
-		e.namespace, e.address, _ = strings.Cut(string(text), " ")
+		e.namespace, e.admin, _ = strings.Cut(string(text), " ")
 		if double, here := started.Load(dir); here {
 			e.double = double.(*sbemu.Server)
 		}
 	} else {
 		e.start(dir, place)
 	}
+	e.open()
+	return e
+}
+
+func (e *env) open() {
 	e.Env = &queuetest.Env{
 		Broker:   func() queue.Driver { return e.broker() },
 		Worker:   func(name string, routes ...string) queue.Driver { return e.worker(name, routes...) },
@@ -65,7 +72,6 @@ func openEnv(tb testing.TB, dir string) *env {
 		SetAside: e.setAside,
 		Stop:     func() {},
 	}
-	return e
 }
 
 func (e *env) start(dir, place string) {
@@ -74,8 +80,8 @@ func (e *env) start(dir, place string) {
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	e.double, e.namespace, e.address = double, double.ConnectionString(), double.Addr()
-	if err := os.WriteFile(place, []byte(e.namespace+" "+e.address), 0o600); err != nil {
+	e.double, e.namespace, e.admin = double, double.ConnectionString(), "http://"+double.Addr()
+	if err := os.WriteFile(place, []byte(e.namespace+" "+e.admin), 0o600); err != nil {
 		e.tb.Fatal(err)
 	}
 	started.Store(dir, double)
@@ -96,7 +102,7 @@ func testLog(tb testing.TB) *slog.Logger {
 
 // config is that of who may do everything.
 func (e *env) config() servicebus.Config {
-	return servicebus.Config{ConnectionString: e.namespace, AdminURL: "http://" + e.address}
+	return servicebus.Config{ConnectionString: e.namespace, AdminURL: e.admin}
 }
 
 func (e *env) broker() *Broker {
@@ -104,7 +110,7 @@ func (e *env) broker() *Broker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := openBroker(BrokerOptions{
-		Client: e.config(), Lock: e.lock, Provision: true,
+		Client: e.config(), Prefix: e.names.prefix, Lock: e.lock, Provision: true,
 		Workers: slices.Clone(e.workers), Log: testLog(e.tb),
 	})
 	if err != nil {
@@ -122,16 +128,20 @@ func (e *env) worker(name string, routes ...string) *Worker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	public, seed := login(e.tb)
-	n := names{DefaultPrefix}
-	rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
-	for _, route := range routes {
-		rights[n.messages(route)] = sbemu.Listen
+	login := e.namespace
+	if e.double != nil {
+		rights := map[string]sbemu.Rights{e.names.receipts(): sbemu.Send, e.names.questions(): sbemu.Send, e.names.worker(name): sbemu.Listen}
+		for _, route := range routes {
+			rights[e.names.messages(route)] = sbemu.Listen
+		}
+		e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
+		login = e.double.ConnectionStringOf(name)
 	}
-	e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
 	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
+	e.seen = append(e.seen, name)
 	e.tell()
 	w, err := openWorker(WorkerOptions{
-		Client: servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
+		Client: servicebus.Config{ConnectionString: login}, Prefix: e.names.prefix, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
@@ -160,6 +170,10 @@ func (e *env) revoke(name string) {
 // lose deletes every queue behind the driver's back.
 func (e *env) lose() {
 	e.tb.Helper()
+	if e.double == nil {
+		e.deleteAll()
+		return
+	}
 	for _, q := range e.double.Namespace().Queues() {
 		if err := e.double.Namespace().Delete(q.Config().Name); err != nil {
 			e.tb.Fatal(err)
@@ -184,7 +198,7 @@ func (e *env) setAside(address queue.Address, reason, description string) {
 	defer cancel()
 	client := e.client()
 	defer client.Close(ctx)
-	r := client.Receiver(names{DefaultPrefix}.of(address), servicebus.ReceiverOptions{})
+	r := client.Receiver(e.names.of(address), servicebus.ReceiverOptions{})
 	for {
 		left, err := r.Peek(ctx, 0, 1)
 		if err != nil {
