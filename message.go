@@ -10,6 +10,7 @@ type Message struct {
 	ID             ID
 	Route          string
 	Body           []byte
+	Staged         *StagedBody // a large body, in a file; Body is nil then
 	ContentType    string
 	IdempotencyKey string // the sender's name for "the same message"; scoped by route; may be empty
 	CorrelationID  string // groups messages of one business case; passed through
@@ -21,11 +22,20 @@ type Message struct {
 	Traceparent    string // W3C trace context of the sender
 	Sender         Sender
 	SearchTerms    []string // what the route's search keys found in the body
+	ReplyTo        *ReplyTo // who is told its end; nil: nobody
 	CreatedAt      time.Time
 
 	// OnConflict is OnConflictReplace or empty: what to do when the key is
 	// known with another body.
 	OnConflict string
+}
+
+// BodySize is the length of the body, bytes, wherever it lies.
+func (m *Message) BodySize() int64 {
+	if m.Staged != nil {
+		return m.Staged.Size
+	}
+	return int64(len(m.Body))
 }
 
 // OnConflictReplace lets a corrected body take the place of a dead-lettered or

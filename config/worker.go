@@ -31,10 +31,9 @@ type Worker struct {
 
 // WorkerQueue is the worker's way to the broker.
 type WorkerQueue struct {
-	Driver string     `yaml:"driver"` // nats, the default
-	NATS   WorkerNATS `yaml:"nats"`
-
-	ServiceBus any `yaml:"servicebus" later:"true"`
+	Driver     string           `yaml:"driver"` // nats, the default, or servicebus
+	NATS       WorkerNATS       `yaml:"nats"`
+	ServiceBus WorkerServiceBus `yaml:"servicebus"`
 }
 
 // WorkerNATS is how a worker reaches the broker's NATS server.
@@ -135,6 +134,7 @@ const (
 // defaults that depend on other keys.
 func (w *Worker) complete(d *decoder) {
 	setDefault(&w.Queue.NATS.Lock, defaultLock)
+	w.Queue.ServiceBus.complete()
 	if w.Destinations == nil {
 		w.Destinations = map[string]*Destination{}
 	}
@@ -248,11 +248,11 @@ func (w *Worker) check(d *decoder) {
 }
 
 func (q *WorkerQueue) check(d *decoder) {
-	if q.Driver == DriverServiceBus {
-		d.at("queue.driver", "use nats", "the queue driver servicebus is not supported by this version")
+	if !d.checkOneOf("queue.driver", q.Driver, DriverNATS, DriverServiceBus) {
 		return
 	}
-	if !d.checkOneOf("queue.driver", q.Driver, DriverNATS) {
+	if q.Driver == DriverServiceBus {
+		q.ServiceBus.check(d, "queue.servicebus")
 		return
 	}
 	const url = "queue.nats.url"

@@ -27,6 +27,8 @@ var (
 	bAttempts   = []byte("attempts")   // id, turn -> attempt
 	bDue        = []byte("due")        // route, due time, id -> turn
 	bClaims     = []byte("claims")     // when it is taken over, id -> turn
+	bLocks      = []byte("locks")      // lock -> id, turn, revision, generation
+	bLeft       = []byte("left")       // route, binding, id -> nothing: what an inbox that lost the route may hold
 	bOrder      = []byte("order")      // route, ordering key, order seq -> id
 	bDead       = []byte("dead")       // time, id -> nothing
 	bGroups     = []byte("groups")     // route, group -> group
@@ -37,12 +39,13 @@ var (
 	bAudit      = []byte("audit")      // seq -> ferry.AuditEntry
 	bOperations = []byte("operations") // id -> ferry.Operation
 	bSelected   = []byte("selected")   // operation id, n -> message id
+	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
 )
 
 func buckets() [][]byte {
 	return [][]byte{
-		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
+		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox,
 	}
 }
 
@@ -57,6 +60,9 @@ type Options struct {
 	// Notify is told after each commit what became ready and what left the hands
 	// of the relay. It runs on the committer's goroutine and must not block.
 	Notify func([]Change)
+	// OnNotice is told after each commit that put notices into the outbox, and how
+	// many there was no room for. It runs like Notify.
+	OnNotice func(lost int)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
@@ -83,9 +89,16 @@ type Ledger struct {
 	dir    string
 	log    *slog.Logger
 	notify func([]Change)
+	noted  func(lost int)
 	start  string // names this opening; no two are alike
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
+
+	minFree int64
+	staged  paths      // large bodies on their way in
+	placed  paths      // those that wait for their commit
+	naming  sync.Mutex // around a rename to a name that an orphan may have
+	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
 	group group // the committer's: what the current group has changed in memory
 
@@ -95,6 +108,7 @@ type Ledger struct {
 	keys    map[string]*keyRow
 	workers map[string]*workerRow
 	idem    *idemIndex
+	outbox  outbox
 }
 
 // Open opens or makes the ledger in dir. Errors are *ferry.Error: ledgerLocked,
@@ -106,6 +120,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.Notify == nil {
 		opts.Notify = func([]Change) {}
 	}
+	if opts.OnNotice == nil {
+		opts.OnNotice = func(int) {}
+	}
 	if opts.IdempotencyWindow == 0 {
 		opts.IdempotencyWindow = ferry.IdempotencyWindow
 	}
@@ -115,14 +132,18 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.FileID == nil {
 		opts.FileID = disk.FileID
 	}
+	if opts.MinFree == 0 {
+		opts.MinFree = 16 << 20 // as of commit.Options
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
 	l := &Ledger{
-		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
+		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
-		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes),
+		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: outbox{waiting: map[ferry.NoticeTarget]int{}},
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
@@ -137,11 +158,14 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		_ = db.Close()
 		return nil, openError(dir, err)
 	}
+	if _, err := l.sweepStaged(); err != nil {
+		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)
+	}
 	return l, nil
 }
 
 func makeFolders(dir string) error {
-	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies"), 0o700))
+	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies", "staged"), 0o700))
 	switch {
 	case err == nil:
 		return nil
@@ -251,13 +275,22 @@ func (l *Ledger) setUp(write func(tx *bbolt.Tx) error) error {
 }
 
 func (l *Ledger) read(tx *bbolt.Tx) error {
-	if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+	if err := eachJSON(tx, bRoutes, func(row *routeRow) {
+		if row.Binding != nil && row.Binding.No == 0 { // bound before bindings had numbers
+			row.Bindings, row.Binding.No = 1, 1
+		}
+		l.routes[row.No] = row
+		l.byName[row.Name] = row.No
+	}); err != nil {
 		return err
 	}
 	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
 		return err
 	}
 	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+		return err
+	}
+	if err := l.outbox.read(tx); err != nil {
 		return err
 	}
 	return l.idem.rebuild(tx, time.Now())

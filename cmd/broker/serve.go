@@ -108,6 +108,7 @@ func listen(addr string) (net.Listener, error) {
 type server struct {
 	broker    *broker.Broker
 	transport transport
+	intakes   *intakes // nil: no route takes in from elsewhere
 	handler   http.Handler
 	log       *slog.Logger
 }
@@ -123,6 +124,11 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 	window, routes := 0, make([]string, len(cfg.Routes))
 	for i, r := range cfg.Routes {
 		window, routes[i] = max(window, r.Window), r.Name
+	}
+	if cfg.Queue.Driver == config.DriverServiceBus {
+		return drivers.ConnectServiceBus(ctx, drivers.ServiceBusOptions{
+			Config: cfg.Queue.ServiceBus, Routes: routes, Workers: workers, Log: log,
+		})
 	}
 	n := cfg.Queue.NATS
 	if n.External() {
@@ -147,8 +153,17 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 
 // startServer opens ledger and queue and begins to deliver.
 func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
+	policies, err := sasPolicies(cfg)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{log: log}
-	b, err := broker.New(ctx, broker.Options{
+	in, err := openIntakes(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s.intakes = in
+	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
@@ -159,17 +174,27 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 			s.transport = t
 			return t, nil
 		},
-	})
+	}
+	in.options(&opts)
+	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	if refs != nil {
+		opts.BodyRefs = refs
+	}
+	b, err := broker.New(ctx, opts)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
 	s.handler = api.New(b, api.Options{
-		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(),
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
 	})
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
+	in.start(b)
 	return s, nil
 }
 
@@ -195,7 +220,8 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *server) stop() error {
+	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return s.broker.Stop(ctx)
+	return errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 }

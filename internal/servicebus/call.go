@@ -2,6 +2,7 @@ package servicebus
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,10 @@ func (l *receiverLink) start(most int, appetite *appetite) *call {
 		defer close(c.done)
 		for open := most; open > 0; {
 			began := time.Now()
-			got, err := c.receive(open)
+			got, err := guarded(func() ([]*azservicebus.ReceivedMessage, error) { return c.receive(open) })
+			if errors.Is(err, errUnreadable) {
+				appetite.afraid()
+			}
 			l.hold(got)
 			appetite.learn(most, len(got), time.Since(began))
 			open = c.came(got, err)
@@ -227,10 +231,18 @@ const (
 // to be there. What was asked for and did not come stays asked for, is bounced by
 // the SDK between its calls, and must be got rid of when nobody waits any more; so an
 // idle queue is asked for one message, and a full one for ever more.
-type appetite struct{ now atomic.Int64 }
+type appetite struct {
+	now     atomic.Int64
+	careful atomic.Int64 // unix nanoseconds: one at a time until then
+}
 
 // of says how many to ask for when there is room for so many.
-func (a *appetite) of(most int) int { return min(most, max(1, int(a.now.Load()))) }
+func (a *appetite) of(most int) int {
+	if time.Now().UnixNano() < a.careful.Load() {
+		return 1
+	}
+	return min(most, max(1, int(a.now.Load())))
+}
 
 // learn is told what came of the number asked for, and how fast.
 func (a *appetite) learn(asked, got int, took time.Duration) {

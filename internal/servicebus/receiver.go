@@ -188,7 +188,9 @@ func (r *Receiver) Close(ctx context.Context) error {
 func (r *Receiver) Peek(ctx context.Context, from int64, most int) ([]*azservicebus.ReceivedMessage, error) {
 	var got []*azservicebus.ReceivedMessage
 	err := r.ask(ctx, "peek into "+r.queue, func(ctx context.Context, link *receiverLink) (err error) {
-		got, err = link.sdk.PeekMessages(ctx, most, &azservicebus.PeekMessagesOptions{FromSequenceNumber: &from})
+		got, err = guarded(func() ([]*azservicebus.ReceivedMessage, error) {
+			return link.sdk.PeekMessages(ctx, most, &azservicebus.PeekMessagesOptions{FromSequenceNumber: &from})
+		})
 		return err
 	})
 	return got, err

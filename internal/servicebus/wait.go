@@ -175,6 +175,9 @@ func (r *Receiver) finish() error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, errUnreadable) {
+		r.client.log.Warn("a message cannot be read: it stays in its queue until that sets it aside, and until then messages are received one at a time", "queue", r.queue, "error", err)
+	}
 	err = r.client.wrap(context.Background(), "receive from "+r.queue, err)
 	r.broken(call.link, call.since(), err)
 	if len(r.rest) > 0 {
