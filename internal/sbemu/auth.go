@@ -3,11 +3,13 @@ package sbemu
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"ferry/internal/sbemu/sas"
 )
 
 // The types of tokens.
@@ -98,24 +100,35 @@ func (a *authority) check(kind, token, audience string, now time.Time) (claim, e
 }
 
 func (a *authority) checkSAS(token, audience string, now time.Time) (claim, error) {
-	t, err := parseSAS(token)
+	t, err := sas.Verify(token, audience, now, a.life, a.keys)
 	if err != nil {
 		return claim{}, fmt.Errorf("%w: %w", errUnauthorized, err)
 	}
+	return claim{policy: t.Policy, expires: t.Expires}, nil
+}
+
+func (a *authority) keys(policy string) []string {
 	a.mu.Lock()
-	keys := a.policies[t.policy].Keys
-	a.mu.Unlock()
-	switch {
-	case !slices.ContainsFunc(keys, t.signedBy):
-		return claim{}, fmt.Errorf("%w: the signature is not that of the policy", errUnauthorized)
-	case !now.Before(t.expires):
-		return claim{}, fmt.Errorf("%w: the token has expired", errUnauthorized)
-	case t.expires.After(now.Add(a.life)):
-		return claim{}, fmt.Errorf("%w: the token would hold for longer than %s", errUnauthorized, a.life)
-	case !under(resource(t.resource), resource(audience)):
-		return claim{}, fmt.Errorf("%w: the token is for another resource", errUnauthorized)
+	defer a.mu.Unlock()
+	return a.policies[policy].Keys
+}
+
+// manages says whether an HTTP request may manage a queue, or the whole namespace
+// when the name is empty.
+func (a *authority) manages(r *http.Request, queue string) error {
+	header := r.Header.Get("Authorization")
+	kind := tokenSAS
+	if bearer, ok := strings.CutPrefix(header, "Bearer "); ok {
+		kind, header = tokenJWT, bearer
 	}
-	return claim{policy: t.policy, expires: t.expires}, nil
+	c, err := a.check(kind, header, "/"+queue, time.Now())
+	if err != nil {
+		return err
+	}
+	if !a.allows(c.policy, queue, Manage) {
+		return fmt.Errorf("%w: this takes the right to manage", errUnauthorized)
+	}
+	return nil
 }
 
 // resource is the path that a URI names, in lower case and without slashes around.
@@ -124,9 +137,4 @@ func resource(uri string) string {
 		uri = u.Path
 	}
 	return strings.ToLower(strings.Trim(uri, "/"))
-}
-
-// under says whether a path is another one or lies below it.
-func under(above, path string) bool {
-	return above == "" || path == above || strings.HasPrefix(path, above+"/")
 }

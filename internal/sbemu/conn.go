@@ -16,24 +16,19 @@ import (
 
 // The conditions of errors that are AMQP's own.
 const (
-	condInternal      = "amqp:internal-error"
-	condNotFound      = "amqp:not-found"
-	condUnauthorized  = "amqp:unauthorized-access"
-	condDecode        = "amqp:decode-error"
-	condLimit         = "amqp:resource-limit-exceeded"
-	condNotAllowed    = "amqp:not-allowed"
-	condInvalid       = "amqp:invalid-field"
-	condNotThere      = "amqp:not-implemented"
-	condForced        = "amqp:connection:forced"
-	condFraming       = "amqp:connection:framing-error"
-	condWindow        = "amqp:session:window-violation"
-	condHandleInUse   = "amqp:session:handle-in-use"
-	condUnattached    = "amqp:session:unattached-handle"
-	condDetachForced  = "amqp:link:detach-forced"
-	condTransferLimit = "amqp:link:transfer-limit-exceeded"
-	condTooLarge      = "amqp:link:message-size-exceeded"
-	condBusy          = "com.microsoft:server-busy"
-	condLockLost      = "com.microsoft:message-lock-lost"
+	condNotFound     = "amqp:not-found"
+	condUnauthorized = "amqp:unauthorized-access"
+	condDecode       = "amqp:decode-error"
+	condLimit        = "amqp:resource-limit-exceeded"
+	condNotAllowed   = "amqp:not-allowed"
+	condInvalid      = "amqp:invalid-field"
+	condNotThere     = "amqp:not-implemented"
+	condFraming      = "amqp:connection:framing-error"
+	condHandleInUse  = "amqp:session:handle-in-use"
+	condUnattached   = "amqp:session:unattached-handle"
+	condDetachForced = "amqp:link:detach-forced"
+	condTooLarge     = "amqp:link:message-size-exceeded"
+	condBusy         = "com.microsoft:server-busy"
 )
 
 func failure(condition wire.Symbol, format string, args ...any) *wire.Error {
@@ -237,6 +232,10 @@ func (c *conn) open(p *wire.Open) *wire.Error {
 	}
 	c.opened = true
 	c.expire.Stop()
+	if c.srv.hooks.freezesNew() { // since the connection began
+		c.frozen = true
+		return nil
+	}
 	most := uint32(c.srv.o.Limits.FrameBytes)
 	if p.MaxFrame.Set {
 		if p.MaxFrame.Value < smallestFrame {

@@ -22,7 +22,9 @@ type SettleFault struct {
 // SendFault is what goes wrong with a send: the same.
 type SendFault = SettleFault
 
-// hooks are the faults that are set.
+// hooks are the faults that are set. The functions are called while their connection
+// is held: they may cut connections and set faults, and call nothing else of the
+// double.
 type hooks struct {
 	mu       sync.Mutex
 	reject   func(entity, policy string) error
@@ -41,7 +43,9 @@ func (s *Server) RejectToken(f func(entity, policy string) error) {
 }
 
 // OnSettle lets f decide what goes wrong with each settlement. Its outcome is
-// completed, abandoned, released, deferred or deadLettered. Nil takes that back.
+// completed, abandoned, released, deferred or deadLettered. Nil takes that back. f
+// is called while the connection is held, as those of OnSend and RejectToken are: it
+// may call DropConnections and SetAway, and nothing else of the double.
 func (s *Server) OnSettle(f func(queue, outcome string) SettleFault) {
 	s.hooks.mu.Lock()
 	defer s.hooks.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"ferry/internal/sbemu/entity"
+	"ferry/internal/sbemu/wire"
 )
 
 func TestDropConnections(t *testing.T) {
@@ -47,15 +48,15 @@ func TestReceiveEndsEmptyWhenTheConnectionBreaks(t *testing.T) {
 		}
 		got <- err
 	}()
-	await(t, func() bool { return receiversOf(s) == 1 })
+	await(t, func() bool { return thirsty(s) == 1 })
 	s.DropConnections()
 	if err := <-got; ctx.Err() != nil {
 		t.Errorf("received until the context ended: %v", err)
 	}
 }
 
-// receiversOf counts links on which peers receive from a queue and have credit.
-func receiversOf(s *Server) int {
+// thirsty counts links on which peers have given credit that is not used up.
+func thirsty(s *Server) int {
 	n := 0
 	for _, c := range s.all() {
 		c.mu.Lock()
@@ -88,6 +89,9 @@ func TestDetachLinks(t *testing.T) {
 	send(t, from, &azservicebus.Message{Body: []byte("a")})
 	send(t, sender(t, c, "other"), &azservicebus.Message{Body: []byte("x")})
 	m := receive(t, r)
+	if senders, receivers := s.Links("ORDERS"); senders != 1 || receivers != 1 || s.Connections() != 1 {
+		t.Errorf("%d senders, %d receivers, %d connections", senders, receivers, s.Connections())
+	}
 	if n := s.DetachLinks("ORDERS", &amqp.Error{Condition: "amqp:link:detach-forced", Description: "maintenance"}); n < 2 {
 		t.Errorf("%d links were detached", n)
 	}
@@ -101,17 +105,19 @@ func TestDetachLinks(t *testing.T) {
 // What was sent before the peer heard of the detach still counts, and its answer is
 // lost: the trap that makes a lost lock an unknown outcome.
 func TestSettlementThatCrossesADetach(t *testing.T) {
-	s := start(t, Options{Delay: 30 * time.Millisecond})
-	c := client(t, s)
-	send(t, sender(t, c, "orders"), &azservicebus.Message{Body: []byte("a")})
-	r := receiver(t, c, "orders", nil)
-	m := receive(t, r)
-	done := make(chan error, 1)
-	ctx, cancel := contextIn(t, time.Second)
-	defer cancel()
-	go func() { done <- r.CompleteMessage(ctx, m, nil) }()
+	s := start(t, Options{})
+	put(t, s, "orders", "x")
+	p := dial(t, s)
+	p.begin(0)
+	p.attachReceiver(0, 0, &wire.Source{Address: "orders"}, 1)
+	head, _ := p.delivery()
 	s.DetachLinks("orders", nil)
-	<-done // whatever it says
+	p.send(0, &wire.Disposition{Receiver: true, First: head.DeliveryID.Value, State: &wire.State{Kind: wire.Accepted}})
+	if d := expect[*wire.Detach](p); d.Error == nil || d.Error.Condition != condDetachForced {
+		t.Errorf("detached with %v", d.Error)
+	}
+	p.send(0, &wire.Detach{Handle: 0, Closed: true})
+	p.begin(1) // nothing was answered before this
 	if got := counts(t, s, "orders"); got != (entity.Counts{}) {
 		t.Errorf("the queue holds %+v", got)
 	}
@@ -207,12 +213,11 @@ func TestOnSettle(t *testing.T) {
 			if c.works && time.Since(began) < c.fault.Delay {
 				t.Error("the answer was not slow")
 			}
+			await(t, func() bool { return seen.Load() != nil })
 			if seen.Load() != "orders completed" {
 				t.Errorf("asked about %v", seen.Load())
 			}
-			if got := counts(t, s, "orders"); got != c.left {
-				t.Errorf("the queue holds %+v", got)
-			}
+			await(t, func() bool { return counts(t, s, "orders") == c.left })
 		})
 	}
 }
@@ -250,21 +255,18 @@ func TestOnSendDropMakesTheOutcomeUnknown(t *testing.T) {
 	s := start(t, Options{})
 	from := sender(t, client(t, s), "orders")
 	send(t, from, &azservicebus.Message{Body: []byte("a")})
-	s.OnSend(func(string) SendFault { return SendFault{Drop: true} })
-	ctx, cancel := contextIn(t, 200*time.Millisecond)
-	defer cancel()
-	if err := from.SendMessage(ctx, &azservicebus.Message{Body: []byte("b")}, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("sent without an answer: %v", err)
+	for _, fault := range []SendFault{{Drop: true}, {Lose: true}} {
+		var came atomic.Bool
+		s.OnSend(func(string) SendFault { came.Store(true); return fault })
+		ctx, cancel := contextIn(t, 200*time.Millisecond)
+		defer cancel()
+		if err := from.SendMessage(ctx, &azservicebus.Message{Body: []byte("b")}, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("sent without an answer: %v", err)
+		}
+		await(t, came.Load)
 	}
-	s.OnSend(func(string) SendFault { return SendFault{Lose: true} })
-	ctx, cancel = contextIn(t, 200*time.Millisecond)
-	defer cancel()
-	if err := from.SendMessage(ctx, &azservicebus.Message{Body: []byte("c")}, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("sent without an answer: %v", err)
-	}
-	if got := counts(t, s, "orders"); got != (entity.Counts{Active: 2}) {
-		t.Errorf("the queue holds %+v", got)
-	}
+	// The first was taken before its answer was dropped, the second never came.
+	await(t, func() bool { return counts(t, s, "orders") == entity.Counts{Active: 2} })
 	s.OnSend(func(string) SendFault { return SendFault{Delay: 50 * time.Millisecond} })
 	began := time.Now()
 	send(t, from, &azservicebus.Message{})

@@ -134,7 +134,6 @@ func (l *outgoing) next() bool {
 	case gone != nil:
 		c.endLink(l, failureOf(gone))
 	case l.drain && len(l.replies) == 0:
-		l.skipped += l.limit - l.deliveryCount
 		l.deliveryCount = l.limit
 		l.tell()
 		l.drain = false

@@ -4,13 +4,12 @@ import (
 	"errors"
 	"time"
 
-	"github.com/Azure/go-amqp"
-
 	"ferry/internal/sbemu/entity"
 	"ferry/internal/sbemu/wire"
 )
 
-// creditGiven is how many deliveries a peer may send before it is given more.
+// creditGiven is how many deliveries a peer may send before it is given more. What it
+// sends is acted on before it is read further, so it is always given more in time.
 const creditGiven = 1_000
 
 // mostRequest bounds a request to $cbs.
@@ -93,10 +92,6 @@ func (l *incoming) transfer(p *wire.Transfer, payload []byte) {
 		return
 	}
 	if !l.open {
-		if l.credit == 0 {
-			l.s.c.endLink(l, failure(condTransferLimit, "a delivery without credit"))
-			return
-		}
 		if !p.DeliveryID.Set {
 			l.s.c.endLink(l, failure(condInvalid, "a delivery without an id"))
 			return
@@ -208,8 +203,8 @@ func failureOf(err error) *wire.Error {
 
 // messages decodes a delivery: one message, or the many of a batch.
 func messages(b []byte, format uint32) ([]entity.Incoming, error) {
-	outer := new(amqp.Message)
-	if err := outer.UnmarshalBinary(b); err != nil {
+	outer, err := decode(b)
+	if err != nil {
 		return nil, err
 	}
 	if format != batchFormat {
@@ -220,8 +215,8 @@ func messages(b []byte, format uint32) ([]entity.Incoming, error) {
 	}
 	out := make([]entity.Incoming, 0, len(outer.Data))
 	for _, data := range outer.Data {
-		m := new(amqp.Message)
-		if err := m.UnmarshalBinary(data); err != nil {
+		m, err := decode(data)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, entity.Incoming{Message: m, Size: len(data)})

@@ -14,9 +14,9 @@ import (
 	"ferry/internal/sbemu/entity"
 )
 
-// TestJavaScriptSDK runs Microsoft's JavaScript SDK against the double. It needs
-// node, and the packages of jscheck in the folder FERRY_NODE_MODULES or in
-// jscheck/node_modules: FERRY_NODE=1 says that they are there.
+// TestJavaScriptSDK runs Microsoft's JavaScript SDK against the double. It needs node
+// and the packages of jscheck/package.json: FERRY_NODE=1 says that they are there, in
+// jscheck or in the folder FERRY_NODE_DIR, with a copy of the script.
 func TestJavaScriptSDK(t *testing.T) {
 	if os.Getenv("FERRY_NODE") != "1" {
 		t.Skip("needs node and packages of npm: FERRY_NODE=1 says that they are there (make test-all)")

@@ -59,8 +59,8 @@ func (r request) schedule(b body) (any, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: an entry of messages has no message", errRequest)
 		}
-		m := new(amqp.Message)
-		if err := m.UnmarshalBinary(raw); err != nil {
+		m, err := decode(raw)
+		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errRequest, err)
 		}
 		msgs = append(msgs, entity.Incoming{Message: m, Size: len(raw)})

@@ -26,6 +26,19 @@ func encode(m *amqp.Message) ([]byte, error) {
 	return append(b, sections...), nil
 }
 
+// decode reads a message. go-amqp recurses into what is nested, so that is bounded
+// first.
+func decode(b []byte) (*amqp.Message, error) {
+	if err := wire.CheckDepth(b); err != nil {
+		return nil, err
+	}
+	m := new(amqp.Message)
+	if err := m.UnmarshalBinary(b); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 // plain turns a value of a performative into what messages hold.
 func plain(v any) any {
 	switch v := v.(type) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"ferry/internal/sbemu/atom"
 )
 
 // webSocketPath is where the service speaks AMQP over WebSockets.
@@ -94,11 +96,9 @@ func (l httpListener) Close() error { return nil }
 // Addr is the double's.
 func (l httpListener) Addr() net.Addr { return l.s.ln.Addr() }
 
+// routes serves AMQP over WebSockets, and the administration.
 func (s *Server) routes() http.Handler {
-	rest := s.o.HTTP
-	if rest == nil {
-		rest = http.NotFoundHandler()
-	}
+	rest := atom.New(s.ns, atom.Options{Check: s.auth.manages, Name: "double"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.EqualFold(r.URL.Path, webSocketPath) {
 			s.webSocket(w, r)

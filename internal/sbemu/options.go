@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -32,9 +31,7 @@ type Options struct {
 	// CheckJWT names the policy that a token of Entra ID stands for. Nil: such
 	// tokens are refused.
 	CheckJWT func(token string) (policy string, err error)
-	// HTTP serves what is neither AMQP nor a WebSocket. Nil: not found.
-	HTTP   http.Handler
-	Limits Limits
+	Limits   Limits
 }
 
 // Policy is a shared access policy.

@@ -26,7 +26,7 @@ type outgoing struct {
 	cancel        context.CancelFunc
 	deliveryCount uint32 // as the peer counts: what was sent, and credit that drain took back
 	limit         uint32 // the delivery count up to which there is credit
-	skipped       uint32 // credit that drain took back
+	skipped       uint32 // by how much the peer's count is ahead of the queue's: credit that was drained and never granted
 	drain         bool
 	capped        bool   // the queue was granted less than the peer gave
 	inHand        int    // deliveries that the peer has not settled
@@ -190,7 +190,8 @@ func (l *outgoing) flow(f *wire.Flow) {
 		l.drain = f.Drain
 		l.grant()
 		if l.drain && l.receiver != nil {
-			l.receiver.Drain() // what was there is in the box
+			_, at := l.receiver.Drain() // what was there is in the box
+			l.skipped = l.limit - at
 		}
 		l.s.c.mark(l)
 	}

@@ -31,8 +31,8 @@ func refusal(status int, condition wire.Symbol, description string) reply {
 
 // request acts on a request and answers it on the link that it names.
 func (l *incoming) request(b []byte) {
-	m := new(amqp.Message)
-	if err := m.UnmarshalBinary(b); err != nil || m.Properties == nil || m.Properties.ReplyTo == nil {
+	m, err := decode(b)
+	if err != nil || m.Properties == nil || m.Properties.ReplyTo == nil {
 		l.s.c.endLink(l, failure(condDecode, "a request that cannot be read, or says not where to answer"))
 		return
 	}

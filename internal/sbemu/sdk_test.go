@@ -7,6 +7,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
+	"github.com/Azure/go-amqp"
+
 	"ferry/internal/sbemu/entity"
 )
 
@@ -57,7 +59,7 @@ func clientOf(t testing.TB, connectionString string, o *azservicebus.ClientOptio
 // within bounds a test's waiting: it only guards against hanging.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -128,4 +130,14 @@ func TestSendReceiveComplete(t *testing.T) {
 func contextIn(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithTimeout(context.Background(), d)
+}
+
+func message(size int) *amqp.Message { return amqp.NewMessage(make([]byte, size)) }
+
+func queuesNamed(names ...string) []entity.Config {
+	out := make([]entity.Config, 0, len(names))
+	for _, n := range names {
+		out = append(out, entity.Config{Name: n})
+	}
+	return out
 }

@@ -55,7 +55,7 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	s.web = &http.Server{
-		Handler: s.routes(), ReadHeaderTimeout: o.Limits.Handshake, MaxHeaderBytes: 64 << 10,
+		Handler: s.routes(), ReadHeaderTimeout: o.Limits.Handshake, ReadTimeout: 2 * o.Limits.Handshake, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
 	s.wg.Go(s.accept)

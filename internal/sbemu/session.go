@@ -5,7 +5,11 @@ import (
 )
 
 // windowFrames is how many transfers a peer may send before it hears of room again.
+// A transfer is acted on before the peer is read further, so there is always room.
 const windowFrames = 5_000
+
+// firstOutgoing is the id of a session's first transfer.
+const firstOutgoing = 1
 
 // mostHandle is the highest handle of a session.
 const mostHandle = 4_095
@@ -36,7 +40,7 @@ func (c *conn) begin(channel uint16, p *wire.Begin) *wire.Error {
 	}
 	s := &session{
 		c: c, channel: channel, nextIncoming: p.NextOutgoingID, incoming: windowFrames, outgoing: p.IncomingWindow,
-		nextOutgoing: 1, links: map[uint32]link{}, unsettled: map[uint32]*held{},
+		nextOutgoing: firstOutgoing, links: map[uint32]link{}, unsettled: map[uint32]*held{},
 	}
 	c.sessions[channel] = s
 	c.send(channel, &wire.Begin{
@@ -108,11 +112,9 @@ func (s *session) drop() {
 // flow takes the peer's windows, and for a link its credit.
 func (s *session) flow(p *wire.Flow) *wire.Error {
 	s.nextIncoming = p.NextOutgoingID
-	base := s.nextOutgoing
+	base := uint32(firstOutgoing) // nothing of ours had arrived when it was sent
 	if p.NextIncomingID.Set {
 		base = p.NextIncomingID.Value
-	} else {
-		base = 1 // nothing of ours had arrived when it was sent
 	}
 	s.outgoing = base + p.IncomingWindow - s.nextOutgoing
 	if int32(s.outgoing) < 0 && p.IncomingWindow < 1<<31 {
@@ -148,9 +150,6 @@ func (s *session) sendFlow(f wire.Flow) {
 }
 
 func (s *session) transfer(p *wire.Transfer, payload []byte) *wire.Error {
-	if s.incoming == 0 {
-		return failure(condWindow, "more than %d transfers without room", windowFrames)
-	}
 	s.nextIncoming++
 	s.incoming--
 	if s.incoming < windowFrames/2 {

@@ -117,7 +117,7 @@ func TestSessionAcceptTimesOut(t *testing.T) {
 }
 
 func TestSessionStateRenewAndList(t *testing.T) {
-	s := start(t, sessionQueue(2*time.Second))
+	s := start(t, sessionQueue(0))
 	c := client(t, s)
 	sendSessions(t, c, "a", "b")
 	r, err := c.AcceptSessionForQueue(within(t), "orders", "a", nil)
@@ -152,7 +152,7 @@ func TestSessionStateRenewAndList(t *testing.T) {
 }
 
 func TestSessionLockExpires(t *testing.T) {
-	s := start(t, sessionQueue(300*time.Millisecond))
+	s := start(t, sessionQueue(2*time.Second))
 	c := client(t, s)
 	sendSessions(t, c, "a")
 	r, err := c.AcceptSessionForQueue(within(t), "orders", "a", nil)

@@ -78,8 +78,10 @@ func (c *conn) write() {
 	for {
 		c.mu.Lock()
 		c.fetch()
-		b := c.out
-		c.out, spare = spare[:0], nil // never both: what is appended here must not be what is being written
+		var b []byte
+		if len(c.out) > 0 { // what is written and what is filled change places
+			b, c.out, spare = c.out, spare[:0], nil
+		}
 		c.writing = len(b) > 0
 		c.room.Broadcast()
 		over, rearm := c.over, c.rearm
@@ -116,9 +118,7 @@ func (c *conn) write() {
 			case <-alarm.C:
 			}
 		}
-		if !c.alive(last) {
-			return
-		}
+		c.alive(last)
 		alarm.Reset(c.beat())
 	}
 }
@@ -137,27 +137,26 @@ func (c *conn) beat() time.Duration {
 	return max(every, time.Millisecond)
 }
 
-// alive sends an empty frame when the peer has heard nothing for a while, looks
-// whether the peer was heard, and ends links whose token has ended.
-func (c *conn) alive(last time.Time) bool {
-	now := time.Now()
-	if now.UnixNano()-c.heard.Load() > int64(2*c.srv.o.Limits.IdleTimeOut) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.closeWith(failure(condLimit, "nothing was heard for %s", 2*c.srv.o.Limits.IdleTimeOut))
-		b := c.out
-		c.out = nil
-		_, _ = c.net.Write(b) // the last word to one who does not answer
-		return false
-	}
+// alive sends an empty frame when the peer has heard nothing for a while, closes the
+// connection when nothing was heard of the peer, and ends links whose token has
+// ended.
+func (c *conn) alive(last time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.opened && c.idle > 0 && now.Sub(last) >= c.idle/3 && !c.closing && !c.over {
+	if c.closing || c.over {
+		return
+	}
+	now := time.Now()
+	if silence := 2 * c.srv.o.Limits.IdleTimeOut; now.UnixNano()-c.heard.Load() > int64(silence) {
+		c.frozen = false // this is said in any case
+		c.closeWith(failure(condLimit, "nothing was heard for %s", silence))
+		return
+	}
+	if c.opened && c.idle > 0 && now.Sub(last) >= c.idle/3 {
 		// A frozen double does this too: its peer sees a connection that lives.
 		c.out, _ = wire.AppendFrame(c.out, wire.TypeAMQP, 0, nil, nil) // without a body it cannot fail
 	}
 	if !c.nextEnd.IsZero() && !now.Before(c.nextEnd) {
 		c.dropUnclaimed(now)
 	}
-	return true
 }

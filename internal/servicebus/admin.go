@@ -67,21 +67,17 @@ func (a *Admin) Queue(ctx context.Context, name string) (QueueInfo, error) {
 			return err
 		}
 		counts, err := client.GetQueueRuntimeProperties(ctx, name, nil)
-		if err != nil || counts == nil {
-			return errors.Join(err, errGoneMeanwhile(counts == nil && err == nil))
+		if err != nil {
+			return err
+		}
+		if counts == nil {
+			return ErrNotFound // gone meanwhile
 		}
 		info.Created = counts.CreatedAt
 		info.Active, info.Dead = int64(counts.ActiveMessageCount), int64(counts.DeadLetterMessageCount)
 		return nil
 	})
 	return info, err
-}
-
-func errGoneMeanwhile(gone bool) error {
-	if gone {
-		return ErrNotFound
-	}
-	return nil
 }
 
 // Create makes a queue, and says whether it was made: false when it is there

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ferry/internal/sbemu"
 )
 
 // administration is a small stand-in for the service's: it keeps what was put.
@@ -175,5 +177,53 @@ func TestTheAdministrationOfAnEmulatorIsHTTPAtItsOwnPort(t *testing.T) {
 			t.Errorf("%s goes to %q", c.connection, got)
 		}
 		_ = client.Close(t.Context())
+	}
+}
+
+// The same against the double, which has an administration of its own and checks
+// tokens.
+func TestTheDoubleIsAdministrated(t *testing.T) {
+	server, trust := certificate(t)
+	for name, tune := range map[string]func(*sbemu.Options, *Config){
+		"HTTP":  func(*sbemu.Options, *Config) {},
+		"HTTPS": func(o *sbemu.Options, c *Config) { o.TLS, c.TLS = server, trust },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, func(o *sbemu.Options, c *Config, _ *timing) {
+				tune(o, c)
+				o.Policies = map[string]sbemu.Policy{
+					sbemu.RootPolicy: {Keys: []string{"root"}, Rights: sbemu.Manage},
+					"worker":         {Keys: []string{"w"}, Rights: sbemu.Listen | sbemu.Send},
+				}
+			})
+			cfg := d.client.cfg
+			cfg.AdminURL = strings.ToLower(name) + "://" + d.emu.Addr()
+			root := d.dial(cfg, quick()).Admin()
+			spec := QueueSpec{Name: "ferry.receipts", Lock: time.Minute, DuplicateWindow: time.Minute, MaxDeliveries: 100, DeadLetterOnExpiry: true}
+			for _, want := range []bool{true, false} {
+				if made, err := root.Create(d.soon(), spec); err != nil || made != want {
+					t.Fatalf("made %t: %v", made, err)
+				}
+			}
+			if err := d.client.Sender(spec.Name).Send(d.soon(), messages(0, 3)); err != nil {
+				t.Fatal(err)
+			}
+			got, err := root.Queue(d.soon(), spec.Name)
+			if err != nil || got.Lock != spec.Lock || got.DuplicateWindow != spec.DuplicateWindow || got.MaxDeliveries != 100 ||
+				!got.DeadLetterOnExpiry || got.Active != 3 || got.Dead != 0 || got.TimeToLive != 0 || time.Since(got.Created) > time.Hour {
+				t.Errorf("%+v: %v", got, err)
+			}
+			if _, err := root.Queue(d.soon(), "missing"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("%v", err)
+			}
+			cfg.ConnectionString = d.emu.ConnectionStringOf("worker")
+			worker := d.dial(cfg, quick()).Admin()
+			if _, err := worker.Queue(d.soon(), spec.Name); !errors.Is(err, ErrUnauthorized) {
+				t.Errorf("%v", err)
+			}
+			if _, err := worker.Create(d.soon(), QueueSpec{Name: "another"}); !errors.Is(err, ErrUnauthorized) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

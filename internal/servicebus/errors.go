@@ -19,11 +19,11 @@ var (
 	ErrLockLost     = errors.New("the lock has ended, or its message was settled")
 	ErrTooLarge     = errors.New("too large for the queue")
 	ErrNotFound     = errors.New("there is no such queue in the namespace")
-	ErrUnauthorized = errors.New("Service Bus refuses these credentials, or this right") //nolint:staticcheck // a name
-	ErrThrottled    = errors.New("Service Bus is busy")                                  //nolint:staticcheck // a name
-	ErrUnavailable  = errors.New("Service Bus cannot be reached")                        //nolint:staticcheck // a name
+	ErrUnauthorized = errors.New("these credentials, or this right, are refused by Service Bus")
+	ErrThrottled    = errors.New("too much for Service Bus at the moment")
+	ErrUnavailable  = errors.New("cannot reach Service Bus")
 	ErrFull         = errors.New("the queue is full")
-	ErrRefused      = errors.New("Service Bus refuses what was asked") //nolint:staticcheck // a name
+	ErrRefused      = errors.New("refused by Service Bus")
 )
 
 // Causes that are our own.

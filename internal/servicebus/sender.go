@@ -135,20 +135,22 @@ func (s *Sender) try(ctx context.Context, msgs []*azservicebus.Message) (int, er
 
 // takeSender gives a link for one send, which ends with sending.end.
 func (c *Client) takeSender(ctx context.Context, slots *senders) (*senderLink, error) {
-	for {
+	for fresh := false; ; {
 		link, err := slots.get(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if !link.stale(c.timing.idle) {
-			if link.sending.begin() {
-				return link, nil
+		if !fresh && link.stale(c.timing.idle) {
+			fresh = true
+			if slots.drop(link) {
+				c.lastly(link.close)
 			}
-			continue // closed just now
+			continue
 		}
-		if slots.drop(link) {
-			c.lastly(link.close)
+		if link.sending.begin() {
+			return link, nil
 		}
+		// Closed just now: the next one is open.
 	}
 }
 

@@ -196,16 +196,17 @@ func (r *Receiver) endCall() {
 	if r.opts.Delete {
 		// There is nothing to give back here, and the SDK keeps what it has for
 		// calls after closing.
-		call.cancel()
+		call.stop()
 		call.wait(c.timing.grace)
 		call.link.close()
 		r.rest = append(r.rest, call.takeAll()...)
 		r.rest = append(r.rest, call.link.leftOver()...)
 		return
 	}
+	call.free(c.timing.grace)
 	call.link.close()
 	if !call.wait(c.timing.grace) {
-		call.cancel()
+		call.stop()
 		call.link.conn.end(fmt.Errorf("receive from %s: %w", r.queue, errHung))
 	}
 	r.rest = append(r.rest, call.takeAll()...)

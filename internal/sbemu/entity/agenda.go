@@ -10,7 +10,8 @@ import (
 // by value; it is on at most one agenda.
 type deadline struct {
 	at    time.Time
-	place int // in the heap, from 1; 0: not set
+	turn  uint64 // of two of one moment, the one that was set first comes first
+	place int    // in the heap, from 1; 0: not set
 	owner elapser
 }
 
@@ -19,6 +20,7 @@ type elapser interface{ elapse(now time.Time) }
 // agenda keeps the deadlines of one queue and wakes it for the next of them.
 type agenda struct {
 	heap  deadlines
+	turns uint64
 	wake  func(timer int) // called on a goroutine of its own, without a lock
 	timer *time.Timer
 	which int            // counts timers
@@ -28,6 +30,8 @@ type agenda struct {
 
 // set moves the deadline of an owner to a moment; the zero time takes it away.
 func (a *agenda) set(d *deadline, owner elapser, at time.Time) {
+	a.turns++
+	d.turn = a.turns
 	switch {
 	case at.IsZero():
 		if d.place > 0 {
@@ -88,8 +92,14 @@ func (a *agenda) disarm() {
 
 type deadlines []*deadline
 
-func (h deadlines) Len() int           { return len(h) }
-func (h deadlines) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h deadlines) Len() int { return len(h) }
+
+func (h deadlines) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].turn < h[j].turn
+	}
+	return h[i].at.Before(h[j].at)
+}
 
 func (h deadlines) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]

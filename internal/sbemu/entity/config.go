@@ -12,8 +12,10 @@ const (
 	MaxNameChars = 260
 	MaxIDChars   = 128 // of a message id, session id or partition key
 	MaxQueues    = 10_000
-	MaxReceivers = 5_000 // of one source
-	MaxState     = 256 << 10
+	MaxReceivers = 5_000     // of one source
+	MaxState     = 256 << 10 // bytes of a session's state
+
+	MaxProperties = 64 << 10 // bytes of a message's application properties
 )
 
 // Status says what a queue lets through.
@@ -39,6 +41,7 @@ type Config struct {
 	MaxMessageBytes    int64 // of one encoded message; default 256 KiB
 	MaxBatchBytes      int64 // of one send of several messages; default MaxMessageBytes, but at most 1 MiB
 	MaxSizeBytes       int64 // of all messages with the sub-queues; default 1 GiB
+	Partitioned        bool  // only shown; nothing here is partitioned
 	Status             Status
 	UserMetadata       string
 }

@@ -61,13 +61,20 @@ func measure(in Incoming) (int64, error) {
 		return 0, fmt.Errorf("%w: no message", ErrInvalid)
 	}
 	if in.Size > 0 {
-		return int64(in.Size), nil
+		if in.Size <= MaxProperties {
+			return int64(in.Size), nil
+		}
+		_, err := sizeOf(in.Message.ApplicationProperties)
+		return int64(in.Size), err
 	}
 	data, err := in.Message.MarshalBinary()
 	if err != nil {
 		return 0, fmt.Errorf("%w: the message cannot be encoded: %w", ErrInvalid, err)
 	}
-	return int64(len(data)), nil
+	if len(data) > MaxProperties {
+		_, err = sizeOf(in.Message.ApplicationProperties)
+	}
+	return int64(len(data)), err
 }
 
 // adopt makes a sender's message the queue's own: the sections that the sender may
@@ -197,17 +204,43 @@ func (m *message) until() time.Time {
 	return m.lockedUntil
 }
 
-// change sets application properties. What was given out keeps the old ones.
-func (m *message) change(properties map[string]any) {
+// amend sets application properties: ErrTooLarge when they become too many. What was
+// given out keeps the old ones.
+func (s *Source) amend(m *message, properties map[string]any) error {
 	if len(properties) == 0 {
-		return
+		return nil
 	}
-	changed := make(map[string]any, len(m.content.ApplicationProperties)+len(properties))
-	maps.Copy(changed, m.content.ApplicationProperties)
+	old := m.content.ApplicationProperties
+	changed := make(map[string]any, len(old)+len(properties))
+	maps.Copy(changed, old)
 	maps.Copy(changed, properties)
+	was, err := sizeOf(old)
+	if err != nil {
+		return err
+	}
+	size, err := sizeOf(changed)
+	if err != nil {
+		return err
+	}
 	content := *m.content
 	content.ApplicationProperties = changed
 	m.content = &content
+	m.size += size - was
+	s.bytes += size - was
+	s.queue.bytes += size - was
+	return nil
+}
+
+// sizeOf is the encoded size of application properties, which has a limit of its own.
+func sizeOf(properties map[string]any) (int64, error) {
+	data, err := (&amqp.Message{ApplicationProperties: properties}).MarshalBinary()
+	if err != nil {
+		return 0, fmt.Errorf("%w: the properties cannot be encoded: %w", ErrInvalid, err)
+	}
+	if len(data) > MaxProperties {
+		return 0, fmt.Errorf("%w: properties of %d bytes, at most %d", ErrTooLarge, len(data), MaxProperties)
+	}
+	return int64(len(data)), nil
 }
 
 // session is the id of the message's session, or empty.

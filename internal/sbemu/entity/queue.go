@@ -89,8 +89,8 @@ func (q *Queue) Config() Config {
 	return q.config
 }
 
-// Update changes the settings; Name stays. Sessions and duplicate detection cannot
-// be switched on or off: ErrNotAllowed. ErrInvalid, ErrNotFound when the queue is
+// Update changes the settings; Name stays. Sessions, partitions and duplicate
+// detection cannot be switched on or off: ErrNotAllowed. ErrInvalid, ErrNotFound when the queue is
 // deleted.
 func (q *Queue) Update(c Config) error {
 	if err := q.enter(); err != nil {
@@ -102,8 +102,8 @@ func (q *Queue) Update(c Config) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if c.RequiresSession != q.config.RequiresSession || (c.DuplicateWindow > 0) != (q.config.DuplicateWindow > 0) {
-		return fmt.Errorf("%w: sessions and duplicate detection are chosen when the queue is made", ErrNotAllowed)
+	if c.RequiresSession != q.config.RequiresSession || c.Partitioned != q.config.Partitioned || (c.DuplicateWindow > 0) != (q.config.DuplicateWindow > 0) {
+		return fmt.Errorf("%w: sessions, partitions and duplicate detection are chosen when the queue is made", ErrNotAllowed)
 	}
 	q.config = c
 	q.updated = q.now()

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -37,15 +38,18 @@ func (s *Source) Complete(t Token) error {
 
 // Abandon gives the message back to its place in the order, counts the delivery, and
 // sets application properties. A message that has been delivered MaxDelivery times
-// is dead-lettered. A deferred message stays deferred. ErrLockLost.
+// is dead-lettered. A deferred message stays deferred. ErrLockLost; ErrTooLarge when the
+// properties become too many, and the lock stays: so it is with all that set some.
 func (s *Source) Abandon(t Token, properties map[string]any) error {
 	m, err := s.holding(t)
 	if err != nil {
 		return err
 	}
 	defer s.queue.leave()
+	if err := s.amend(m, properties); err != nil {
+		return err
+	}
 	s.totals.Abandoned++
-	m.change(properties)
 	s.giveBack(m, true, s.queue.now())
 	return nil
 }
@@ -70,8 +74,10 @@ func (s *Source) Defer(t Token, properties map[string]any) error {
 		return err
 	}
 	defer s.queue.leave()
+	if err := s.amend(m, properties); err != nil {
+		return err
+	}
 	s.totals.Deferred++
-	m.change(properties)
 	m.setAside = true
 	s.giveBack(m, false, s.queue.now())
 	return nil
@@ -90,7 +96,19 @@ func (s *Source) DeadLetter(t Token, reason, description string, properties map[
 	if s.isDead() {
 		return fmt.Errorf("%w: a message in the dead-letter sub-queue cannot be dead-lettered", ErrNotAllowed)
 	}
-	s.bury(m, reason, description, properties)
+	told := maps.Clone(properties)
+	for name, text := range map[string]string{reasonProperty: reason, descriptionProperty: description} {
+		if text != "" {
+			if told == nil {
+				told = make(map[string]any)
+			}
+			told[name] = text
+		}
+	}
+	if err := s.amend(m, told); err != nil {
+		return err
+	}
+	s.bury(m)
 	return nil
 }
 

@@ -167,14 +167,32 @@ func (s *Source) renumber(m *message, first int64) {
 func (s *Source) expire(m *message) {
 	s.totals.Expired++
 	if s.queue.config.DeadLetterOnExpiry {
-		s.bury(m, "TTLExpiredException", "The message expired and was dead lettered.", nil)
+		s.condemn(m, "TTLExpiredException", "The message expired and was dead lettered.")
 		return
 	}
 	s.remove(m)
 }
 
+// Why a message is dead, as its application properties.
+const (
+	reasonProperty      = "DeadLetterReason"
+	descriptionProperty = "DeadLetterErrorDescription"
+)
+
+// condemn dead-letters a message for a reason of the queue's own. It is told even
+// where the sender's properties leave no room: then without them.
+func (s *Source) condemn(m *message, reason, description string) {
+	told := map[string]any{reasonProperty: reason, descriptionProperty: description}
+	if s.amend(m, told) != nil {
+		content := *m.content
+		content.ApplicationProperties = told
+		m.content = &content
+	}
+	s.bury(m)
+}
+
 // bury moves a message to the dead-letter sub-queue.
-func (s *Source) bury(m *message, reason, description string, properties map[string]any) {
+func (s *Source) bury(m *message) {
 	first := m.number
 	if m.first > 0 {
 		first = m.first
@@ -182,15 +200,6 @@ func (s *Source) bury(m *message, reason, description string, properties map[str
 	s.remove(m)
 	s.totals.DeadLetter++
 	m.first, m.setAside, m.stage, m.due = first, false, ready, time.Time{}
-	m.change(properties)
-	told := make(map[string]any)
-	if reason != "" {
-		told["DeadLetterReason"] = reason
-	}
-	if description != "" {
-		told["DeadLetterErrorDescription"] = description
-	}
-	m.change(told)
 	s.queue.dead.take(m, s.queue.now())
 }
 
@@ -201,7 +210,7 @@ func (s *Source) giveBack(m *message, counted bool, now time.Time) {
 	if counted && !s.isDead() {
 		m.count++
 		if most := s.queue.config.MaxDelivery; m.count >= uint32(most) {
-			s.bury(m, "MaxDeliveryCountExceeded", fmt.Sprintf("Message could not be consumed after %d delivery attempts.", most), nil)
+			s.condemn(m, "MaxDeliveryCountExceeded", fmt.Sprintf("Message could not be consumed after %d delivery attempts.", most))
 			return
 		}
 	}
