@@ -69,6 +69,15 @@ type DeadLetter struct {
 	At          time.Time `json:"at"`
 	Group       string    `json:"group,omitempty"`     // id of the group of errors alike
 	Reference   string    `json:"reference,omitempty"` // AlreadyExists: the document that was found
+	// Open: whatever the reason, an earlier receiver may have done what the message
+	// asks for.
+	Open bool `json:"open,omitempty"`
+}
+
+// MayExist says whether the destination may have the dead letter all the same:
+// sending it again could make a second document.
+func (d *DeadLetter) MayExist() bool {
+	return d.Open || d.Reason == ReasonOutcomeUnknown || d.Reason == ReasonAlreadyExists
 }
 
 // Act is something that an operator did.

@@ -20,6 +20,9 @@ const (
 	CodeBadTime              Code = "badTime"              // a time without offset, or out of range
 	CodeBadDuration          Code = "badDuration"          // a duration that cannot be read
 	CodeBadCallbackURL       Code = "badCallbackUrl"       // a callback URL that is not an absolute https one
+	CodeBadBodyRef           Code = "badBodyRef"           // not the URL of a blob in an account that is allowed
+	CodeBodyRefMissing       Code = "bodyRefMissing"       // nothing can be read at that URL
+	CodeBodyRefUnavailable   Code = "bodyRefUnavailable"   // the account that it names does not answer
 	CodeBadCursor            Code = "badCursor"            // a cursor that is damaged or older than a day
 	CodeBadFilter            Code = "badFilter"            // a filter value that means nothing
 	CodeEmptyBody            Code = "emptyBody"            // the route does not take empty bodies
@@ -29,7 +32,10 @@ const (
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
-	CodeAmbiguousID          Code = "ambiguousId" // a suffix that more than one id ends in
+	CodeAmbiguousID          Code = "ambiguousId"   // a suffix that more than one id ends in
+	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
+	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
+	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it
@@ -56,9 +62,9 @@ const (
 	CodeLedgerNewer          Code = "ledgerNewer"       // written by a newer version
 	CodeLedgerUnreadable     Code = "ledgerUnreadable"  // not a ledger, or damaged
 	CodePortTaken            Code = "portTaken"
-	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere
-	CodeQueueRefused         Code = "queueRefused"     // it refuses the broker's login, or denies what it needs
-	CodeQueueUnsuitable      Code = "queueUnsuitable"  // it cannot carry the queue: no JetStream, a limit
+	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere, or the Service Bus namespace
+	CodeQueueRefused         Code = "queueRefused"     // it refuses the login, or denies what is needed
+	CodeQueueUnsuitable      Code = "queueUnsuitable"  // it cannot carry the queue: no JetStream, a limit, a missing queue
 	CodeBadConfig            Code = "badConfiguration"
 	CodeInternal             Code = "internal" // not the caller's doing
 )

@@ -12,6 +12,8 @@ const (
 	DefaultMaxBody       = 1 << 20   // body of a message unless the route says otherwise
 	MaxBody              = 100 << 20 // body of a message at the most
 	InlineBody           = 256 << 10 // bodies up to this lie in the ledger, larger ones in files beside it
+	MaxMapped            = 8 << 20   // body that jq reads: maps, orderBy, searchKeys, lookups
+	MaxStaged            = 64        // large bodies on their way into the ledger at a time
 	MaxBatch             = 500       // messages of one batch
 	MaxAttemptsKept      = 100       // attempts kept per message: the first 10 and the last 90
 	AttemptsKeptFirst    = 10
@@ -39,4 +41,10 @@ const (
 	IdempotencyWindow = 7 * 24 * time.Hour  // how long a repeat is recognised by its key
 	DefaultTimeToLive = 30 * 24 * time.Hour // of a pending message
 	DefaultRetention  = 30 * 24 * time.Hour // of an ended message
+
+	// How long a route's one worker works on while the broker is away, on a queue
+	// that runs on meanwhile. Nothing older than MaxWorkAway is worked on anyhow.
+	DefaultWorkAway = 24 * time.Hour
+	MinWorkAway     = 20 * time.Second
+	MaxWorkAway     = 3 * 24 * time.Hour
 )

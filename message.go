@@ -10,6 +10,7 @@ type Message struct {
 	ID             ID
 	Route          string
 	Body           []byte
+	Staged         *StagedBody // a large body, in a file; Body is nil then
 	ContentType    string
 	IdempotencyKey string // the sender's name for "the same message"; scoped by route; may be empty
 	CorrelationID  string // groups messages of one business case; passed through
@@ -27,6 +28,14 @@ type Message struct {
 	// OnConflict is OnConflictReplace or empty: what to do when the key is
 	// known with another body.
 	OnConflict string
+}
+
+// BodySize is the length of the body, bytes, wherever it lies.
+func (m *Message) BodySize() int64 {
+	if m.Staged != nil {
+		return m.Staged.Size
+	}
+	return int64(len(m.Body))
 }
 
 // OnConflictReplace lets a corrected body take the place of a dead-lettered or

@@ -85,6 +85,15 @@ type Route struct {
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool
+	// Pull: no worker delivers the route, receivers ask for its messages over HTTP.
+	// Each is locked for Lock at a time, and is set aside after MaxDeliveries locks of
+	// which nothing was heard.
+	Pull          bool
+	Lock          time.Duration
+	MaxDeliveries int
+	// WorkAway is how long the route's one worker works on while the broker is away,
+	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
+	WorkAway time.Duration
 }
 
 // RouteState is the state of a route in one word: the gravest of its conditions.
@@ -165,11 +174,12 @@ type RouteInfo struct {
 	NextProbe     *time.Time       `json:"nextProbe,omitempty"`
 	Worker        string           `json:"worker,omitempty"`   // bound to
 	Several       bool             `json:"several,omitempty"`  // workers claim turns; none is bound
+	Pull          bool             `json:"pull,omitempty"`     // receivers ask over HTTP; Worker is who asked last
 	Calls         *Calls           `json:"calls,omitempty"`    // of its destination, as its worker last told
 	Awaiting      int64            `json:"awaiting,omitempty"` // pending, taken by the destination, which says later
 	Pending       int64            `json:"pending"`
-	Parked        int64            `json:"parked"` // pending behind another of their ordering key
-	InQueue       int              `json:"inQueue"`
+	Parked        int64            `json:"parked"`  // pending behind another of their ordering key
+	InQueue       int              `json:"inQueue"` // handed out; with pull, locked by receivers
 	Completed     int64            `json:"completed"`
 	DeadLetters   int64            `json:"deadLetters"`
 	ByReason      map[Reason]int64 `json:"deadLettersByReason,omitempty"`
@@ -177,8 +187,19 @@ type RouteInfo struct {
 	Accepted      int64            `json:"accepted"`
 	OldestPending *time.Time       `json:"oldestPending,omitempty"`
 	Owner         *Owner           `json:"owner,omitempty"`
+	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
 	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
+}
+
+// Leaving is a worker that lost a route to another and may not know it yet: it
+// may begin calls for the messages that it had been handed.
+type Leaving struct {
+	Worker   string    `json:"worker"`
+	Until    time.Time `json:"until"`             // it begins no call after it
+	Stopped  bool      `json:"stopped,omitempty"` // it has said so, or a person says that it is gone
+	Calm     time.Time `json:"calm"`              // what it may have begun is looked up from then on
+	Messages int       `json:"messages"`          // that it may have begun
 }
 
 // WorkerInfo is a worker as operators see it.
@@ -195,6 +216,8 @@ type WorkerInfo struct {
 	// LoginElsewhere: the login itself is made and removed by the operator of the
 	// queue's server; the broker only decides whom it speaks to.
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
+	// Queue is the technology of the queue: nats or servicebus.
+	Queue string `json:"queue,omitempty"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -205,6 +228,9 @@ type NewWorker struct {
 	// LoginConfig, with LoginElsewhere, is what the operator of the queue's server
 	// adds to its configuration; it holds no secret.
 	LoginConfig string `json:"loginConfig,omitempty"`
+	// WorkerConfig is the section queue of its worker.yaml, where the broker knows it;
+	// NKEY stands in it for where the seed lies.
+	WorkerConfig string `json:"workerConfig,omitempty"`
 }
 
 // Operation is a bulk act on dead letters: durable, and carried on after a restart.

@@ -14,6 +14,9 @@ type HandOut struct {
 	Revision   int    `json:"revision"`
 	Generation int    `json:"generation"`
 	Inbox      string `json:"inbox"` // the identity of the inbox that may deliver it; another refuses
+	// Binding numbers the binding of the route to that inbox: what was handed out
+	// under an earlier one has a later turn by now. 0: not known, of an older broker.
+	Binding uint64 `json:"binding,omitempty"`
 
 	Spent   int `json:"spent"`   // attempts spent in this generation
 	Attempt int `json:"attempt"` // number that the next call will have, over all generations

@@ -60,7 +60,7 @@ const (
 	ReasonExpired           Reason = "Expired"           // its time to live ended first
 	ReasonOutcomeUnknown    Reason = "OutcomeUnknown"    // it may already exist at the destination, and nobody can be asked
 	ReasonAlreadyExists     Reason = "AlreadyExists"     // a document exists, and it may be that of an earlier revision
-	ReasonUndeliverable     Reason = "Undeliverable"     // workers ended again and again while they worked on it
+	ReasonUndeliverable     Reason = "Undeliverable"     // workers ended again and again while they worked on it, or the queue set it aside
 	ReasonBodyMissing       Reason = "BodyMissing"       // its body is gone or was altered
 )
 

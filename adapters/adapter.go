@@ -8,7 +8,9 @@ package adapters
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 	"time"
@@ -51,6 +53,54 @@ type Poller interface {
 type Call struct {
 	ferry.HandOut
 	Number int // of the attempt, from 1 over all generations
+	// Open reads a body that is too large to be held in memory, from its beginning
+	// and as often as it is called; it was checked. Nil: Body has it. Who opens it
+	// closes it before Deliver or Lookup returns, or gives it to net/http to close.
+	Open func() (io.ReadSeekCloser, error)
+}
+
+// ErrNoBody says that the body of a call was not fetched.
+var ErrNoBody = fmt.Errorf("the body was not fetched")
+
+// OpenBody reads the call's body, wherever it lies.
+func (c *Call) OpenBody() (io.ReadSeekCloser, error) {
+	switch {
+	case c.Open != nil:
+		return c.Open()
+	case c.Body == nil && c.Size > 0:
+		return nil, ErrNoBody
+	}
+	return ferry.NewBodyReader(c.Body), nil
+}
+
+// BodyTooLargeError is a body that has to be in memory and is too large for that.
+type BodyTooLargeError struct {
+	Size, Most int64 // bytes
+}
+
+func (e *BodyTooLargeError) Error() string {
+	return fmt.Sprintf("the body has %d bytes, and jq takes at most %d", e.Size, e.Most)
+}
+
+// Payload is the call's body in memory, for what needs it whole. A body of more
+// than ferry.MaxMapped bytes that is not in memory is a *BodyTooLargeError.
+func (c *Call) Payload() ([]byte, error) {
+	if c.Open == nil {
+		if c.Body == nil && c.Size > 0 {
+			return nil, ErrNoBody
+		}
+		return c.Body, nil
+	}
+	if c.Size > ferry.MaxMapped {
+		return nil, &BodyTooLargeError{Size: c.Size, Most: ferry.MaxMapped}
+	}
+	body, err := c.Open()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, c.Size)
+	_, err = io.ReadFull(body, data)
+	return data, errors.Join(err, body.Close())
 }
 
 // LookupState is what a lookup came to.
@@ -69,7 +119,7 @@ type LookupResult struct {
 	Reference string
 	Result    json.RawMessage
 	// Different: a document bears the key, but route.lookup.same says that it is
-	// not of this body.
+	// not of this body, or cannot tell: Verdict's code and text then say why.
 	Different bool
 	// Verdict of an unanswered lookup: why (unavailable, unauthorized, throttled, …).
 	// Its effect is none: lookups write nothing.

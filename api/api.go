@@ -7,6 +7,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,8 +30,11 @@ type Options struct {
 	// https://broker.example; empty: what the request was sent to.
 	PublicURL string
 	Metrics   http.Handler // answers /metrics; nil: there is none
-	// BodyMemory bounds the bodies of requests being read or handled at a time,
-	// bytes; beyond it requests are answered 429. One body always fits. 0: 64 MiB.
+	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
+	SAS []SASPolicy
+	// BodyMemory bounds the bodies of requests that are in memory at a time, bytes;
+	// beyond it requests are answered 429. One body always fits. Messages of more than
+	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
 	BodyMemory int64
 }
 
@@ -42,11 +46,15 @@ type api struct {
 	opts    Options
 	log     *slog.Logger
 	mux     *http.ServeMux
+	queues  *http.ServeMux // of /{route}/messages and below
 	openapi []byte
 	bodies  budget
 
 	idPrefix string // of request ids, for this start
 	idLast   atomic.Uint64
+
+	draining context.Context // ends when the server begins to stop
+	drain    context.CancelFunc
 }
 
 // New makes the surface over svc. It panics when its own table of routes is
@@ -60,10 +68,11 @@ func New(svc Service, opts Options) http.Handler {
 	}
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	a := &api{
-		svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux(),
+		svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux(), queues: http.NewServeMux(),
 		bodies:   budget{most: opts.BodyMemory},
 		idPrefix: ferry.NewID(time.Now()).Short() + "-",
 	}
+	a.draining, a.drain = context.WithCancel(context.Background())
 	endpoints := a.endpoints()
 	doc, err := document(endpoints, opts)
 	if err != nil {
@@ -89,9 +98,15 @@ func (a *api) register(endpoints []endpoint) {
 		byPath[ep.path] = append(byPath[ep.path], ep)
 	}
 	for path, eps := range byPath {
-		a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, eps) })
+		mux := a.mux
+		if strings.HasPrefix(path, "/{route}/") {
+			mux = a.queues
+		}
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, eps) })
 	}
-	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, nil) })
+	for _, mux := range []*http.ServeMux{a.mux, a.queues} {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, nil) })
+	}
 }
 
 // ServeHTTP answers a request.
@@ -100,8 +115,15 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.serve(w, r, nil) // the mux would redirect, and senders do not follow
 		return
 	}
+	if ofQueue(r.URL.Path) {
+		a.queues.ServeHTTP(w, r)
+		return
+	}
 	a.mux.ServeHTTP(w, r)
 }
+
+// Drain ends the waits of requests: the server begins to stop.
+func (a *api) Drain() { a.drain() }
 
 func unclean(path string) bool {
 	return path == "" || path[0] != '/' || strings.Contains(path, "//") || strings.Contains(path, "/.")

@@ -9,6 +9,11 @@ import (
 
 // authenticate finds out who calls and whether they may.
 func (c *call) authenticate() error {
+	if c.ep.right != "" {
+		if token, ok := c.sharedAccess(); ok {
+			return c.authenticateSAS(token)
+		}
+	}
 	return c.require(c.ep.roles)
 }
 

@@ -41,7 +41,8 @@ func (b *budget) give(n int64) {
 
 // Reading bodies. Up to firstRead is read under the server's ReadTimeout alone;
 // beyond it each bodyStep has bodyPace to arrive, so that a large body may take
-// its time but never stand still.
+// its time but never stand still. A message beyond ferry.InlineBody is not held
+// in memory at all: see upload.go.
 const (
 	firstRead = 1 << 20
 	bodyStep  = 1 << 20
@@ -50,42 +51,51 @@ const (
 
 // readBody reads the whole body, at most limit bytes. A Content-Length beyond
 // the limit is refused before a byte is read; a chunked body as soon as it is
-// beyond. what names the limit in a hint.
+// beyond. hint says what the limit is.
 func (c *call) readBody(limit int64, hint string) ([]byte, error) {
-	length := c.r.ContentLength
-	if length > limit {
+	if c.r.ContentLength > limit {
 		return nil, tooLarge(limit, hint)
 	}
+	body, more, err := c.readUpTo(limit)
+	if more {
+		return nil, tooLarge(limit, hint)
+	}
+	return body, err
+}
+
+// readUpTo reads the body into memory. more: it is longer than limit bytes, and
+// what was read is its beginning.
+func (c *call) readUpTo(limit int64) (buf []byte, more bool, err error) {
+	length := c.r.ContentLength
 	if length == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	size := length
 	if size < 0 {
 		size = 8 << 10
 	}
-	buf, err := c.grow(nil, min(size, firstRead, limit)+1) // one more, to see the end
-	if err != nil {
-		return nil, err
+	if buf, err = c.grow(nil, min(size, firstRead, limit)+1); err != nil { // one more, to see the end
+		return nil, false, err
 	}
 	for {
 		n, err := c.r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:
-			return nil, tooLarge(limit, hint)
+			return buf, true, nil
 		case errors.Is(err, io.EOF):
-			return buf, nil
+			return buf, false, nil
 		case err != nil:
-			return nil, readFault(err)
+			return nil, false, readFault(err)
 		case length >= 0 && int64(len(buf)) == length:
-			return buf, nil
+			return buf, false, nil
 		case len(buf) == cap(buf):
 			want := min(2*int64(cap(buf)), limit+1)
 			if length >= 0 {
 				want = min(want, length+1)
 			}
 			if buf, err = c.grow(buf, want); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 		}
 	}

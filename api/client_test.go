@@ -164,8 +164,13 @@ func TestClientAndDescription(t *testing.T) {
 	s.asked(t, "pause orders %q %s by=olga", "month end", till.Format(time.RFC3339))
 	try(operator.Resume(ctx, "orders", "done"))(t)
 	s.asked(t, `resume orders "done" by=olga`)
-	if r := try(admin.BindRoute(ctx, "orders", "erp-2", "moved"))(t); r.Worker != "erp-2" {
+	if r := try(admin.BindRoute(ctx, "orders", "erp-2", false, "moved"))(t); r.Worker != "erp-2" {
 		t.Errorf("bound: %+v", r)
+	}
+	try(admin.BindRoute(ctx, "orders", "erp-2", true, "its disk died"))(t)
+	s.asked(t, `bind orders erp-2 gone=true "its disk died" by=root`)
+	if _, err := admin.BindRoute(ctx, "orders", "erp-2", true, ""); ferry.CodeOf(err) != ferry.CodeNoteRequired {
+		t.Errorf("gone, and nobody says why: %v", err)
 	}
 	if r := try(operator.Status(ctx))(t); !r.Ready {
 		t.Errorf("status: %+v", r)
@@ -216,6 +221,8 @@ func TestClientAndDescription(t *testing.T) {
 	if text := try(operator.Metrics(ctx))(t); !strings.Contains(string(text), "ferry_up 1") {
 		t.Errorf("metrics: %s", text)
 	}
+
+	s.serviceBus() // the clients of which are other programs
 
 	var doc struct {
 		Paths map[string]map[string]struct {

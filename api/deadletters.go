@@ -91,7 +91,7 @@ func (c *call) replay() error {
 	case present && len(body) == 0 && !route.AllowEmpty:
 		return emptyBody()
 	case int64(len(body)) > limit:
-		return tooLarge(limit, "the route's limit is maxBytes in the broker's configuration")
+		return tooLarge(limit, maxBytesHint)
 	case !present:
 		contentType = ""
 	case body == nil:

@@ -12,13 +12,14 @@ import (
 // need of it.
 type endpoint struct {
 	method  string
-	path    string // pattern of net/http, with at most one wildcard
+	path    string // pattern of net/http
 	id      string // operationId
 	summary string
 	text    string       // more than the summary, where needed
 	open    bool         // needs no key
 	byToken bool         // a token in the query stands for the key; the handler checks it
 	roles   []ferry.Role // besides admin; nil: admin alone
+	right   string       // of a SAS policy, whose token stands for a key; empty: none does
 	params  []param
 	body    *body // nil: none
 	answers []reply
@@ -116,6 +117,7 @@ func sendParams() []param {
 	list = append(list, pair("Ferry-Deliver-At", "not before this time, RFC 3339 with an offset", "deliverAt")...)
 	list = append(list, pair("Ferry-Time-To-Live", "how long to try, such as 30d, 1h30m or PT5M", "timeToLive")...)
 	list = append(list, pair("Ferry-Callback-Url", "https URL to tell the end to", "callbackUrl")...)
+	list = append(list, pair("Ferry-Body-Ref", "URL of a blob that holds the body, in place of a body: the broker reads it before it answers. Only accounts that its configuration allows", "bodyRef")...)
 	list = append(list, pair("Ferry-On-Conflict", "replace: a corrected body takes the place of a dead-lettered or discarded message of the same key", "onConflict")...)
 	return append(list,
 		param{name: "Ferry-Properties", in: inHeader, text: "custom properties as a JSON object of strings; headers Ferry-Property-NAME set one each, with the name in lower case. At most 64, together 32 KiB"},

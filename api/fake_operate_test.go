@@ -54,8 +54,8 @@ func (f *fake) Resume(_ context.Context, route, note, by string) (ferry.RouteInf
 	return routeInfo(route), f.err
 }
 
-func (f *fake) BindRoute(_ context.Context, route, worker, note, by string) (ferry.RouteInfo, error) {
-	f.note("bind %s %s %q by=%s", route, worker, note, by)
+func (f *fake) BindRoute(_ context.Context, route, worker string, gone bool, note, by string) (ferry.RouteInfo, error) {
+	f.note("bind %s %s gone=%t %q by=%s", route, worker, gone, note, by)
 	r := routeInfo(route)
 	r.Worker = worker
 	return r, f.err

@@ -3,9 +3,13 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
+	"testing/iotest"
 	"time"
 
 	"ferry"
@@ -23,6 +27,10 @@ type fake struct {
 	refused  []string // route:code
 	observed int
 	acts     []string // what operators asked for
+	staged   map[string][]byte
+	stages   int // bodies that were ever staged
+
+	brokenBlob bool
 
 	err    error // answers everything when set
 	panics bool
@@ -49,6 +57,7 @@ var fakeRoutes = map[string]ferry.Route{
 	"invoices": {Name: "invoices", TimeToLive: 24 * time.Hour},
 	"orders":   {Name: "orders"},
 	"small":    {Name: "small", MaxBytes: 64},
+	"tiny":     {Name: "tiny", MaxBytes: 4},
 	"pings":    {Name: "pings", AllowEmpty: true},
 	"large":    {Name: "large", MaxBytes: ferry.MaxBody},
 }
@@ -77,9 +86,60 @@ func (f *fake) ObserveAccept(time.Duration) {
 	f.observed++
 }
 
+// StageBody keeps the body in memory, under the name of a file.
+func (f *fake) StageBody(_ context.Context, _ string, r io.Reader, limit int64) (ferry.StagedBody, error) {
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return ferry.StagedBody{}, fmt.Errorf("read a body: %w", err)
+	}
+	if int64(len(body)) > limit {
+		return ferry.StagedBody{}, ferry.Errorf(ferry.CodeTooLarge, "too large")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return ferry.StagedBody{}, f.err
+	}
+	f.stages++
+	sum := sha256.Sum256(body)
+	b := ferry.StagedBody{Path: fmt.Sprint("staged-", f.stages), Size: int64(len(body)), SHA256: sum[:]}
+	if f.staged == nil {
+		f.staged = map[string][]byte{}
+	}
+	f.staged[b.Path] = body
+	return b, nil
+}
+
+// fakeBlob is what OpenBodyRef finds, when it is asked for fakeRef.
+const (
+	fakeRef  = "https://contoso.blob.core.windows.net/flows/invoice?sig=signature"
+	fakeBlob = `{"from":"a blob"}`
+)
+
+func (f *fake) OpenBodyRef(_ context.Context, url string) (io.ReadCloser, string, error) {
+	if url != fakeRef {
+		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "not allowed")
+	}
+	if f.brokenBlob {
+		return io.NopCloser(io.MultiReader(strings.NewReader("half of"), iotest.ErrReader(errors.New("broken off")))), "", nil
+	}
+	return io.NopCloser(strings.NewReader(fakeBlob)), "application/json", nil
+}
+
+func (f *fake) Unstage(b ferry.StagedBody) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.staged, b.Path)
+}
+
 func (f *fake) Accept(_ context.Context, m ferry.Message) (ferry.Accepted, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if m.Staged != nil {
+		m.Body = f.staged[m.Staged.Path]
+		delete(f.staged, m.Staged.Path)
+		m.Staged = nil
+	}
 	if f.panics {
 		panic("the fake panics")
 	}
@@ -181,14 +241,18 @@ func (f *fake) ResolveID(_ context.Context, suffix string) (ferry.ID, error) {
 	return ferry.ID{}, ferry.Errorf(ferry.CodeMessageNotFound, "%d messages end in %s", len(found), suffix)
 }
 
-func (f *fake) Body(_ context.Context, id ferry.ID, _ int) ([]byte, string, error) {
+func (f *fake) OpenBody(_ context.Context, id ferry.ID, _ int) (ferry.BodyReader, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h, err := f.find(id)
 	if err != nil {
-		return nil, "", err
+		return ferry.BodyReader{}, err
 	}
-	return h.msg.Body, h.msg.ContentType, nil
+	sum := sha256.Sum256(h.msg.Body)
+	return ferry.BodyReader{
+		ReadSeekCloser: ferry.NewBodyReader(h.msg.Body), Size: int64(len(h.msg.Body)),
+		SHA256: sum[:], ContentType: h.msg.ContentType,
+	}, nil
 }
 
 func (f *fake) Messages(_ context.Context, filter ferry.MessageFilter) (ferry.Page, error) {

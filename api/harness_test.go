@@ -136,6 +136,10 @@ func (s *surface) do(r *http.Request) answer {
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, again())
 	resp := w.Result()
+	for name, values := range resp.Header { // as a client has them
+		delete(resp.Header, name)
+		resp.Header[http.CanonicalHeaderKey(name)] = values
+	}
 	a := answer{resp, w.Body.Bytes()}
 	described := again()
 	// Two liberties of the handler that OpenAPI cannot describe.

@@ -39,33 +39,6 @@ func pollAfter(age time.Duration) int {
 	return min(pause, 60)
 }
 
-// getBody answers the payload to the byte. It is a stranger's data on the
-// broker's own address: no browser may show it as a page.
-func (c *call) getBody() error {
-	revision, err := c.number("revision", 1, 1<<30, 0)
-	if err != nil {
-		return err
-	}
-	e, err := c.envelope()
-	if err != nil {
-		return err
-	}
-	body, contentType, err := c.api.svc.Body(c.ctx(), e.ID, revision)
-	if err != nil {
-		return err
-	}
-	h := c.w.Header()
-	h["Content-Type"] = []string{firstOf(contentType, "application/octet-stream")}
-	h["Content-Disposition"] = []string{`attachment; filename="` + e.ID.String() + `"`}
-	h["Content-Security-Policy"] = []string{"sandbox; default-src 'none'"}
-	if len(body) > firstRead {
-		rc := http.NewResponseController(c.w)
-		_ = rc.SetWriteDeadline(time.Now().Add(bodyPace * time.Duration(1+len(body)/bodyStep)))
-	}
-	c.write(http.StatusOK, body)
-	return nil
-}
-
 func (c *call) listMessages() error {
 	f := ferry.MessageFilter{
 		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Q: c.q("q"), Cursor: c.q("cursor"),

@@ -43,6 +43,7 @@ const (
 	byBearer = "bearer"
 	byHeader = "subscriptionHeader"
 	byQuery  = "subscriptionQuery"
+	bySAS    = "sharedAccessSignature"
 )
 
 func securitySchemes() openapi3.SecuritySchemes {
@@ -53,6 +54,7 @@ func securitySchemes() openapi3.SecuritySchemes {
 		byBearer: {Value: openapi3.NewSecurityScheme().WithType("http").WithScheme("bearer")},
 		byHeader: apiKey("header", "Ocp-Apim-Subscription-Key"),
 		byQuery:  apiKey("query", "subscription-key"),
+		bySAS:    apiKey("header", "Authorization"), // SharedAccessSignature sr=…&sig=…&se=…&skn=…
 	}
 }
 
@@ -68,6 +70,10 @@ func operation(ep *endpoint, s *schemas, problem *openapi3.SchemaRef) *openapi3.
 			op.Security.With(openapi3.NewSecurityRequirement()) // the token in the query instead
 		}
 		op.Description = strings.TrimSpace(op.Description + " Role: " + roleNames(ep.roles) + ".")
+		if ep.right != "" {
+			op.Security.With(openapi3.NewSecurityRequirement().Authenticate(bySAS))
+			op.Description += " SAS right: " + ep.right + "."
+		}
 	}
 	for _, name := range wildcards(ep.path) {
 		op.AddParameter(openapi3.NewPathParameter(name).WithSchema(openapi3.NewStringSchema()).WithDescription(pathText(name)))
@@ -154,6 +160,10 @@ func pathText(name string) string {
 		return "name of a route"
 	case "name":
 		return "name of a worker"
+	case "message":
+		return "of the message that was received: its id, SequenceNumber or MessageId"
+	case "lock":
+		return "LockToken that the message came with"
 	default:
 		return "id; of a message also its last 6 characters or more"
 	}

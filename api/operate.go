@@ -73,6 +73,7 @@ func (c *call) resumeRoute() error {
 // BindRequest names the worker whose inbox may deliver a route from now on.
 type BindRequest struct {
 	Worker string `json:"worker"`
+	Gone   bool   `json:"gone,omitempty" doc:"whoever had the route before is off or wiped and can call no more: nothing waits for it; wants a note"`
 	Note   string `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
 }
 
@@ -85,13 +86,13 @@ func (c *call) bindRoute() error {
 	if err := c.decode(&in, maxCommand, false); err != nil {
 		return err
 	}
-	if err := checkNote(in.Note, false); err != nil {
+	if err := checkNote(in.Note, in.Gone); err != nil {
 		return err
 	}
 	if fault := ferry.ValidName("worker", in.Worker); fault != nil {
 		return fault
 	}
-	info, err := c.api.svc.BindRoute(c.ctx(), route.Name, in.Worker, in.Note, c.who.Name)
+	info, err := c.api.svc.BindRoute(c.ctx(), route.Name, in.Worker, in.Gone, in.Note, c.who.Name)
 	return answer(c, http.StatusOK, info, err)
 }
 

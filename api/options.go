@@ -88,7 +88,7 @@ func badQuotes() error {
 type rawOptions struct {
 	key, correlationID, orderingKey    string
 	deliverAt, timeToLive, callbackURL string
-	onConflict                         string
+	onConflict, bodyRef                string
 	keyGiven                           bool
 }
 
@@ -109,6 +109,7 @@ func (c *call) options() (o rawOptions, err error) {
 	take(&o.timeToLive, "Ferry-Time-To-Live", "timeToLive")
 	take(&o.callbackURL, "Ferry-Callback-Url", "callbackUrl")
 	take(&o.onConflict, "Ferry-On-Conflict", "onConflict")
+	take(&o.bodyRef, "Ferry-Body-Ref", "bodyRef")
 	return o, err
 }
 

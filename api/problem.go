@@ -24,7 +24,7 @@ func Status(code ferry.Code) int {
 func statusOf(code ferry.Code) (int, bool) {
 	switch code {
 	case ferry.CodeBadRequest, ferry.CodeBadID, ferry.CodeBadName, ferry.CodeBadKey, ferry.CodeBadOrderingKey,
-		ferry.CodeBadCorrelationID, ferry.CodeBadTime, ferry.CodeBadDuration, ferry.CodeBadCallbackURL,
+		ferry.CodeBadCorrelationID, ferry.CodeBadTime, ferry.CodeBadDuration, ferry.CodeBadCallbackURL, ferry.CodeBadBodyRef,
 		ferry.CodeBadCursor, ferry.CodeBadFilter, ferry.CodeEmptyBody, ferry.CodeChunkingNotSupported,
 		ferry.CodeTooManyProperties, ferry.CodeNoteRequired, ferry.CodeNoteTooLong, ferry.CodeReferenceTooLong:
 		return http.StatusBadRequest, true
@@ -32,8 +32,10 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnauthorized, true
 	case ferry.CodeForbidden:
 		return http.StatusForbidden, true
-	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound:
+	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
+		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
 	case ferry.CodeAmbiguousID, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeInDelivery,
@@ -44,13 +46,13 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusRequestEntityTooLarge, true
 	case ferry.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType, true
-	case ferry.CodeInvalid:
+	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
 		return http.StatusUnprocessableEntity, true
 	case ferry.CodeTooManyRequests:
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping:
+	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -70,7 +72,7 @@ func retryAfter(code ferry.Code) int {
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30

@@ -27,7 +27,7 @@ func (a *api) endpoints() []endpoint {
 	noteBody := &body{of: NoteRequest{}, optional: true}
 	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all"}
 
-	return []endpoint{
+	return append([]endpoint{
 		// Senders.
 		{
 			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, handle: (*call).send,
@@ -58,8 +58,14 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: envelope},
 		{
 			method: get, path: "/v1/messages/{id}/body", id: "getMessageBody", roles: readers, handle: (*call).getBody, summary: "Read a payload",
-			params:  []param{{name: "revision", in: inQuery, kind: "integer", low: 1, text: "default: the current one"}},
-			answers: []reply{{200, "the payload, as it was sent", nil, []string{"*/*"}, nil}},
+			params: []param{
+				{name: "revision", in: inQuery, kind: "integer", low: 1, text: "default: the current one"},
+				{name: "Range", in: inHeader, text: "one part of the payload, such as bytes=0-1048575"},
+			},
+			answers: []reply{
+				{200, "the payload, as it was sent; Repr-Digest has its SHA-256", nil, []string{"*/*"}, []string{"Repr-Digest"}},
+				{206, "the part that Range asks for", nil, []string{"*/*"}, []string{"Content-Range", "Repr-Digest"}},
+			},
 		},
 		{
 			method: get, path: "/v1/messages/{id}/result", id: "getMessageResult", roles: readers, handle: (*call).getResult, summary: "Wait for the end of a message",
@@ -124,5 +130,5 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/readyz", id: "getReadiness", open: true, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
 		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
 		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
-	}
+	}, serviceBus()...)
 }

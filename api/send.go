@@ -41,10 +41,15 @@ func (c *call) send() error {
 	if fault, _ := options.apply(&m, &route); fault != nil {
 		return fault
 	}
-	if m.Body, err = c.readBody(maxBytes(&route), "the route's limit is maxBytes in the broker's configuration"); err != nil {
+	if options.bodyRef != "" {
+		err = c.takeReferred(&m, options.bodyRef, maxBytes(&route))
+	} else {
+		err = c.takePayload(&m, maxBytes(&route))
+	}
+	if err != nil {
 		return err
 	}
-	if len(m.Body) == 0 && !route.AllowEmpty {
+	if m.BodySize() == 0 && !route.AllowEmpty {
 		return emptyBody()
 	}
 	accepted, err := c.api.svc.Accept(c.ctx(), m)

@@ -11,7 +11,7 @@ import (
 // are slow or send without end. The handler may extend the times for a large
 // body that keeps coming.
 func Server(addr string, handler http.Handler) *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Addr:    addr,
 		Handler: handler,
 		// Above the limit of the surface, which answers a breach with its code;
@@ -22,4 +22,8 @@ func Server(addr string, handler http.Handler) *http.Server {
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute, // longer than the usual 60 s of a proxy before it
 	}
+	if waits, ok := handler.(interface{ Drain() }); ok {
+		server.RegisterOnShutdown(waits.Drain)
+	}
+	return server
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // serve puts the surface behind a real server with the limits of api.Server.
-func serve(t *testing.T, f *fake, opts api.Options) (*httptest.Server, http.Handler) {
+func serve(t *testing.T, f api.Service, opts api.Options) (*httptest.Server, http.Handler) {
 	t.Helper()
 	h := api.New(f, opts)
 	ts := httptest.NewUnstartedServer(h)
@@ -147,7 +147,7 @@ func post(t *testing.T, ts *httptest.Server, path string, body io.Reader, key st
 // refused while both do not fit, and accepted afterwards.
 func TestBodyMemory(t *testing.T) {
 	f := newFake()
-	ts, _ := serve(t, f, api.Options{BodyMemory: 1 << 20})
+	ts, _ := serve(t, f, api.Options{BodyMemory: 128 << 10})
 	reader, writer := io.Pipe()
 	first := make(chan int, 1)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ts.URL+"/v1/routes/large/messages", reader)
@@ -155,7 +155,7 @@ func TestBodyMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer any-key")
-	req.ContentLength = 900 << 10
+	req.ContentLength = 112 << 10
 	go func() {
 		resp, err := ts.Client().Do(req)
 		if err != nil {
@@ -165,13 +165,13 @@ func TestBodyMemory(t *testing.T) {
 		_ = resp.Body.Close()
 		first <- resp.StatusCode
 	}()
-	if _, err := writer.Write(make([]byte, 800<<10)); err != nil {
+	if _, err := writer.Write(make([]byte, 100<<10)); err != nil {
 		t.Fatal(err)
 	}
 
 	deadline := time.Now().Add(10 * time.Second)
 	for { // until the first holds its memory
-		resp := post(t, ts, "/v1/routes/large/messages", bytes.NewReader(make([]byte, 200<<10)), "any-key")
+		resp := post(t, ts, "/v1/routes/large/messages", bytes.NewReader(make([]byte, 25<<10)), "any-key")
 		if resp.StatusCode == http.StatusTooManyRequests {
 			if resp.Header.Get("Retry-After") == "" {
 				t.Error("429 without Retry-After")
@@ -182,7 +182,11 @@ func TestBodyMemory(t *testing.T) {
 			t.Fatalf("never refused, last %d", resp.StatusCode)
 		}
 	}
-	if _, err := writer.Write(make([]byte, 100<<10)); err != nil {
+	// A body that goes to a file takes none of it.
+	if resp := post(t, ts, "/v1/routes/large/messages", bytes.NewReader(make([]byte, 3<<20)), "any-key"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("a large body while the memory is taken: %d", resp.StatusCode)
+	}
+	if _, err := writer.Write(make([]byte, 12<<10)); err != nil {
 		t.Fatal(err)
 	}
 	_ = writer.Close()
@@ -190,7 +194,7 @@ func TestBodyMemory(t *testing.T) {
 		t.Errorf("the first was answered %d", status)
 	}
 	// One body fits whatever the bound, and all memory came back.
-	if resp := post(t, ts, "/v1/routes/large/messages", bytes.NewReader(make([]byte, 3<<20)), "any-key"); resp.StatusCode != http.StatusCreated {
+	if resp := post(t, ts, "/v1/routes/large/messages", bytes.NewReader(make([]byte, 200<<10)), "any-key"); resp.StatusCode != http.StatusCreated {
 		t.Errorf("a body larger than the bound, alone: %d", resp.StatusCode)
 	}
 }

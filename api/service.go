@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"ferry"
@@ -20,12 +21,25 @@ type Service interface {
 	Access
 	Workers
 	Confirmer
+	Receivers
 }
 
 // Intake takes messages in.
 type Intake interface {
+	// StageBody reads a body into a file of the ledger's folder, hashed and synced,
+	// without ever holding it whole. More than limit bytes are tooLarge, a full disk
+	// is noSpace, too many at a time are tooManyRequests; then nothing stays. An
+	// error of r comes back wrapped.
+	StageBody(ctx context.Context, route string, r io.Reader, limit int64) (ferry.StagedBody, error)
+	// OpenBodyRef opens the blob that a sender named in place of a body. Errors are
+	// badBodyRef, bodyRefMissing and bodyRefUnavailable; none of them holds the URL,
+	// which may be signed. Who opened it closes it.
+	OpenBodyRef(ctx context.Context, url string) (blob io.ReadCloser, contentType string, err error)
+	// Unstage removes a staged body that is not needed. Accept has taken over its own.
+	Unstage(b ferry.StagedBody)
 	// Accept returns when the message is on disk. Its ID is zero: the service
-	// names it. A keyReused error has its Existing set.
+	// names it. A keyReused error has its Existing set. The file of m.Staged is the
+	// service's from the call on, whatever comes of it.
 	Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error)
 	// AcceptBatch accepts all or none, unless partial: then each message stands
 	// for itself. The second result has one error per message, nil for the good;
@@ -43,8 +57,9 @@ type Reader interface {
 	// ResolveID finds the one message whose id ends in suffix; else
 	// messageNotFound or ambiguousId.
 	ResolveID(ctx context.Context, suffix string) (ferry.ID, error)
-	// Body is the payload of a revision; 0 means the current one.
-	Body(ctx context.Context, id ferry.ID, revision int) (body []byte, contentType string, err error)
+	// OpenBody opens the payload of a revision; 0 means the current one. It was held
+	// against its hash: one that is missing or altered is bodyMissing.
+	OpenBody(ctx context.Context, id ferry.ID, revision int) (ferry.BodyReader, error)
 	Messages(ctx context.Context, f ferry.MessageFilter) (ferry.Page, error)
 	DeadLetters(ctx context.Context, f ferry.DeadLetterFilter) (ferry.Page, error)
 	Groups(ctx context.Context, f ferry.DeadLetterFilter) ([]ferry.Group, error)
@@ -76,7 +91,7 @@ type RouteActs interface {
 	// Pause with a zero until holds until somebody resumes.
 	Pause(ctx context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error)
 	Resume(ctx context.Context, route, note, by string) (ferry.RouteInfo, error)
-	BindRoute(ctx context.Context, route, worker, note, by string) (ferry.RouteInfo, error)
+	BindRoute(ctx context.Context, route, worker string, gone bool, note, by string) (ferry.RouteInfo, error)
 }
 
 // Observer tells how the broker stands.

@@ -12,7 +12,6 @@ import (
 
 	"ferry"
 	"ferry/internal/disk"
-	"ferry/store"
 )
 
 // Authenticate says whose key this is.
@@ -146,6 +145,10 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		}
 	}
 	made := ferry.NewWorker{WorkerInfo: w, Seed: seed}
+	made.WorkerInfo.Queue = b.queue.Properties().Name
+	if known, ok := b.transport.(WorkerConfig); ok {
+		made.WorkerConfig = known.WorkerConfig("NKEY")
+	}
 	if elsewhere, ok := b.transport.(LoginElsewhere); ok {
 		made.WorkerInfo.LoginElsewhere = true
 		if made.LoginConfig, err = elsewhere.LoginConfig(w); err != nil {
@@ -171,6 +174,7 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, by string) (ferry.Worke
 	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
 		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
 	}
+	w.Queue = b.queue.Properties().Name
 	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
 		// It may still be connected: what it was granted ends with its next hello.
 		b.askForHello(ctx, name)
@@ -185,34 +189,11 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 	list := b.ledger.Workers()
 	_, elsewhere := b.transport.(LoginElsewhere)
 	for i := range list {
-		list[i].LoginElsewhere = elsewhere
+		list[i].LoginElsewhere, list[i].Queue = elsewhere, b.queue.Properties().Name
 		if s := b.fleet.get(list[i].Name); s != nil {
 			at := s.at.UTC()
 			list[i].LastSeen, list[i].Version, list[i].Inbox = &at, s.hello.Version, s.hello.Inbox
 		}
 	}
 	return list
-}
-
-// BindRoute hands a route over to the inbox of another worker, or to another
-// inbox of the same one, for good.
-func (b *Broker) BindRoute(ctx context.Context, name, worker, note, by string) (ferry.RouteInfo, error) {
-	if _, err := b.routeInfo(name); err != nil {
-		return ferry.RouteInfo{}, err
-	}
-	if !b.workerMay(worker, name) {
-		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %q may not deliver route %s", worker, name).
-			WithHint("broker workers list shows who may")
-	}
-	s := b.fleet.get(worker)
-	if s == nil {
-		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeConflict, "worker %s was not heard since this broker started", worker).
-			WithHint("start it first: the route is bound to its inbox, which only the worker knows")
-	}
-	if err := b.ledger.Bind(ctx, name, store.Binding{Worker: worker, Inbox: s.hello.Inbox, Bound: s.asked[name].Bound}, true, note, by); err != nil {
-		return ferry.RouteInfo{}, err
-	}
-	b.routes[name].relay.nudge()
-	b.helloAgain(ctx, name)
-	return b.routeInfo(name)
 }

@@ -120,7 +120,8 @@ func (b *Broker) selectBulk(act string, req ferry.BulkRequest, answer *ferry.Bul
 			WithHint("all of them, explicitly: --all")
 	}
 	var ids []ferry.ID
-	keep := func(route string, reason ferry.Reason, id ferry.ID) {
+	keep := func(route string, dead *ferry.DeadLetter, id ferry.ID) {
+		reason := dead.Reason
 		if act == "replay" && reason == ferry.ReasonOutcomeUnknown && !req.IncludeUnknown {
 			answer.LeftOut++
 			return
@@ -130,7 +131,7 @@ func (b *Broker) selectBulk(act string, req ferry.BulkRequest, answer *ferry.Bul
 		}
 		answer.ByRoute[route][reason]++
 		answer.Count++
-		if reason == ferry.ReasonOutcomeUnknown || reason == ferry.ReasonAlreadyExists {
+		if dead.MayExist() {
 			answer.MayExist++
 		}
 		ids = append(ids, id)
@@ -151,12 +152,12 @@ func (b *Broker) selectBulk(act string, req ferry.BulkRequest, answer *ferry.Bul
 		if err != nil {
 			return nil, err
 		}
-		reason := ferry.Reason("")
-		if e.DeadLetter != nil {
-			reason = e.DeadLetter.Reason
+		dead := e.DeadLetter
+		if dead == nil {
+			dead = &ferry.DeadLetter{}
 		}
 		if !slices.Contains(ids, id) {
-			keep(e.Route, reason, id)
+			keep(e.Route, dead, id)
 		}
 	}
 	return ids, nil

@@ -88,7 +88,7 @@ func TestAnotherInboxIsRefusedUntilItIsBound(t *testing.T) {
 		if r := welcome.Routes[orders]; r.Granted || !strings.Contains(r.Why, "broker workers bind two orders") {
 			t.Fatalf("another inbox: %+v", r)
 		}
-		if _, err := w.b.BindRoute(t.Context(), orders, "two", "one is lost", "op"); err != nil {
+		if _, err := w.b.BindRoute(t.Context(), orders, "two", false, "one is lost", "op"); err != nil {
 			t.Fatalf("BindRoute: %v", err)
 		}
 		if r := other.hello(orders).Routes[orders]; !r.Granted {
@@ -139,7 +139,7 @@ func TestARouteWhoseWorkerLostItsInboxSaysSo(t *testing.T) {
 		if r := state(); r.State != ferry.RouteNoWorker || !strings.Contains(r.Conditions[0].Reason, "another inbox") {
 			t.Fatalf("its inbox is lost: %+v", r)
 		}
-		if _, err := w.b.BindRoute(t.Context(), orders, "one", "the disk is lost", "op"); err != nil {
+		if _, err := w.b.BindRoute(t.Context(), orders, "one", false, "the disk is lost", "op"); err != nil {
 			t.Fatal(err)
 		}
 		if r := state(); r.State != ferry.RouteRunning {

@@ -44,6 +44,12 @@ type LoginElsewhere interface {
 	LoginConfig(w ferry.WorkerInfo) (string, error)
 }
 
+// WorkerConfig is a Transport that knows what its workers' worker.yaml says of the
+// queue. nkey is where the worker's seed lies.
+type WorkerConfig interface {
+	WorkerConfig(nkey string) string
+}
+
 // Options of New.
 type Options struct {
 	DataDir     string
@@ -54,6 +60,9 @@ type Options struct {
 	PublicURL string
 	Routes    []ferry.Route
 	Log       *slog.Logger
+
+	// BodyRefs opens bodies that senders name by URL; nil: none is taken.
+	BodyRefs BodyRefs
 
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
@@ -97,15 +106,19 @@ type Broker struct {
 	startedAt time.Time
 	published atomic.Uint64 // publications, for fresh suffixes
 	receipts  receiptChannel
+	bodies    *carrier
 	away      absence
+	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 
 	confirmKey []byte
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	once    sync.Once
-	bulk    chan struct{} // wakes the runner of operations
+	stop     context.CancelFunc
+	stopping chan struct{} // closed when Stop begins
+	running  sync.WaitGroup
+	once     sync.Once
+	bulk     chan struct{} // wakes the runner of operations
+	peeks    chan struct{} // a token per large body in memory for a look inside
 }
 
 // route is a configured route with what was compiled for it.
@@ -114,6 +127,9 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	relay   *relay
+	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
+
+	receivers receivers // where they pull
 }
 
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
@@ -133,7 +149,11 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
-	b := &Broker{opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), startedAt: time.Now().UTC()}
+	b := &Broker{
+		opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+	}
+	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)
 	b.metrics = newMetrics(b)
@@ -178,7 +198,12 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	if r.TimeToLive == 0 {
 		r.TimeToLive = ferry.DefaultTimeToLive
 	}
-	compiled := &route{Route: r, relay: newRelay(b, r)}
+	setDefault(&r.Lock, ferry.DefaultReceiveLock)
+	if r.MaxDeliveries == 0 {
+		r.MaxDeliveries = ferry.DefaultMaxDeliveries
+	}
+	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
+	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if r.OrderBy != "" {
 		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
@@ -200,7 +225,7 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
 		}
-		if err := b.ledger.SetSeveral(ctx, name, b.routes[name].Several); err != nil {
+		if err := b.setMode(ctx, b.routes[name]); err != nil {
 			return err
 		}
 	}
@@ -209,18 +234,48 @@ func (b *Broker) open(ctx context.Context) error {
 		return b.queueAtStart(err)
 	}
 	b.transport, b.queue = transport, transport.Queue()
+	b.bodies.store = b.queue.Bodies()
 	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	if err := b.sweepReceipts(ctx); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
 	}
-	for _, r := range b.routes {
-		if err := r.relay.begin(ctx); err != nil {
-			return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	if err := b.beginRelays(ctx); err != nil {
+		return errors.Join(b.queueAtStart(fmt.Errorf("ask how far the queue is: %w", err)), transport.Close(ctx))
+	}
+	return nil
+}
+
+// beginRelays has every route's channel looked at, several at a time: each may be
+// a few round trips to a queue that is far away.
+func (b *Broker) beginRelays(ctx context.Context) error {
+	const atATime = 16
+	errs := make([]error, len(b.names))
+	slots := make(chan struct{}, atATime)
+	var group sync.WaitGroup
+	for i, name := range b.names {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = b.routes[name].relay.begin(ctx)
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err // of one queue: they are alike
 		}
 	}
 	return nil
+}
+
+// setMode tells the ledger how the route is delivered.
+func (b *Broker) setMode(ctx context.Context, r *route) error {
+	if r.Pull {
+		return b.ledger.SetPull(ctx, r.Name)
+	}
+	return b.ledger.SetSeveral(ctx, r.Name, r.Several)
 }
 
 // atStart says what to do now to who started the broker: the hints of the ledger
@@ -260,13 +315,23 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
+	caughtUp := make(chan struct{})
+	b.goRun(func() {
+		defer close(caughtUp)
+		b.catchUp(ctx)
+	})
 	for _, r := range b.routes {
-		b.goRun(func() { r.relay.run(ctx) })
+		b.goRun(func() {
+			<-caughtUp
+			r.relay.run(ctx)
+		})
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
+	b.drain(ctx)
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
 	return nil
@@ -286,6 +351,7 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		close(b.stopping)
 		if b.stop != nil {
 			b.stop()
 		}
@@ -310,8 +376,13 @@ func (b *Broker) Room(ctx context.Context, size int64) error { return b.ledger.R
 
 // changed is told by the ledger what a commit made ready or ended.
 func (b *Broker) changed(changes []store.Change) {
+	b.bodies.note(changes)
 	for i := range changes {
 		if r, ok := b.routes[changes[i].Route]; ok {
+			if r.Pull {
+				r.receivers.nudge()
+				continue
+			}
 			r.relay.note(&changes[i])
 		}
 	}
@@ -344,6 +415,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	info, err := b.ledger.Route(e.Route)
 	switch {
 	case err != nil:
+	case info.Pull && e.WaitingFor.Reason == "delivery": // a receiver has it, whatever holds for the route
 	case info.Paused != nil:
 		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
 	case !b.hasWorker(&info):

@@ -39,17 +39,22 @@ func (w workers) Claim(ctx context.Context, from string, r queue.ClaimRequest) (
 
 // sweepClaims takes over claims whose holders never reported.
 func (b *Broker) sweepClaims(ctx context.Context) {
-	if !slices.ContainsFunc(b.opts.Routes, func(r ferry.Route) bool { return r.Several }) {
+	if !slices.ContainsFunc(b.opts.Routes, func(r ferry.Route) bool { return r.Several || r.Pull }) {
 		return // claims of an earlier configuration were taken over at the start
 	}
 	// Receipts that waited while the broker was away are heard first.
 	sleep(ctx, claimsAfterStart)
 	for ctx.Err() == nil {
-		list, next, err := b.ledger.TakeOverClaims(ctx, claimsBatch)
+		list, next, err := b.ledger.TakeOverClaims(ctx, claimsBatch, b.continueAfterDead)
 		if err != nil && ctx.Err() == nil {
 			b.log.Error("claims that are over could not be taken over", "error", err)
 		}
-		for _, c := range list {
+		for i := range list {
+			c := &list[i]
+			if c.Lapsed != nil {
+				b.lapsed(c)
+				continue
+			}
 			b.metrics.claim(c.Route, "takenOver")
 			b.log.Warn("claim.takenOver", "route", c.Route, "message", c.ID, "turn", c.Turn, "worker", c.Worker, "times", c.Times,
 				"error", "the worker claimed the message and never reported: it is looked up before it is sent again")
@@ -111,6 +116,9 @@ func (b *Broker) nudgeClaimed(welcome queue.Welcome) {
 
 // hasWorker says whether somebody who may deliver the route was heard lately.
 func (b *Broker) hasWorker(in *store.RouteLedger) bool {
+	if in.Pull {
+		return b.hasReceiver(in)
+	}
 	if in.Several {
 		return len(b.fleet.delivering(in.Name)) > 0
 	}

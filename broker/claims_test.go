@@ -309,7 +309,7 @@ func TestStateOfARouteWithSeveralWorkers(t *testing.T) {
 		want(ferry.RouteRunning, "one", 1)
 		time.Sleep(31 * time.Second)
 		want(ferry.RouteNoWorker, "", 2)
-		if _, err := w.b.BindRoute(t.Context(), orders, "one", "mine", "ann"); ferry.CodeOf(err) != ferry.CodeConflict {
+		if _, err := w.b.BindRoute(t.Context(), orders, "one", false, "mine", "ann"); ferry.CodeOf(err) != ferry.CodeConflict {
 			t.Errorf("bind: %v", err)
 		}
 	}, several)

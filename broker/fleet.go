@@ -100,7 +100,10 @@ func (b *Broker) workerMay(name, route string) bool {
 // hello answers a worker: it may deliver the routes that are bound to its
 // inbox. A route that is bound to none is bound to the first that asks.
 func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.Welcome {
-	welcome := queue.Welcome{Start: b.tellAgain(), Now: time.Now().UTC(), Routes: map[string]queue.RouteWelcome{}}
+	welcome := queue.Welcome{
+		Start: b.tellAgain(), Now: time.Now().UTC(), Outlives: b.queue.Properties().Outlives,
+		Routes: map[string]queue.RouteWelcome{},
+	}
 	if from != "" && from != h.Worker {
 		welcome.Error = fmt.Sprintf("this login belongs to worker %s, not %s: set name: %s in worker.yaml", from, h.Worker, from)
 		return welcome
@@ -108,10 +111,12 @@ func (b *Broker) hello(ctx context.Context, from string, h queue.Hello) queue.We
 	w, ok := b.worker(h.Worker)
 	if !ok || h.Inbox == "" {
 		welcome.Error = fmt.Sprintf("this broker knows no worker %s: broker workers add %s --routes … --out FILE", h.Worker, h.Worker)
+		b.hearStranger(ctx, h, &welcome)
 		return welcome
 	}
 	if h.Leaving {
 		b.fleet.leaves(h)
+		b.hearGoodbye(ctx, h)
 		return welcome
 	}
 	for _, r := range h.Routes {
@@ -139,25 +144,18 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	if err != nil {
 		return refuse("%s", err)
 	}
+	b.hearOfBinding(ctx, &info, w.Name, h.Inbox, r.Heard)
+	if info.Pull {
+		why := "receivers pull the messages of route %s (workers: pull, in the broker's configuration): no worker delivers it"
+		return queue.RouteWelcome{Binding: info.Bindings, Why: fmt.Sprintf(why, r.Name)}
+	}
 	if info.Several {
 		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
 			return refuse("%s", err)
 		}
-		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true}
+		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true, Binding: info.Bindings}
 	}
-	if info.Binding == nil || info.Binding.Inbox == h.Inbox {
-		binding := store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}
-		fresh := info.Binding == nil || info.Binding.Worker != binding.Worker || info.Binding.Bound != binding.Bound
-		if fresh {
-			if err := b.ledger.Bind(ctx, r.Name, binding, false, "first hello", w.Name); err != nil {
-				return refuse("%s", err)
-			}
-			b.routes[r.Name].relay.nudge()
-		}
-	} else {
-		return refuse("the route is bound to another inbox, that of worker %s; when that one is lost for good: broker workers bind %s %s", info.Binding.Worker, w.Name, r.Name)
-	}
-	return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt}
+	return b.helloBound(ctx, b.routes[r.Name], store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}, h.Run)
 }
 
 func paused(info store.RouteLedger) bool {

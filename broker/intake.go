@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"time"
 
 	"ferry"
 	"ferry/mapping"
+	"ferry/store"
 )
 
 // Route returns a configured route.
@@ -19,8 +22,37 @@ func (b *Broker) Route(name string) (ferry.Route, bool) {
 	return r.Route, true
 }
 
+// StageBody reads a large body into a file of the ledger's folder. See api.Intake.
+func (b *Broker) StageBody(ctx context.Context, route string, r io.Reader, limit int64) (ferry.StagedBody, error) {
+	if _, ok := b.routes[route]; !ok {
+		return ferry.StagedBody{}, noRoute(route)
+	}
+	return b.ledger.StageBody(ctx, r, limit)
+}
+
+// BodyRefs opens what senders name in place of a body. See api.Intake.OpenBodyRef
+// for its errors.
+type BodyRefs interface {
+	Open(ctx context.Context, url string) (blob io.ReadCloser, contentType string, err error)
+}
+
+// OpenBodyRef opens the blob that a sender named in place of a body.
+func (b *Broker) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
+	if b.opts.BodyRefs == nil {
+		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "this broker takes no bodies by reference").
+			WithHint("send the body itself; or bodyRef: {accounts: […]} in broker.yaml allows accounts")
+	}
+	return b.opts.BodyRefs.Open(ctx, url)
+}
+
+// Unstage removes a staged body that is not needed.
+func (b *Broker) Unstage(body ferry.StagedBody) { b.ledger.Unstage(body) }
+
 // Accept puts a message on disk and says under which id. See api.Intake.
 func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error) {
+	if m.Staged != nil {
+		defer b.ledger.Unstage(*m.Staged) // of no effect on one that the ledger took over
+	}
 	if err := b.complete(ctx, &m); err != nil {
 		return ferry.Accepted{}, err
 	}
@@ -38,6 +70,9 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 	at := make([]int, 0, len(msgs)) // of good in msgs
 	errs := make([]error, len(msgs))
 	for i := range msgs {
+		if msgs[i].Staged != nil {
+			defer b.ledger.Unstage(*msgs[i].Staged)
+		}
 		if err := b.complete(ctx, &msgs[i]); err != nil {
 			errs[i] = err
 			continue
@@ -65,7 +100,7 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 	r, ok := b.routes[m.Route]
 	if !ok {
-		return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", m.Route).WithHint("broker routes list shows them")
+		return noRoute(m.Route)
 	}
 	if err := m.Validate(); err != nil {
 		return err
@@ -83,8 +118,36 @@ func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 	if m.TimeToLive == 0 {
 		m.TimeToLive = r.TimeToLive
 	}
+	return b.lookInside(ctx, r, m)
+}
+
+// maxPeeks bounds the large bodies that are in memory for a look inside.
+const maxPeeks = 4
+
+// lookInside takes the ordering key and the search terms from the body.
+func (b *Broker) lookInside(ctx context.Context, r *route, m *ferry.Message) error {
+	if r.orderBy == nil && (len(r.search) == 0 || m.BodySize() > ferry.MaxMapped) {
+		return nil
+	}
+	if m.BodySize() > ferry.MaxMapped {
+		return ferry.Errorf(ferry.CodeInvalid, "the body has %d bytes, too many to find its ordering key", m.BodySize()).
+			WithHint("the route's orderBy reads bodies of up to %d bytes; send larger ones to a route without orderBy, with the ordering key beside the body", ferry.MaxMapped)
+	}
+	body := m.Body
+	if m.Staged != nil {
+		select {
+		case b.peeks <- struct{}{}:
+			defer func() { <-b.peeks }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		var err error
+		if body, err = b.ledger.ReadStaged(*m.Staged); err != nil {
+			return err
+		}
+	}
 	if r.orderBy != nil {
-		key, err := extract(ctx, r.orderBy, m.Body)
+		key, err := extract(ctx, r.orderBy, body)
 		if err != nil {
 			return ferry.Errorf(ferry.CodeBadOrderingKey, "the route's orderBy finds no ordering key in this body: %w", err).
 				WithHint("orderBy: %s", r.OrderBy)
@@ -97,11 +160,15 @@ func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 	}
 	for _, p := range r.search {
 		// What cannot be found cannot be searched for: no reason to refuse it.
-		if term, err := extract(ctx, p, m.Body); err == nil && term != "" && len(term) <= ferry.MaxReferenceLength {
+		if term, err := extract(ctx, p, body); err == nil && term != "" && len(term) <= ferry.MaxReferenceLength {
 			m.SearchTerms = append(m.SearchTerms, term)
 		}
 	}
 	return nil
+}
+
+func noRoute(name string) error {
+	return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", name).WithHint("broker routes list shows them")
 }
 
 func extract(ctx context.Context, p *mapping.Program, body []byte) (string, error) {
@@ -125,9 +192,15 @@ func (b *Broker) ResolveID(_ context.Context, suffix string) (ferry.ID, error) {
 	return b.ledger.ResolveID(suffix)
 }
 
-// Body returns a revision of a message's body; revision 0 means the current one.
-func (b *Broker) Body(_ context.Context, id ferry.ID, revision int) ([]byte, string, error) {
-	return b.ledger.Body(id, revision)
+// OpenBody opens a revision of a message's body; revision 0 means the current one.
+// See api.Reader.
+func (b *Broker) OpenBody(_ context.Context, id ferry.ID, revision int) (ferry.BodyReader, error) {
+	body, err := b.ledger.OpenBody(id, revision)
+	if errors.Is(err, store.ErrBodyMissing) {
+		return body, ferry.Errorf(ferry.CodeBodyMissing, "the body of message %s is gone, or is not what was accepted: %w", id, err).
+			WithHint("look at the broker's disk; a sender who still has the body can send it again, and a dead letter takes it as an edit")
+	}
+	return body, err
 }
 
 // Messages lists messages, newest first.

@@ -82,7 +82,7 @@ func (b *Broker) endPauses(ctx context.Context) {
 			b.log.Warn("a pause could not be ended", "route", name, "error", err)
 			continue
 		}
-		b.routes[name].relay.nudge()
+		b.nudge(name)
 		b.helloAgain(ctx, name)
 	}
 }
@@ -92,7 +92,7 @@ func (b *Broker) purge(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("ended messages could not be removed", "error", err)
 	}
-	orphans, err := b.ledger.SweepBodies(orphanAge)
+	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
 	}

@@ -19,9 +19,13 @@ type seen struct {
 }
 
 // look takes what it says now, and tells whether the channel lost something since.
+// A queue that cannot name the channel's incarnation now proves nothing.
 func (s *seen) look(p queue.Progress) (lost bool) {
-	lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
-	s.incarnation, s.last = p.Incarnation, p.Last
+	if p.Incarnation != "" {
+		lost = s.incarnation != "" && (p.Incarnation != s.incarnation || p.Last < s.last)
+		s.incarnation = p.Incarnation
+	}
+	s.last = p.Last
 	return lost
 }
 
@@ -70,6 +74,41 @@ func (b *Broker) sweepReceipts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// How long a start waits for the receipts that came while the broker was away.
+const (
+	catchUpEvery = 200 * time.Millisecond
+	catchUpMost  = 20 * time.Second // when they go on coming: the workers have enough to do
+	catchUpStill = 30 * time.Second // when none is committed any more
+)
+
+// catchUp waits for the receipts that the queue took while the broker was away:
+// handed out before them, their messages would all travel and be told once more.
+// Not every queue can say which was the last; then it is done when none waits.
+func (b *Broker) catchUp(ctx context.Context) {
+	if !b.queue.Properties().Outlives {
+		return
+	}
+	begun := time.Now()
+	moved, known := begun, queue.Progress{}
+	for ctx.Err() == nil {
+		p, err := b.queue.ReceiptProgress(ctx)
+		if err == nil && (p.Settled >= p.Last || p.Settled >= known.Last && time.Since(begun) > catchUpMost) {
+			return
+		}
+		if err == nil && known.Last == 0 {
+			known = p
+		}
+		if err == nil && p.Settled > known.Settled {
+			moved, known.Settled = time.Now(), p.Settled
+		}
+		if time.Since(moved) > catchUpStill {
+			b.log.Warn("receipts from before the start are left in the queue: handing out before they are in", "error", err)
+			return
+		}
+		sleep(ctx, catchUpEvery)
+	}
 }
 
 // askForHello asks a worker for a hello at once.

@@ -25,6 +25,7 @@ type metrics struct {
 	refusedTotal    *prometheus.CounterVec
 	attemptsTotal   *prometheus.CounterVec
 	claimsTotal     *prometheus.CounterVec
+	locksTotal      *prometheus.CounterVec
 	intakeTotal     *prometheus.CounterVec
 	noticesTotal    *prometheus.CounterVec
 	acceptSeconds   prometheus.Histogram
@@ -48,6 +49,7 @@ func newMetrics(b *Broker) *metrics {
 		refusedTotal:    counter("requests_refused_total", "Requests that were refused.", "route", "code"),
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),
 		claimsTotal:     counter("claims_total", "Claims of routes with several workers, by what became of them.", "route", "answer"),
+		locksTotal:      counter("locks_total", "Messages that receivers pulled and locked, by what became of the locks.", "route", "outcome"),
 		intakeTotal:     counter("intake_messages_total", "Messages of queues elsewhere, by what became of them.", "route", "outcome"),
 		noticesTotal:    counter("notices_total", "Ends of messages for who asked to be told, by what became of them.", "outcome"),
 		acceptSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_accept_duration_seconds", Help: "From the request to its answer, on disk.", Buckets: fast}),
@@ -56,7 +58,7 @@ func newMetrics(b *Broker) *metrics {
 		commitWrites:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_writes", Help: "Writes that shared one group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
-		m.attemptsTotal, m.claimsTotal, m.intakeTotal, m.noticesTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+		m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
 	return m
 }
 
@@ -76,6 +78,7 @@ func (m *metrics) accepted(a ferry.Accepted) {
 
 func (m *metrics) claim(route, answer string) { m.claimsTotal.WithLabelValues(route, answer).Inc() }
 
+func (m *metrics) lock(route, outcome string) { m.locksTotal.WithLabelValues(route, outcome).Inc() }
 func (m *metrics) notices(outcome string, n int) {
 	m.noticesTotal.WithLabelValues(outcome).Add(float64(n))
 }
@@ -187,7 +190,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			give(desc("intake_running", "1 while messages are taken in from the route's queue elsewhere.", "route"), runs, name)
 		}
 		give(desc("notices_waiting", "Ends of messages that wait to be told to who asked.", "route"), float64(info.Replies), name)
-		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning {
+		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning && !info.Pull { // receivers come when they are ready
 			lag = max(lag, age)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"ferry"
@@ -32,30 +33,49 @@ func (b *Broker) takeReceipts(ctx context.Context) {
 			}
 			continue
 		}
-		if err := b.commitBatch(ctx, batch); err != nil && ctx.Err() == nil {
+		arrivals := make([]arrival, len(batch))
+		for i, d := range batch {
+			arrivals[i] = arrival{&d.Receipt, d.From, d}
+		}
+		if err := b.commitBatch(ctx, arrivals); err != nil && ctx.Err() == nil {
 			b.log.Error("receipts could not be committed: they stay in the queue", "receipts", len(batch), "error", err)
 			sleep(ctx, pause)
 		}
 	}
 }
 
-func (b *Broker) commitBatch(ctx context.Context, batch []*queue.ReceiptDelivery) error {
+// arrival is a receipt as it came: from where it belongs, or from what the queue
+// set aside.
+type arrival struct {
+	receipt *ferry.Receipt
+	from    string // the worker as the queue authenticated it; empty when it cannot tell
+	settled
+}
+
+// settled is what ends a delivery in the queue.
+type settled interface {
+	Complete(ctx context.Context) error
+	Release(ctx context.Context) error
+}
+
+func (b *Broker) commitBatch(ctx context.Context, batch []arrival) error {
 	receipts := make([]ferry.Receipt, 0, len(batch))
-	for _, d := range batch {
-		if why := b.refuseReceipt(d); why != "" {
-			b.log.Warn("a receipt was refused", "why", why, "from", d.From, "worker", d.Receipt.Worker, "route", d.Receipt.Route, "message", d.Receipt.ID)
+	for _, a := range batch {
+		rc := a.receipt
+		if why := b.refuseReceipt(rc, a.from); why != "" {
+			b.log.Warn("a receipt was refused", "why", why, "from", a.from, "worker", rc.Worker, "route", rc.Route, "message", rc.ID)
 			continue
 		}
-		bound(&d.Receipt)
-		receipts = append(receipts, d.Receipt)
+		bound(rc)
+		receipts = append(receipts, *rc)
 	}
 	if !rules.On(rules.AfterCommit) {
 		b.acknowledge(ctx, batch, receipts)
 	}
 	if err := b.commitReceipts(ctx, receipts); err != nil {
-		for _, d := range batch {
-			_ = d.Release(context.WithoutCancel(ctx)) // its lock would end by itself
-		}
+		atOnce(batch, func(a arrival) {
+			_ = a.Release(context.WithoutCancel(ctx)) // its lock would end by itself
+		})
 		return err
 	}
 	b.acknowledge(ctx, batch, receipts)
@@ -63,27 +83,41 @@ func (b *Broker) commitBatch(ctx context.Context, batch []*queue.ReceiptDelivery
 }
 
 // acknowledge completes receipts in the queue and confirms them to their workers.
-func (b *Broker) acknowledge(ctx context.Context, batch []*queue.ReceiptDelivery, receipts []ferry.Receipt) {
-	for _, d := range batch {
-		if err := d.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && !errors.Is(err, queue.ErrSettled) && ctx.Err() == nil {
-			b.log.Debug("a committed receipt could not be completed in the queue", "message", d.Receipt.ID, "error", err)
+func (b *Broker) acknowledge(ctx context.Context, batch []arrival, receipts []ferry.Receipt) {
+	atOnce(batch, func(a arrival) {
+		if err := a.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && !errors.Is(err, queue.ErrSettled) && ctx.Err() == nil {
+			b.log.Debug("a committed receipt could not be completed in the queue", "message", a.receipt.ID, "error", err)
 		}
-	}
+	})
 	b.confirm(ctx, receipts)
 }
 
+// atOnce settles a batch together: where each is a round trip, one after the other
+// would take seconds.
+func atOnce[T any](batch []T, settle func(T)) {
+	if len(batch) == 1 {
+		settle(batch[0])
+		return
+	}
+	var group sync.WaitGroup
+	for _, one := range batch {
+		group.Go(func() { settle(one) })
+	}
+	group.Wait()
+}
+
 // refuseReceipt says why a receipt is not its sender's to give, or "".
-func (b *Broker) refuseReceipt(d *queue.ReceiptDelivery) string {
-	if d.From == "" {
+func (b *Broker) refuseReceipt(rc *ferry.Receipt, from string) string {
+	if from == "" {
 		return "" // this queue cannot tell who sends
 	}
-	if d.Receipt.Inbox == "" {
+	if rc.Inbox == "" {
 		return "it names no inbox: only the broker's own do not"
 	}
-	if d.From != d.Receipt.Worker {
+	if from != rc.Worker {
 		return "it names another worker than the one that sent it"
 	}
-	if !b.fleet.may(d.From, d.Receipt.Route) && !b.workerMay(d.From, d.Receipt.Route) {
+	if !b.fleet.may(from, rc.Route) && !b.workerMay(from, rc.Route) {
 		return "the worker may not speak for this route"
 	}
 	return ""

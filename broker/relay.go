@@ -157,6 +157,9 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
+		if info.Pull {
+			return time.Time{}, nil // receivers ask for what they want
+		}
 		if info.Binding != nil && !r.b.workerMay(info.Binding.Worker, r.name) {
 			return time.Time{}, nil // its worker was revoked: who is added or bound nudges
 		}
@@ -211,6 +214,7 @@ func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err err
 		handOuts = append(handOuts, ready[i].HandOut)
 	}
 	r.b.addressConfirm(r.name, handOuts)
+	r.b.bodies.carry(ctx, handOuts)
 	if err := r.publish(ctx, handOuts); err != nil {
 		return time.Time{}, false, err
 	}
@@ -361,6 +365,7 @@ func (r *relay) sweep(ctx context.Context) error {
 	}
 	if silent > 0 {
 		r.cursor = nil
+		r.rounds++ // a batch that is being published must not move it past them
 	}
 	r.mu.Unlock()
 	if silent > 0 {

@@ -306,7 +306,7 @@ func TestALargeBodyIsServedToWorkersOfItsRouteOnly(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		big := make([]byte, ferry.InlineBody+1)
 		w.send(string(big))
-		files, err := filepath.Glob(filepath.Join(w.dir, "bodies", "*", "*"))
+		files, err := filepath.Glob(filepath.Join(w.dir, "bodies", "??", "*"))
 		if err != nil || len(files) != 1 {
 			t.Fatalf("body files: %v %v", files, err)
 		}
@@ -316,19 +316,19 @@ func TestALargeBodyIsServedToWorkersOfItsRouteOnly(t *testing.T) {
 		if d.HandOut.Body != nil || d.HandOut.Size != int64(len(big)) {
 			t.Fatalf("a large body travelled inline: %d bytes", len(d.HandOut.Body))
 		}
-		got, err := h.q.FetchBody(t.Context(), d.HandOut)
+		got, err := h.fetch(d.HandOut)
 		if err != nil || len(got) != len(big) {
 			t.Fatalf("FetchBody: %v, %d bytes", err, len(got))
 		}
 		other := w.worker("two", notes)
 		other.hello(notes)
-		if _, err := other.q.FetchBody(t.Context(), d.HandOut); err == nil {
+		if _, err := other.fetch(d.HandOut); err == nil {
 			t.Fatal("a worker of another route read the body")
 		}
 		if err := os.Remove(files[0]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.q.FetchBody(t.Context(), d.HandOut); err == nil {
+		if _, err := h.fetch(d.HandOut); err == nil {
 			t.Fatal("a missing body was served")
 		}
 	})

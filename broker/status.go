@@ -45,8 +45,11 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 	for _, n := range in.Dead {
 		info.DeadLetters += n
 	}
-	info.State = gravest(info.Conditions)
+	info.State, info.Leaving = gravest(info.Conditions), b.leaving(&in)
 	switch {
+	case in.Pull:
+		info.Pull, info.InQueue = true, int(in.Locked)
+		info.Worker, _ = b.lastReceiver(&in)
 	case in.Several:
 		b.describeSeveral(&info)
 	case in.Binding != nil:
@@ -74,6 +77,8 @@ func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
 		list = append(list, *in.Paused)
 	}
 	switch {
+	case in.Pull:
+		list = append(list, b.pullConditions(in)...)
 	case in.Several:
 		list = append(list, b.severalConditions(in.Name)...)
 	case in.Binding == nil:
@@ -139,6 +144,9 @@ func whatToDo(r *ferry.RouteInfo) string {
 	case ferry.RouteThrottled:
 		return "nothing to do; fewer calls in worker.yaml (rate, concurrency) if it comes often"
 	case ferry.RouteNoWorker:
+		if r.Pull {
+			return "start the receiver: it asks by POST /" + r.Name + "/messages/head, with a key of the role receiver or a SAS token with the right listen"
+		}
 		if r.Worker == "" {
 			return "start a worker that has the route, or broker workers add NAME --routes " + r.Name
 		}
@@ -173,9 +181,15 @@ func (b *Broker) Resume(ctx context.Context, name, note, by string) (ferry.Route
 	if err := b.ledger.Resume(ctx, name, note, by); err != nil {
 		return ferry.RouteInfo{}, err
 	}
-	b.routes[name].relay.nudge()
+	b.nudge(name)
 	b.helloAgain(ctx, name)
 	return b.routeInfo(name)
+}
+
+// nudge has whoever hands out a route's messages look again.
+func (b *Broker) nudge(name string) {
+	b.routes[name].relay.nudge()
+	b.routes[name].receivers.nudgeAll()
 }
 
 // Status is what an operator asks for first.
@@ -229,6 +243,7 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
 		}
+		s.Problems = append(s.Problems, leavingProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
 		}

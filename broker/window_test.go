@@ -176,6 +176,33 @@ func TestALossWhileABatchIsPublished(t *testing.T) {
 	}, meddle(m))
 }
 
+// A turn counts as silent while a batch is being published that began at the front,
+// since the one before it was refused: it comes again all the same.
+func TestASilentTurnIsFoundWhileABatchIsPublished(t *testing.T) {
+	m := &meddling{}
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		silent := w.send(`{}`)
+		if err := h.takeOne(orders).Complete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.publish = func(context.Context, []queue.Packet, publisher) ([]uint64, error) {
+			m.publish = func(_ context.Context, packets []queue.Packet, next publisher) ([]uint64, error) {
+				time.Sleep(time.Minute)
+				return next(packets)
+			}
+			return nil, queue.ErrUnavailable
+		}
+		other := w.send(`{}`)
+		time.Sleep(2 * time.Minute)
+		came := h.take(orders, 10)
+		if len(came) != 2 || came[0].HandOut.ID != other || came[1].HandOut.ID != silent {
+			t.Fatalf("%d came, %s and %s were to", len(came), other, silent)
+		}
+	}, meddle(m))
+}
+
 // The channel is emptied without a trace while a batch is being published.
 func TestAPurgeWhileABatchIsPublished(t *testing.T) {
 	m := &meddling{}
@@ -385,7 +412,7 @@ func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 		}
 		h.report(d, ferry.Delivered, done())
 		w.state(id, ferry.StateQueued) // its receipt counts for nothing
-		if _, err := h.q.FetchBody(t.Context(), ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
+		if _, err := h.fetch(ferry.HandOut{ID: id, Route: orders, Size: 2, Revision: 1}); err == nil {
 			t.Error("it may still read bodies")
 		}
 	}, func(o *Options) {

@@ -13,6 +13,7 @@ import (
 	"ferry"
 	"ferry/queue"
 	"ferry/queue/memqueue"
+	"ferry/queue/queuetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -197,6 +198,11 @@ func (h *hand) takeOne(route string) *queue.Delivery {
 		h.w.t.Fatalf("%d messages in the queue, want 1", len(got))
 	}
 	return got[0]
+}
+
+// fetch brings the body of a message that was too large to travel with it.
+func (h *hand) fetch(m ferry.HandOut) ([]byte, error) {
+	return queuetest.FetchBody(h.w.t.Context(), h.q, m)
 }
 
 // report sends the receipt of a delivery and completes it.

@@ -17,20 +17,6 @@ func (c *Client) Message(ctx context.Context, id string) (ferry.Envelope, error)
 	return e, err
 }
 
-// Body reads a message's payload and content type; revision 0 means the current
-// one.
-func (c *Client) Body(ctx context.Context, id string, revision int) ([]byte, string, error) {
-	q := url.Values{}
-	if revision != 0 {
-		q.Set("revision", itoa(revision))
-	}
-	data, header, err := c.raw(ctx, "/v1/messages/"+seg(id)+"/body", q, ferry.MaxBody)
-	if err != nil {
-		return nil, "", err
-	}
-	return data, header.Get("Content-Type"), nil
-}
-
 // Result reads a message as whoever waits for its end does: done is false while
 // it is pending.
 func (c *Client) Result(ctx context.Context, id string) (e ferry.Envelope, done bool, err error) {

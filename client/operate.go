@@ -50,12 +50,14 @@ func (c *Client) Resume(ctx context.Context, route, note string) (ferry.RouteInf
 	return c.routeAct(ctx, route, "resume", noteOnly{note})
 }
 
-// BindRoute lets another worker's inbox deliver the route.
-func (c *Client) BindRoute(ctx context.Context, route, worker, note string) (ferry.RouteInfo, error) {
+// BindRoute lets another worker's inbox deliver the route. gone: whoever had it
+// before can call no more, so that nothing waits for it; that wants a note.
+func (c *Client) BindRoute(ctx context.Context, route, worker string, gone bool, note string) (ferry.RouteInfo, error) {
 	in := struct {
 		Worker string `json:"worker"`
+		Gone   bool   `json:"gone,omitempty"`
 		Note   string `json:"note,omitempty"`
-	}{worker, note}
+	}{worker, gone, note}
 	return c.routeAct(ctx, route, "bind", in)
 }
 

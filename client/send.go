@@ -20,9 +20,20 @@ func (c *Client) Send(ctx context.Context, route string, m ferry.Message) (ferry
 	if body == nil {
 		body = []byte{}
 	}
-	req, err := c.request(ctx, http.MethodPost, "/v1/routes/"+seg(route)+"/messages", nil, body)
+	req, err := c.sending(ctx, route, &m, body)
 	if err != nil {
 		return ferry.Accepted{}, err
+	}
+	var a ferry.Accepted
+	err = c.patient(int64(len(body))).do(req, &a)
+	return a, err
+}
+
+// sending is the request of a message.
+func (c *Client) sending(ctx context.Context, route string, m *ferry.Message, body []byte) (*http.Request, error) {
+	req, err := c.request(ctx, http.MethodPost, "/v1/routes/"+seg(route)+"/messages", nil, body)
+	if err != nil {
+		return nil, err
 	}
 	set := func(name, value string) {
 		if value != "" {
@@ -43,13 +54,11 @@ func (c *Client) Send(ctx context.Context, route string, m ferry.Message) (ferry
 	if len(m.Properties) > 0 {
 		text, err := asciiJSON(m.Properties)
 		if err != nil {
-			return ferry.Accepted{}, err
+			return nil, err
 		}
 		set("Ferry-Properties", text)
 	}
-	var a ferry.Accepted
-	err = c.do(req, &a)
-	return a, err
+	return req, nil
 }
 
 // BatchAnswer is what became of a batch: one result per message, in order.

@@ -28,6 +28,7 @@ type Broker struct {
 
 	Queue  BrokerQueue   `yaml:"queue"`
 	Routes []BrokerRoute `yaml:"routes"` // at most ferry.MaxRoutes
+	SAS    []BrokerSAS   `yaml:"sas"`    // whose tokens the Service Bus calls take, at most 100
 
 	// Retention is how long an ended message is kept; default 30 days, from 1 hour
 	// to 10 years.
@@ -35,6 +36,13 @@ type Broker struct {
 	// IdempotencyWindow is how long a repeat is recognised by its key; default 7
 	// days, from 1 minute to 90 days.
 	IdempotencyWindow time.Duration `yaml:"idempotencyWindow"`
+
+	// WorkAway is how long a route's one worker works on while the broker is away,
+	// on a queue that runs on meanwhile; default 24 h, from 20 s to 3 days.
+	WorkAway time.Duration `yaml:"workAway"`
+
+	// BodyRef lets senders name a blob in place of a body; default none is taken.
+	BodyRef *BodyRef `yaml:"bodyRef"`
 
 	AdminListen any `yaml:"adminListen" later:"true"`
 	TLS         any `yaml:"tls" later:"true"`
@@ -89,9 +97,17 @@ type BrokerRoute struct {
 	OnDeadLetter string       `yaml:"onDeadLetter"`
 	SearchKeys   []string     `yaml:"searchKeys"` // jq over the payload, at most 10
 	Owner        *ferry.Owner `yaml:"owner"`
-	// Workers is one, the default: the route is bound to one worker's inbox; or
-	// several: each of its workers claims a message before the call.
+	// Workers is one, the default: the route is bound to one worker's inbox;
+	// several: each of its workers claims a message before the call; or pull: no
+	// worker delivers it, receivers ask for its messages over HTTP.
 	Workers string `yaml:"workers"`
+	// Lock is how long a receiver holds a message before it must have completed or
+	// renewed it; default 1 minute, from 5 seconds to 5 minutes.
+	Lock time.Duration `yaml:"lock"`
+	// MaxDeliveries is how often a message may be received without that the receiver
+	// says what became of it; default 10, at most 1,000.
+	MaxDeliveries int           `yaml:"maxDeliveries"`
+	WorkAway      time.Duration `yaml:"workAway"` // with workers: one; default the broker's
 	// Intake takes messages in from elsewhere; default none.
 	Intake *Intake `yaml:"intake"`
 
@@ -122,6 +138,7 @@ func defaults() *Broker {
 	return &Broker{
 		Listen:            "127.0.0.1:8080",
 		DataDir:           "./data",
+		WorkAway:          ferry.DefaultWorkAway,
 		Retention:         ferry.DefaultRetention,
 		IdempotencyWindow: ferry.IdempotencyWindow,
 		Queue: BrokerQueue{
@@ -138,7 +155,8 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 		routes[i] = ferry.Route{
 			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
-			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == "several",
+			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == workersSeveral,
+			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
 		}
 	}
 	return routes
@@ -160,7 +178,9 @@ func (b *Broker) complete() {
 		setDefault(&r.MaxBytes, ferry.DefaultMaxBody)
 		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
-		setDefault(&r.Workers, "one")
+		setDefault(&r.Workers, workersOne)
+		r.completePull()
+		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
 }
@@ -192,11 +212,14 @@ func (b *Broker) check(d *decoder) {
 	}
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
+	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.Queue.check(d)
+	b.BodyRef.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
 	first := map[string]int{}
+	b.checkSAS(d)
 	for i := range b.Routes {
 		r := &b.Routes[i]
 		path := fmt.Sprintf("routes[%d]", i)
@@ -229,7 +252,11 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
-	d.checkOneOf(path+".workers", r.Workers, "one", "several")
+	r.checkPull(d, path)
+	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	if r.Workers == workersSeveral && d.has(path+".workAway") {
+		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
+	}
 	if len(r.SearchKeys) > maxSearchKeys {
 		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
 	}

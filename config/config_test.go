@@ -31,6 +31,7 @@ queue:
   driver: nats
   nats: {listen: 127.0.0.1:4333, lock: PT45S}
 retention: 10d
+workAway: 2h
 routes:
   - name: supplier-invoices
     orderBy: .invoice.number
@@ -39,6 +40,7 @@ routes:
     maxBytes: 2MiB
     window: 500
     workers: one
+    workAway: 1h
     onDeadLetter: continue
     owner: {name: Accounts payable, email: ap@example.com}
   - name: orders
@@ -56,10 +58,10 @@ func TestBroker(t *testing.T) {
 	want := []ferry.Route{
 		{
 			Name: "supplier-invoices", OrderBy: ".invoice.number", SearchKeys: []string{".invoice.number"},
-			TimeToLive: 7 * day, MaxBytes: 2 << 20, Window: 500, OnDeadLetter: "continue",
+			TimeToLive: 7 * day, MaxBytes: 2 << 20, Window: 500, OnDeadLetter: "continue", WorkAway: time.Hour,
 			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"},
 		},
-		{Name: "orders", TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park"},
+		{Name: "orders", TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park", WorkAway: 2 * time.Hour},
 	}
 	if diff := cmp.Diff(want, b.FerryRoutes()); diff != "" {
 		t.Fatal(diff)
@@ -128,6 +130,9 @@ func TestBrokerRefuses(t *testing.T) {
 		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
+		"word too short":     {"workAway: 10s\n", "f.yaml:1: workAway must lie between 20s and 3d", ""},
+		"word too long":      {"routes:\n  - name: a1\n    workAway: 4d\n", "f.yaml:3: routes[0].workAway must lie between 20s and 3d", ""},
+		"word of several":    {"routes:\n  - name: a1\n    workers: several\n    workAway: 1h\n", "f.yaml:4: routes[0].workAway: where several workers deliver a route", "take it out"},
 		"url and listen":     {"queue: {nats: {url: nats://x:4222, nkey: env:K, listen: 127.0.0.1:4222}}\n", "queue.nats.listen and queue.nats.url exclude each other", "take one"},
 		"url without nkey":   {"queue: {nats: {url: nats://x:4222}}\n", "queue.nats.nkey is missing", "broker nats key"},
 		"nkey without url":   {"queue: {nats: {nkey: env:K}}\n", "queue.nats.nkey is for a NATS server elsewhere", "url"},

@@ -44,6 +44,7 @@ type load struct {
 	stop  chan struct{}
 	group sync.WaitGroup
 	next  atomic.Int64
+	body  func(n int64, key string) string
 
 	mu       sync.Mutex
 	accepted map[string]ferry.ID // by key
@@ -51,7 +52,21 @@ type load struct {
 
 // startLoad sends from so many senders, about fifty messages a second.
 func (w *world) startLoad(senders int) *load {
-	l := &load{w: w, stop: make(chan struct{}), accepted: map[string]ferry.ID{}}
+	return w.startLoadOf(senders, func(_ int64, key string) string { return kibibyte(key) })
+}
+
+// startMixedLoad is startLoad, where every fifth body lies in a file of its own.
+func (w *world) startMixedLoad(senders int) *load {
+	return w.startLoadOf(senders, func(n int64, key string) string {
+		if n%5 == 0 {
+			return invoiceOf(key, ferry.InlineBody+1+int(n)*100)
+		}
+		return kibibyte(key)
+	})
+}
+
+func (w *world) startLoadOf(senders int, body func(n int64, key string) string) *load {
+	l := &load{w: w, stop: make(chan struct{}), accepted: map[string]ferry.ID{}, body: body}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.t.Cleanup(func() { cancel(); l.group.Wait() })
 	for range senders {
@@ -69,8 +84,9 @@ func (l *load) run(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		key := fmt.Sprintf("load-%05d", l.next.Add(1))
-		a, err := l.w.sendUntil(ctx, invoices, key, []byte(kibibyte(key)))
+		n := l.next.Add(1)
+		key := fmt.Sprintf("load-%05d", n)
+		a, err := l.w.sendUntil(ctx, invoices, key, []byte(l.body(n, key)))
 		if err != nil {
 			l.w.t.Errorf("send %s: %v", key, err)
 			return

@@ -13,9 +13,12 @@ import (
 )
 
 // kibibyte is an invoice of 1 KiB.
-func kibibyte(number string) string {
+func kibibyte(number string) string { return invoiceOf(number, 1024) }
+
+// invoiceOf is an invoice of n bytes.
+func invoiceOf(number string, n int) string {
 	head := fmt.Sprintf(`{"number":%q,"filler":"`, number)
-	return head + strings.Repeat("x", 1024-len(head)-2) + `"}`
+	return head + strings.Repeat("x", n-len(head)-2) + `"}`
 }
 
 // TestMainJob: 1,000 messages of 16 senders, each delivered once and completed.

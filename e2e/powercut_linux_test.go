@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"ferry"
 	"ferry/adapters/adaptertest/practice"
 	"ferry/internal/faultfs"
 )
@@ -70,15 +73,15 @@ func (w *world) cut(f *faultfs.FS, seed uint64) {
 
 // TestPowerCut cuts the power of the broker's disk, of the worker's and of both,
 // again and again under load. What was answered is there afterwards, and is in
-// the ERP once. Every second cut lets some of what was not synced survive, torn
-// and in no order.
+// the ERP once, those with a body in a file of its own too. Every second cut lets
+// some of what was not synced survive, torn and in no order.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	chance := seedOf(t)
 	w := newQuick(t)
 	ledger, inbox := w.faulty("data"), w.faulty("erp-worker-data")
 	w.start()
-	l := w.startLoad(8)
+	l := w.startMixedLoad(8)
 	kinds := []string{"both", "broker", "worker"}
 	for i := range int(number(t, "FERRY_POWER_CUTS", 3, 1000)) {
 		// Calls take a while, so that cuts meet them; a few are written and not answered.
@@ -106,5 +109,30 @@ func TestPowerCut(t *testing.T) {
 	l.awaitMore(15)
 	accepted := l.end()
 	w.wantOnce(accepted)
+	w.wantBodies(accepted, l)
 	t.Logf("%d messages, %d creates, %d lookups", len(accepted), w.erp.Calls(practice.OpCreate), w.erp.Calls(practice.OpLookup))
+}
+
+// wantBodies fails unless the bodies are those that were sent, and none is left on
+// its way.
+func (w *world) wantBodies(accepted map[string]ferry.ID, l *load) {
+	w.t.Helper()
+	large := 0
+	for key, id := range accepted {
+		var n int64
+		if _, err := fmt.Sscanf(key, "load-%d", &n); err != nil {
+			w.t.Fatal(err)
+		}
+		want := l.body(n, key)
+		if len(want) <= ferry.InlineBody {
+			continue
+		}
+		large++
+		if body, _, err := w.client.Body(w.t.Context(), id.String(), 0); err != nil || string(body) != want {
+			w.t.Errorf("%s: a body of %d bytes, %v, want %d", key, len(body), err, len(want))
+		}
+	}
+	if staged, err := filepath.Glob(w.path("data/bodies/staged/*")); err != nil || len(staged) != 0 || large == 0 {
+		w.t.Errorf("%d bodies in files; on their way are %v, %v", large, staged, err)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"ferry"
 	"ferry/adapters/adaptertest/practice"
 	"ferry/client"
+	"ferry/internal/sbemu"
 )
 
 // invoices is the route of most tests.
@@ -23,8 +24,10 @@ const invoices = "supplier-invoices"
 type world struct {
 	t      *testing.T
 	dir    string
-	api    string // the broker's HTTP address
-	queue  string // the queue's address
+	api    string        // the broker's HTTP address
+	queue  string        // the queue's address
+	bodies string        // on Service Bus, the store of large bodies: YAML
+	double *sbemu.Server // the queue, where it is Service Bus
 	erp    *practice.ERP
 	erpURL string
 
@@ -38,6 +41,8 @@ type options struct {
 	erp    practice.Settings
 	routes []string            // default: invoices
 	lock   string              // default 30s
+	bodies string              // see world
+	bus    bool                // the queue is Service Bus, as everywhere in TestOnServiceBus, and with onBus
 	broker map[string][]string // of broker.yaml: further keys of a route, each one a line of YAML
 	// Of worker.yaml: further keys of the route, and of the destination, each one
 	// a line of YAML.
@@ -47,7 +52,7 @@ type options struct {
 // newWorld starts the ERP and writes the configuration; nothing else runs yet.
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), api: freePort(t), queue: freePort(t), erp: practice.New("", o.erp)}
+	w := &world{t: t, dir: t.TempDir(), api: freePort(t), queue: freePort(t), erp: practice.New("", o.erp), bodies: o.bodies}
 	server := httptest.NewServer(w.erp)
 	w.erpURL = server.URL
 	t.Cleanup(func() {
@@ -61,7 +66,10 @@ func newWorld(t *testing.T, o options) *world {
 	if o.lock == "" {
 		o.lock = "30s"
 	}
-	text := fmt.Sprintf("listen: %s\ndataDir: ./data\nenvironment: e2e\nqueue: {nats: {listen: %q, lock: %s}}\nroutes:\n", w.api, w.queue, o.lock)
+	if o.bus || os.Getenv(onBus) != "" || strings.Contains(t.Name(), "OnServiceBus") {
+		w.startBus()
+	}
+	text := fmt.Sprintf("listen: %s\ndataDir: ./data\nenvironment: e2e\nqueue: %s\nroutes:\n", w.api, w.brokerQueue(o.lock))
 	for _, r := range o.routes {
 		text += "  - name: " + r + "\n"
 		for _, line := range o.broker[r] {
@@ -75,7 +83,7 @@ func newWorld(t *testing.T, o options) *world {
 
 // workerYAML is the configuration of a worker with its credential in NAME.nk.
 func (w *world) workerYAML(name string, o options) string {
-	text := fmt.Sprintf("name: %s\ndataDir: ./%s-data\nqueue: {nats: {url: \"nats://%s\", nkey: ./%s.nk, lock: %s}}\n", name, name, w.queue, name, o.lock)
+	text := fmt.Sprintf("name: %s\ndataDir: ./%s-data\nqueue: %s\n", name, name, w.workerQueue(name, o.lock))
 	text += fmt.Sprintf("destinations:\n  erp:\n    adapter: erp\n    dialect: rest\n    url: %s\n    health: {url: /ping}\n", w.erpURL)
 	if o.destination == nil {
 		o.destination = []string{"timeout: 10s", "concurrency: 8"}

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -32,9 +33,13 @@ func TestAThousandMessagesOfWhichFiftyComeTwice(t *testing.T) {
 			t.Fatalf("message %d: %+v", i, e)
 		}
 	}
-	body, _, err := w.b.Body(t.Context(), all[123].ID, 0)
-	if err != nil || string(body) != `{"n":123}` {
-		t.Errorf("body %s, %v", body, err)
+	body, err := w.b.OpenBody(t.Context(), all[123].ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = body.Close() }()
+	if text, err := io.ReadAll(body); err != nil || string(text) != `{"n":123}` {
+		t.Errorf("body %s, %v", text, err)
 	}
 	totals := w.queue(flowQueue).Main().Totals()
 	if info := w.in.Info(invoices); info.Taken != 1000 || info.Duplicates != 50 || info.DeadLettered != 0 || totals.Completed != 1050 || totals.DeadLetter != 0 {
@@ -337,6 +342,6 @@ func TestNoRightToListen(t *testing.T) {
 	})
 	w.until("it is told", func() bool {
 		info := w.in.Info(invoices)
-		return info.State == ferry.IntakeAway && strings.Contains(info.Reason, "refuses these credentials, or this right") && strings.Contains(info.Hint, "the right Listen")
+		return info.State == ferry.IntakeAway && strings.Contains(info.Reason, servicebus.ErrUnauthorized.Error()) && strings.Contains(info.Hint, "the right Listen")
 	})
 }

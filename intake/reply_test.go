@@ -122,16 +122,16 @@ func TestWhatFailsOfATelling(t *testing.T) {
 		}, slices.Repeat([]string{"there is no such queue in the namespace"}, 4), 0},
 		"no right": {func(string, []*azservicebus.Message) error {
 			return &servicebus.SendError{Err: servicebus.ErrUnauthorized}
-		}, slices.Repeat([]string{"Service Bus refuses these credentials, or this right: the broker needs the right Send on it"}, 4), 0},
+		}, slices.Repeat([]string{servicebus.ErrUnauthorized.Error() + ": the broker needs the right Send on it"}, 4), 0},
 		"cut in the middle": {func(_ string, msgs []*azservicebus.Message) error {
 			return &servicebus.SendError{Sent: 1, Err: servicebus.ErrUnavailable}
-		}, []string{"", "Service Bus cannot be reached (after 1 were sent)", "Service Bus cannot be reached (after 1 were sent)", "Service Bus cannot be reached (after 1 were sent)"}, 1},
+		}, append([]string{""}, slices.Repeat([]string{servicebus.ErrUnavailable.Error() + " (after 1 were sent)"}, 3)...), 1},
 		"a queue that wants sessions": {func(_ string, msgs []*azservicebus.Message) error {
 			if msgs[0].SessionID == nil {
 				return &servicebus.SendError{Err: servicebus.ErrRefused}
 			}
 			return nil
-		}, []string{"Service Bus refuses what was asked", "", "Service Bus refuses what was asked", ""}, 2},
+		}, []string{servicebus.ErrRefused.Error(), "", servicebus.ErrRefused.Error(), ""}, 2},
 		"the first too large": {func(_ string, msgs []*azservicebus.Message) error {
 			if *msgs[0].CorrelationID == "INV-1" && *msgs[0].MessageID == ends[0].ID.String()+".1.completed" && len(msgs) > 1 {
 				return &servicebus.SendError{Err: servicebus.ErrTooLarge}

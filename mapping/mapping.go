@@ -41,7 +41,7 @@ import (
 
 // Limits of programs; see the package's comment.
 const (
-	MaxInput  = 8 << 20
+	MaxInput  = ferry.MaxMapped
 	MaxOutput = 64 << 20
 	MaxSource = 64 << 10
 	MaxTime   = 200 * time.Millisecond

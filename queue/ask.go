@@ -1,18 +1,11 @@
 package queue
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"ferry"
 )
-
-// ErrBodyMissing says that a body is gone, or is not what was accepted.
-var ErrBodyMissing = errors.New("the body is missing or was altered")
 
 // Handler answers what workers ask. from is the worker as the driver
 // authenticated it, empty when it cannot tell.
@@ -55,34 +48,6 @@ func (q *Queue) Hello(ctx context.Context, h Hello) (Welcome, error) {
 		return Welcome{}, fmt.Errorf("hello: the broker's answer: %w", err)
 	}
 	return w, nil
-}
-
-// FetchBody brings the body of a message that was too large to travel with it,
-// part by part, and checks its size and SHA-256. ErrBodyMissing: it is gone or
-// was altered; any other error is a passing fault. Workers only.
-func (q *Queue) FetchBody(ctx context.Context, h ferry.HandOut) ([]byte, error) {
-	if h.Size < 0 || h.Size > ferry.MaxBody {
-		return nil, fmt.Errorf("body of message %s: %d bytes, %d at most: %w", h.ID, h.Size, ferry.MaxBody, ErrTooLarge)
-	}
-	part := int64(max(min(BodyChunk, q.props.MaxData-1024), 1))
-	body := make([]byte, 0, h.Size)
-	for int64(len(body)) < h.Size {
-		want := min(part, h.Size-int64(len(body)))
-		chunk, err := q.ask(ctx, askBody, BodyRequest{
-			ID: h.ID, Route: h.Route, Revision: h.Revision, Offset: int64(len(body)), Length: int(want),
-		})
-		if err != nil {
-			return nil, fmt.Errorf("body of message %s: %w", h.ID, err)
-		}
-		if int64(len(chunk)) != want {
-			return nil, fmt.Errorf("body of message %s: %d bytes at %d instead of %d: %w", h.ID, len(chunk), len(body), want, ErrBodyMissing)
-		}
-		body = append(body, chunk...)
-	}
-	if sum := sha256.Sum256(body); len(h.SHA256) > 0 && !bytes.Equal(sum[:], h.SHA256) {
-		return nil, fmt.Errorf("body of message %s: its SHA-256 differs: %w", h.ID, ErrBodyMissing)
-	}
-	return body, nil
 }
 
 func (q *Queue) ask(ctx context.Context, what byte, question any) ([]byte, error) {
@@ -134,7 +99,10 @@ func (q *Queue) answer(ctx context.Context, handler Handler, from string, data [
 	switch data[1] {
 	case askHello:
 		var h Hello
-		if err = json.Unmarshal(data[2:], &h); err == nil {
+		if err = json.Unmarshal(data[2:], &h); err == nil && max(len(h.Inbox), len(h.Run)) > maxName {
+			err = fmt.Errorf("%w: the name of an inbox or a run is too long", errMalformed)
+		}
+		if err == nil {
 			answer, err = json.Marshal(handler.Hello(ctx, from, h))
 		}
 	case askBody:

@@ -73,7 +73,7 @@ func (q *Queue) answerClaim(ctx context.Context, handler Handler, from string, d
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, err
 	}
-	if r.ID.IsZero() || r.Turn == 0 || r.Inbox == "" || r.Nonce == "" || len(r.Inbox) > maxClaimText || len(r.Nonce) > maxClaimText {
+	if r.ID.IsZero() || r.Turn == 0 || r.Inbox == "" || r.Nonce == "" || len(r.Inbox) > maxName || len(r.Nonce) > maxName {
 		return nil, fmt.Errorf("%w: a claim without message, turn, inbox or nonce", errMalformed)
 	}
 	a, err := handler.Claim(ctx, from, r)
@@ -83,5 +83,6 @@ func (q *Queue) answerClaim(ctx context.Context, handler Handler, from string, d
 	return json.Marshal(a)
 }
 
-// maxClaimText bounds inbox and nonce of a claim: both are kept in the ledger.
-const maxClaimText = 128
+// maxName bounds the random names that workers give: those of inboxes, runs and
+// deliveries, which are kept in the ledger.
+const maxName = 128

@@ -10,11 +10,15 @@ import (
 // (the heartbeat), after a Signal that asks for it, and when a condition of a
 // route changes.
 type Hello struct {
-	Worker  string       `json:"worker"` // checked against what the driver authenticated
-	Inbox   string       `json:"inbox"`  // identity of the worker's inbox
+	Worker string `json:"worker"` // checked against what the driver authenticated
+	Inbox  string `json:"inbox"`  // identity of the worker's inbox
+	// Run names this run of the worker's process. A hello that arrives late may be
+	// of an earlier one.
+	Run     string       `json:"run,omitempty"`
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
-	// Leaving: the worker stops, and nothing more is heard of it.
+	// Leaving: the worker stops, and nothing more is heard of it: it begins no call
+	// any more, in this run.
 	Leaving bool `json:"leaving,omitempty"`
 }
 
@@ -32,6 +36,10 @@ type RouteHello struct {
 	Conditions   []ferry.Condition `json:"conditions,omitempty"`
 	NextProbe    *time.Time        `json:"nextProbe,omitempty"`
 	Calls        *ferry.Calls      `json:"calls,omitempty"` // of its destination
+	// Heard is the binding whose word the worker took last, granted or not: it
+	// begins nothing of any other from before this hello was sent. 0: it has not
+	// heard any.
+	Heard uint64 `json:"heard,omitempty"`
 }
 
 // Welcome is the broker's answer to a Hello.
@@ -42,13 +50,23 @@ type Welcome struct {
 	Now    time.Time               `json:"now"`
 	Routes map[string]RouteWelcome `json:"routes"`
 	Error  string                  `json:"error,omitempty"` // the hello was refused whole: a sentence
+	// Outlives: the queue runs on while the broker is away. Receipts that it took
+	// are still there when the broker comes back.
+	Outlives bool `json:"outlives,omitempty"`
 }
 
 // RouteWelcome says whether the worker's inbox may deliver a route.
 type RouteWelcome struct {
-	Granted bool   `json:"granted"`
-	Why     string `json:"why,omitempty"` // of a refusal: a sentence with what to do
-	Paused  bool   `json:"paused,omitempty"`
+	Granted bool `json:"granted"`
+	// Binding numbers the binding of the route that this word is about, whoever is
+	// bound. It only rises.
+	Binding uint64 `json:"binding,omitempty"`
+	// Good is how long calls may begin on this word, counted from when the worker
+	// asked, while it hears no other. 0: WordGood. Not where turns are claimed.
+	Good time.Duration `json:"good,omitempty"`
+
+	Why    string `json:"why,omitempty"` // of a refusal: a sentence with what to do
+	Paused bool   `json:"paused,omitempty"`
 	// Claims: several workers deliver the route. What was published for one inbox
 	// before this word is not worked on any more.
 	Claims bool `json:"claims,omitempty"`
@@ -56,6 +74,10 @@ type RouteWelcome struct {
 	// refused credentials that is older.
 	ResumedAt time.Time `json:"resumedAt,omitzero"`
 }
+
+// WordGood is how long the broker's word that a route is an inbox's lets calls
+// begin, where it does not say that it is good for longer.
+const WordGood = 20 * time.Second
 
 // Signal is what the broker tells a worker that listens; it may be lost, so
 // that nothing but speed depends on it.

@@ -72,22 +72,27 @@ type Properties struct {
 	DuplicateWindow time.Duration // how long a repeated id is dropped; 0: never
 	Lock            time.Duration // how long a delivery is locked at a time
 	Durable         bool          // survives the process that holds it
+	Outlives        bool          // the queue runs on when the broker's process is away
 }
 
 // Clearer is a driver that can empty a channel at once. A broker that starts
 // publishes again what it had handed out; where the copies of its last run can be
 // removed, restarts do not pile them up for a worker that is away.
 type Clearer interface {
-	// Clear removes everything from the channel, locked or not. Brokers only.
+	// Clear removes everything from the channel that nobody holds, and what is held
+	// where the driver can; else that may come again when its lock ends. Brokers only.
 	Clear(ctx context.Context, address Address) error
 }
 
 // Progress is how far the readers of a channel have come.
 type Progress struct {
 	// Incarnation changes when the channel was made anew: everything that was in
-	// it is gone.
+	// it is gone. Empty: the driver cannot tell now, and nothing is concluded.
 	Incarnation string
-	Last        uint64 // position of the last publication; going backwards means loss
+	// Last is the position of the last publication, or beyond where the driver
+	// counts for itself and begins anew with each connection; going backwards means
+	// loss.
+	Last uint64
 	// Settled: every publication up to this position has been completed. One that
 	// was never reported on is lost, and may be published again.
 	Settled uint64
@@ -106,7 +111,8 @@ type Driver interface {
 	// Publish appends the packets in order and returns the position of each once
 	// the queue has them. On an error some may be in the queue: the caller
 	// publishes again under other ids. A packet dropped as a repeat has the
-	// position of the first, or 0.
+	// position of the first, or 0, or where the driver is not told of it, one that
+	// counts as completed.
 	Publish(ctx context.Context, to Address, packets []Packet) ([]uint64, error)
 
 	// Receive waits for at least one packet and returns at most most, oldest

@@ -35,6 +35,7 @@ const (
 	fieldStatusURL
 	fieldAwaitedAt
 	fieldConfirmURL
+	fieldBinding
 )
 
 // The bits of fieldFlags.
@@ -84,6 +85,7 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendString(b, fieldStatusURL, h.StatusURL)
 	b = appendTime(b, fieldAwaitedAt, h.AwaitedAt)
 	b = appendString(b, fieldConfirmURL, h.ConfirmURL)
+	b = appendUint(b, fieldBinding, h.Binding)
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -199,5 +201,7 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.AwaitedAt = f.time(v)
 	case fieldConfirmURL:
 		h.ConfirmURL = string(v)
+	case fieldBinding:
+		h.Binding = f.uint(v)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type Queue struct {
 	driver Driver
 	props  Properties
+	bodies BodyStore
 	log    *slog.Logger
 	keeper keeper
 
@@ -27,11 +29,14 @@ type Queue struct {
 // Options of New.
 type Options struct {
 	Log *slog.Logger // none: nothing is logged
+	// Bodies carries the bodies that are too large to travel with their messages;
+	// none: workers ask the broker for them. The Queue does not close it.
+	Bodies BodyStore
 }
 
 // New makes a Queue over driver and owns it from then on: Close closes both.
 func New(driver Driver, opts Options) *Queue {
-	q := &Queue{driver: driver, props: driver.Properties(), log: opts.Log}
+	q := &Queue{driver: driver, props: driver.Properties(), bodies: opts.Bodies, log: opts.Log}
 	if q.log == nil {
 		q.log = slog.New(slog.DiscardHandler)
 	}
@@ -255,20 +260,44 @@ func (q *Queue) Clear(ctx context.Context, route string) error {
 	return nil
 }
 
+// ensureAtOnce bounds how many channels are looked for at the same time, for
+// drivers to whom each is a few round trips.
+const ensureAtOnce = 16
+
 // Ensure makes the channels of the routes and that of the receipts where they
 // are missing; made says that at least one was. Brokers only.
 func (q *Queue) Ensure(ctx context.Context, routes []string) (made bool, err error) {
-	addresses := make([]Address, 0, len(routes)+1)
-	addresses = append(addresses, AllReceipts())
-	for _, route := range routes {
-		addresses = append(addresses, MessagesOf(route))
+	// Alone at first: what keeps one from being made, keeps all.
+	if made, err = q.ensure(ctx, AllReceipts()); err != nil {
+		return made, err
 	}
-	for _, address := range addresses {
-		m, err := q.driver.Ensure(ctx, address)
-		if err != nil {
-			return made, fmt.Errorf("make the channel %s %s: %w", address.Kind, address.Name, err)
+	type result struct {
+		made bool
+		err  error
+	}
+	results := make([]result, len(routes))
+	slots := make(chan struct{}, ensureAtOnce)
+	var group sync.WaitGroup
+	for i, route := range routes {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			results[i].made, results[i].err = q.ensure(ctx, MessagesOf(route))
+		})
+	}
+	group.Wait()
+	for _, r := range results {
+		made = made || r.made
+		if err == nil {
+			err = r.err
 		}
-		made = made || m
+	}
+	return made, err
+}
+
+func (q *Queue) ensure(ctx context.Context, address Address) (made bool, err error) {
+	if made, err = q.driver.Ensure(ctx, address); err != nil {
+		return made, fmt.Errorf("make the channel %s %s: %w", address.Kind, address.Name, err)
 	}
 	return made, nil
 }

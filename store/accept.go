@@ -21,6 +21,9 @@ type prepared struct {
 	hash  [sha256.Size]byte
 	key   idemKey
 	keyed bool
+	file  string // of a large body, before its commit; empty: none
+
+	renamed string // what the file was called when it became another message's revision
 }
 
 // decision is what becomes of it, decided before anything is written.
@@ -30,10 +33,17 @@ type decision struct {
 	fresh   bool
 }
 
+// writes says whether the message's body is wanted.
+func (d *decision) writes() bool { return d.fresh || d.replace != nil }
+
 // Accept puts a validated message on disk. Its ID, CreatedAt and TimeToLive
 // must be set. The same key with the same body answers with the first message;
-// with another body the error is keyReused and names it.
+// with another body the error is keyReused and names it. A staged body is the
+// ledger's from the call on, whatever comes of it.
 func (l *Ledger) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error) {
+	if m.Staged != nil {
+		defer l.Unstage(*m.Staged)
+	}
 	p, err := l.prepare(m)
 	if err != nil {
 		return ferry.Accepted{}, err
@@ -41,17 +51,17 @@ func (l *Ledger) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 	if answer, known := l.quickRepeat(&p); known {
 		return answer, nil
 	}
-	if err := l.stageBody(m.ID, 1, m.Body); err != nil {
-		return ferry.Accepted{}, err
-	}
 	var d decision
-	err = l.update(ctx, len(m.Body), func(tx *bbolt.Tx) error {
-		var err error
-		if d, err = l.decide(tx, &p); err != nil {
-			return err
-		}
-		return l.admit(tx, &p, d)
-	})
+	if err = l.placeBody(&p); err == nil {
+		err = l.update(ctx, len(p.msg.Body), func(tx *bbolt.Tx) error {
+			var err error
+			if d, err = l.decide(tx, &p); err != nil {
+				return err
+			}
+			return l.admit(tx, &p, d)
+		})
+	}
+	l.leaveBody(&p, err == nil && d.writes(), err)
 	if err != nil {
 		return ferry.Accepted{}, err
 	}
@@ -63,18 +73,20 @@ func (l *Ledger) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 // nothing was accepted. The last error is that of the commit.
 func (l *Ledger) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
 	answers, errs := make([]ferry.Accepted, len(msgs)), make([]error, len(msgs))
-	ps := make([]prepared, len(msgs))
-	size := 0
+	ps, decisions := make([]prepared, len(msgs)), make([]decision, len(msgs))
+	size, admitted := 0, false
 	for i, m := range msgs {
+		if m.Staged != nil {
+			defer l.Unstage(*m.Staged)
+		}
 		var err error
 		if ps[i], err = l.prepare(m); err == nil {
-			err = l.stageBody(m.ID, 1, m.Body)
+			err = l.placeBody(&ps[i])
 		}
 		errs[i] = err
-		size += len(m.Body)
+		size += len(ps[i].msg.Body)
 	}
 	err := l.update(ctx, size, func(tx *bbolt.Tx) error {
-		decisions := make([]decision, len(ps))
 		inBatch := map[idemKey]int{}
 		bad := false
 		for i := range ps {
@@ -95,8 +107,12 @@ func (l *Ledger) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 			}
 			answers[i] = decisions[i].answer
 		}
+		admitted = true
 		return nil
 	})
+	for i := range ps {
+		l.leaveBody(&ps[i], err == nil && admitted && errs[i] == nil && decisions[i].writes(), err)
+	}
 	return answers, errs, err
 }
 
@@ -125,7 +141,18 @@ func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
 	if !ok {
 		return prepared{}, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", m.Route)
 	}
-	p := prepared{msg: m, route: no, hash: sha256.Sum256(m.Body)}
+	p := prepared{route: no}
+	if m.Staged != nil {
+		if err := l.adoptStaged(&m); err != nil {
+			return prepared{}, err
+		}
+	}
+	if m.Staged != nil {
+		copy(p.hash[:], m.Staged.SHA256)
+	} else {
+		p.hash = sha256.Sum256(m.Body)
+	}
+	p.msg = m
 	if m.IdempotencyKey != "" {
 		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
 	}
@@ -208,7 +235,7 @@ func keyReused(existing ferry.Accepted) *ferry.Error {
 func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	if d.replace != nil {
 		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
-		return l.revive(tx, d.replace, &revision{body: p.msg.Body, hash: p.hash, contentType: p.msg.ContentType, stagedAs: p.msg.ID}, act)
+		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
 	}
 	if !d.fresh {
 		return nil
@@ -224,7 +251,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
 		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
 		ReplyTo:  m.ReplyTo,
-		BodyHash: p.hash[:], Size: int64(len(m.Body)),
+		BodyHash: p.hash[:], Size: m.BodySize(),
 	}
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))

@@ -41,11 +41,11 @@ func TestAcceptAndRepeat(t *testing.T) {
 	if err != nil || answer.ID != first || answer.Duplicate || answer.Revision != 2 {
 		t.Fatalf("a replacement: %+v, %v", answer, err)
 	}
-	body, _, err := l.Body(first, 0)
+	body, _, err := readBody(l, first, 0)
 	if err != nil || string(body) != `{"n":3}` {
 		t.Errorf("the body is %s, %v", body, err)
 	}
-	if body, _, _ := l.Body(first, 1); string(body) != `{"n":1}` {
+	if body, _, _ := readBody(l, first, 1); string(body) != `{"n":1}` {
 		t.Errorf("the first body is %s", body)
 	}
 	must0(t, l.sound())
@@ -122,7 +122,7 @@ func TestLargeBodiesLieInFiles(t *testing.T) {
 	ctx := context.Background()
 	large := string(bytes.Repeat([]byte("0123456789"), ferry.InlineBody/10+1))
 	id := accept(t, l, large)
-	if body, _, err := l.Body(id, 0); err != nil || string(body) != large {
+	if body, _, err := readBody(l, id, 0); err != nil || string(body) != large {
 		t.Fatalf("the body: %d bytes, %v", len(body), err)
 	}
 	for _, tc := range []struct {
@@ -147,7 +147,7 @@ func TestLargeBodiesLieInFiles(t *testing.T) {
 	// An edit of a small message to a large body, which takes the staged file over.
 	small := deadLetter(t, l, "small")
 	must0(t, l.Replay(ctx, small, []byte(large), "", "", "ann"))
-	if body, _, err := l.Body(small, 2); err != nil || string(body) != large {
+	if body, _, err := readBody(l, small, 2); err != nil || string(body) != large {
 		t.Errorf("the edited body: %d bytes, %v", len(body), err)
 	}
 	// What a crash between file and commit leaves.
@@ -156,17 +156,17 @@ func TestLargeBodiesLieInFiles(t *testing.T) {
 		must0(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		must0(t, os.WriteFile(path, []byte("x"), 0o600))
 	}
-	if n, err := l.SweepBodies(time.Hour); n != 0 || err != nil {
+	if n, err := l.SweepBodies(t.Context(), time.Hour); n != 0 || err != nil {
 		t.Errorf("young files were swept: %d, %v", n, err)
 	}
-	if n, err := l.SweepBodies(-time.Second); n != 2 || err != nil {
+	if n, err := l.SweepBodies(t.Context(), -time.Second); n != 2 || err != nil {
 		t.Errorf("swept %d, %v; want 2", n, err)
 	}
-	if _, _, err := l.Body(id, 0); err != nil {
+	if _, _, err := readBody(l, id, 0); err != nil {
 		t.Errorf("a body that is referred to: %v", err)
 	}
 	must0(t, os.WriteFile(l.bodyPath(id, 1), []byte("altered"), 0o600))
-	if _, _, err := l.Body(id, 0); err == nil {
+	if _, _, err := readBody(l, id, 0); err == nil {
 		t.Error("an altered body was served")
 	}
 }

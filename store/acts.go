@@ -3,16 +3,12 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"ferry"
-	"ferry/internal/disk"
 	"ferry/internal/rules"
 )
 
@@ -21,25 +17,37 @@ const maxActs = 20
 
 // revision is a new body for a message.
 type revision struct {
-	body        []byte
+	body        []byte // of one that the ledger itself holds
+	size        int64
 	hash        [sha256.Size]byte
 	contentType string
-	stagedAs    ferry.ID // a large body lies in the file of this id's first revision
+	from        *prepared // has the file of a large one
 }
 
 // Replay makes a dead letter ready again: same id, next generation. With a
 // body it becomes the next revision; earlier ones are kept.
 func (l *Ledger) Replay(ctx context.Context, id ferry.ID, body []byte, contentType, note, by string) error {
 	act := ferry.Act{Act: "replay", By: by, At: time.Now().UTC(), Note: note}
-	var rev *revision
-	if body != nil {
-		act.Act = "edit"
-		rev = &revision{body: body, hash: sha256.Sum256(body), contentType: contentType, stagedAs: ferry.NewID(act.At)}
-		if err := l.stageBody(rev.stagedAs, 1, body); err != nil {
-			return err
-		}
+	if body == nil {
+		return l.replay(ctx, id, nil, act)
 	}
-	return l.act(ctx, id, len(body), act, func(tx *bbolt.Tx, r *record) error {
+	act.Act = "edit"
+	p := prepared{msg: ferry.Message{ID: ferry.NewID(act.At), Body: body}}
+	rev := &revision{body: body, size: int64(len(body)), hash: sha256.Sum256(body), contentType: contentType, from: &p}
+	err := l.placeBody(&p)
+	if err == nil {
+		err = l.replay(ctx, id, rev, act)
+	}
+	l.leaveBody(&p, err == nil, err)
+	return err
+}
+
+func (l *Ledger) replay(ctx context.Context, id ferry.ID, rev *revision, act ferry.Act) error {
+	size := 0
+	if rev != nil {
+		size = len(rev.body)
+	}
+	return l.act(ctx, id, size, act, func(tx *bbolt.Tx, r *record) error {
 		if r.State != ferry.StateDeadLettered {
 			return notDeadLettered(l, r)
 		}
@@ -91,7 +99,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 	}
 	r.nextTurn()
 	r.Generation++
-	r.Spent, r.TakenOver = 0, 0
+	r.Spent, r.TakenOver, r.Deliveries = 0, 0, 0
 	// A person who replays an unknown outcome has been told that it may already
 	// exist, and answers for this one turn.
 	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown
@@ -112,27 +120,22 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 func (l *Ledger) revise(tx *bbolt.Tx, r *record, rev *revision) error {
 	r.Revision++
 	r.BodyHash = append(r.BodyHash, rev.hash[:]...)
-	r.Size = int64(len(rev.body))
+	r.Size = rev.size
 	r.OpenRev = r.OpenRev || r.Doubt
 	if rev.contentType != "" {
 		r.ContentType = rev.contentType
 	}
-	if len(rev.body) > ferry.InlineBody {
-		return l.adoptBody(rev.stagedAs, r.ID, r.Revision)
+	if rev.size <= ferry.InlineBody {
+		return l.putBody(tx, r.ID, r.Revision, rev.body)
 	}
-	return l.putBody(tx, r.ID, r.Revision, rev.body)
-}
-
-// adoptBody gives a staged file the name that the record will look for.
-func (l *Ledger) adoptBody(staged, id ferry.ID, revision int) error {
-	to := l.bodyPath(id, revision)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	rev.from.renamed = l.bodyPath(r.ID, r.Revision)
+	l.naming.Lock()
+	defer l.naming.Unlock()
+	l.placed.add(rev.from.renamed, 0)
+	if err := l.moveBody(rev.from.file, rev.from.renamed); err != nil {
 		return fmt.Errorf("place a body: %w", err)
 	}
-	if err := os.Rename(l.bodyPath(staged, 1), to); err != nil {
-		return fmt.Errorf("place a body: %w", err)
-	}
-	return errors.Join(disk.SyncDir(filepath.Dir(to)), disk.SyncDir(filepath.Join(l.dir, "bodies")))
+	return nil
 }
 
 func addAct(r *record, act ferry.Act) {
@@ -247,18 +250,10 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 			if r == nil {
 				continue // removed meanwhile
 			}
-			if !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || r.Doubt || l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts) {
+			if row := l.row(r.Route); !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || row.looksFirst(r) || row.mayBeHeld(r) && rules.On(rules.Acts) {
 				continue
 			}
-			if err := l.endTurn(tx, r); err != nil {
-				return err
-			}
-			dead := &ferry.DeadLetter{Reason: ferry.ReasonExpired, At: now, Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered"}
-			if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
-				return err
-			}
-			r.UpdatedAt = nsOf(now)
-			if err := put(tx, r); err != nil {
+			if err := l.expire(tx, r, now, continueAfterDead); err != nil {
 				return err
 			}
 			n++
@@ -266,4 +261,27 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 		return nil
 	})
 	return n, err
+}
+
+// looksFirst says whether the destination is asked before the record ends: an
+// outcome is open. Receivers are not asked.
+func (row *routeRow) looksFirst(r *record) bool { return r.Doubt && !row.Pull }
+
+// expire sets aside a record whose time to live has ended and that nobody holds.
+func (l *Ledger) expire(tx *bbolt.Tx, r *record, now time.Time, continueAfterDead func(string) bool) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	dead := &ferry.DeadLetter{
+		Reason: ferry.ReasonExpired, At: now,
+		Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered",
+	}
+	if r.Doubt {
+		dead.Description = "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + "; an earlier receiver may have done it, and never said so"
+	}
+	if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
+		return err
+	}
+	r.UpdatedAt = nsOf(now)
+	return put(tx, r)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -34,13 +35,9 @@ func (l *Ledger) bodyPath(id ferry.ID, revision int) string {
 	return filepath.Join(l.dir, "bodies", name[34:], fmt.Sprintf("%s.%d", name, revision))
 }
 
-// stageBody puts a large body into its file, synced, before the commit that
-// refers to it. A crash in between leaves an orphan, which sweepBodies removes.
-func (l *Ledger) stageBody(id ferry.ID, revision int, body []byte) error {
-	if len(body) <= ferry.InlineBody {
-		return nil
-	}
-	path := l.bodyPath(id, revision)
+// writeBody writes a large body that is in memory into its file, synced with its
+// name.
+func (l *Ledger) writeBody(path string, body []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return l.fileError(err)
@@ -57,7 +54,6 @@ func (l *Ledger) stageBody(id ferry.ID, revision int, body []byte) error {
 		err = errors.Join(disk.SyncDir(dir), disk.SyncDir(filepath.Dir(dir)))
 	}
 	if err != nil {
-		_ = os.Remove(path)
 		return l.fileError(err)
 	}
 	return nil
@@ -78,8 +74,9 @@ func (l *Ledger) putBody(tx *bbolt.Tx, id ferry.ID, revision int, body []byte) e
 	return appending(tx, bBodies).Put(bodyKey(id, revision), body)
 }
 
-// body reads a whole body and checks it against the record's hash.
-func (l *Ledger) body(tx *bbolt.Tx, r *record, revision int) ([]byte, error) {
+// inline reads a body that the ledger itself holds, and checks it against the
+// record's hash; nil when it lies in a file.
+func (l *Ledger) inline(tx *bbolt.Tx, r *record, revision int) ([]byte, error) {
 	want := r.hashOf(revision)
 	if want == nil {
 		return nil, fmt.Errorf("message %s has no revision %d: %w", r.ID, revision, ErrBodyMissing)
@@ -89,15 +86,29 @@ func (l *Ledger) body(tx *bbolt.Tx, r *record, revision int) ([]byte, error) {
 	}
 	body := bytes.Clone(tx.Bucket(bBodies).Get(bodyKey(r.ID, revision)))
 	if body == nil {
-		var err error
-		if body, err = os.ReadFile(l.bodyPath(r.ID, revision)); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrBodyMissing, err)
-		}
+		return nil, nil
 	}
 	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], want) {
-		return nil, fmt.Errorf("message %s, revision %d: %w", r.ID, revision, ErrBodyMissing)
+		return nil, missing(r.ID, revision, nil)
 	}
 	return body, nil
+}
+
+func missing(id ferry.ID, revision int, err error) error {
+	if err != nil {
+		return fmt.Errorf("message %s, revision %d: %w: %w", id, revision, ErrBodyMissing, err)
+	}
+	return fmt.Errorf("message %s, revision %d: %w", id, revision, ErrBodyMissing)
+}
+
+// body is inline for one that should be small; a small one that is in a file
+// cannot be.
+func (l *Ledger) body(tx *bbolt.Tx, r *record, revision int) ([]byte, error) {
+	body, err := l.inline(tx, r, revision)
+	if err == nil && body == nil {
+		return nil, missing(r.ID, revision, nil)
+	}
+	return body, err
 }
 
 // hashOf is the SHA-256 of a revision's body, nil when there is no such revision.
@@ -118,9 +129,12 @@ func (r *record) knowsBody(hash []byte) bool {
 	return false
 }
 
-// Body returns a revision of a message's body; revision 0 means the current one.
-func (l *Ledger) Body(id ferry.ID, revision int) (body []byte, contentType string, err error) {
-	err = l.db.View(func(tx *bbolt.Tx) error {
+// OpenBody opens a revision of a message's body; revision 0 means the current
+// one. A large one is read once, and held against its hash, before it is returned:
+// an error that is ErrBodyMissing says that it is gone or was altered.
+func (l *Ledger) OpenBody(id ferry.ID, revision int) (ferry.BodyReader, error) {
+	var b ferry.BodyReader
+	err := l.db.View(func(tx *bbolt.Tx) error {
 		r, err := must(tx, id)
 		if err != nil {
 			return err
@@ -131,11 +145,42 @@ func (l *Ledger) Body(id ferry.ID, revision int) (body []byte, contentType strin
 		if r.hashOf(revision) == nil {
 			return ferry.Errorf(ferry.CodeNotFound, "message %s has revisions 1 to %d", id, r.Revision)
 		}
-		body, err = l.body(tx, r, revision)
-		contentType = r.ContentType
+		b.ContentType, b.SHA256 = r.ContentType, bytes.Clone(r.hashOf(revision))
+		body, err := l.inline(tx, r, revision)
+		if body != nil {
+			b.ReadSeekCloser, b.Size = ferry.NewBodyReader(body), int64(len(body))
+		}
 		return err
 	})
-	return body, contentType, err
+	if err != nil || b.ReadSeekCloser != nil {
+		return b, err
+	}
+	f, err := os.Open(l.bodyPath(id, revision))
+	if err != nil {
+		return ferry.BodyReader{}, missing(id, revision, err)
+	}
+	if b.Size, err = l.verify(f, b.SHA256); err != nil {
+		_ = f.Close()
+		return ferry.BodyReader{}, missing(id, revision, err)
+	}
+	b.ReadSeekCloser = f
+	return b, nil
+}
+
+// verify reads the file, holds it against the hash and goes back to its beginning.
+func (l *Ledger) verify(f *os.File, want []byte) (size int64, err error) {
+	buf := l.buffers.Get().(*[stageBuffer]byte)
+	defer l.buffers.Put(buf)
+	sum := sha256.New()
+	// A plain reader and writer: io.CopyBuffer would leave the buffer aside else.
+	if size, err = io.CopyBuffer(sum, struct{ io.Reader }{f}, buf[:]); err != nil {
+		return size, err
+	}
+	if !bytes.Equal(sum.Sum(nil), want) {
+		return size, errors.New("its SHA-256 differs")
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return size, err
 }
 
 // BodyPart reads a part of a body: for workers, which fetch large ones in
@@ -183,17 +228,25 @@ func (l *Ledger) removeBodies(tx *bbolt.Tx, r *record) (files []string, err erro
 	return files, nil
 }
 
-// SweepBodies removes body files that no message refers to and that are older
-// than age: left by a crash between file and commit. It returns their number.
-func (l *Ledger) SweepBodies(age time.Duration) (int, error) {
-	removed := 0
-	root := filepath.Join(l.dir, "bodies")
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+// SweepBodies removes files of bodies that no message refers to: orphans older
+// than age, left by a crash between file and commit, and what is staged and nobody
+// holds. It returns their number.
+func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error) {
+	removed, err := l.sweepStaged()
+	if err != nil {
+		return removed, err
+	}
+	err = filepath.WalkDir(filepath.Join(l.dir, "bodies"), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && path == l.stagedDir():
+			return fs.SkipDir
+		case d.IsDir():
+			return ctx.Err()
 		}
 		info, err := d.Info()
-		if err != nil || time.Since(info.ModTime()) < age {
+		if err != nil || time.Since(info.ModTime()) < age || l.placed.has(path) {
 			return nil //nolint:nilerr // gone meanwhile
 		}
 		name, number, _ := strings.Cut(d.Name(), ".")
@@ -202,16 +255,28 @@ func (l *Ledger) SweepBodies(age time.Duration) (int, error) {
 		if err != nil || numErr != nil {
 			return nil //nolint:nilerr // not a file of ours: leave it
 		}
-		known := false
-		if err := l.db.View(func(tx *bbolt.Tx) error {
-			r, err := get(tx, id)
-			known = err != nil || r != nil && revision <= r.Revision // unreadable: keep it
-			return nil
-		}); err != nil || known {
-			return err
+		gone, err := l.removeOrphan(path, id, revision)
+		if gone {
+			removed++
 		}
-		removed++
-		return os.Remove(path)
+		return err
 	})
 	return removed, err
+}
+
+// removeOrphan removes a file that no record refers to. No body gets its name
+// meanwhile: what a replaced body will be called may have been an orphan's name.
+func (l *Ledger) removeOrphan(path string, id ferry.ID, revision int) (gone bool, err error) {
+	l.naming.Lock()
+	defer l.naming.Unlock()
+	known := l.placed.has(path)
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := get(tx, id)
+		known = known || err != nil || r != nil && revision <= r.Revision // unreadable: keep it
+		return nil
+	})
+	if err != nil || known {
+		return false, err
+	}
+	return true, os.Remove(path)
 }

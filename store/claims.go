@@ -71,7 +71,7 @@ func (l *Ledger) claim(tx *bbolt.Tx, c *Claim, now time.Time) (ClaimState, time.
 	if r == nil || !r.State.Pending() || r.Parked || r.Turn != c.Turn {
 		return ClaimRefused, 0, nil
 	}
-	if row := l.peek(r.Route); !row.Several || row.Name != c.Route {
+	if row := l.peek(r.Route); !row.Several || row.Pull || row.Name != c.Route {
 		return ClaimRefused, 0, nil
 	}
 	if h := r.Holder; h != nil {
@@ -118,6 +118,9 @@ func (l *Ledger) endClaim(tx *bbolt.Tx, r *record) error {
 		return nil
 	}
 	key := claimKey(r)
+	if r.Holder.Pull {
+		l.row(r.Route).Locked--
+	}
 	r.Holder = nil
 	return tx.Bucket(bClaims).Delete(key)
 }
@@ -143,13 +146,22 @@ type TakenOver struct {
 	Worker string
 	Turn   uint64 // that was claimed
 	Times  int    // in this generation, with this one
+	// Lapsed is of a receiver's lock: the receipt that its end amounts to, and what
+	// the ledger made of it. Nil for a worker's claim.
+	Lapsed *Lapsed
+}
+
+// Lapsed is a lock that ended without a word.
+type Lapsed struct {
+	Receipt ferry.Receipt
+	Outcome Outcome
 }
 
 // TakeOverClaims gives the next turn, begun elsewhere, to messages whose claims
 // are over without a receipt and whose destination has surely stopped writing: at
 // most most of them. next is when the next claim is over, as far as it
 // is known now; zero when nothing is claimed.
-func (l *Ledger) TakeOverClaims(ctx context.Context, most int) (list []TakenOver, next time.Time, err error) {
+func (l *Ledger) TakeOverClaims(ctx context.Context, most int, continueAfterDead func(route string) bool) (list []TakenOver, next time.Time, err error) {
 	if next, err = l.nextCalm(); err != nil || next.IsZero() || l.clock().Before(next) {
 		return nil, next, err
 	}
@@ -162,7 +174,7 @@ func (l *Ledger) TakeOverClaims(ctx context.Context, most int) (list []TakenOver
 			keys = append(keys, bytes.Clone(k))
 		}
 		for _, k := range keys {
-			taken, err := l.takeOverClaim(tx, k)
+			taken, err := l.takeOverClaim(tx, k, continueAfterDead)
 			if err != nil {
 				return err
 			}
@@ -189,7 +201,7 @@ func (l *Ledger) nextCalm() (next time.Time, err error) {
 	return next, err
 }
 
-func (l *Ledger) takeOverClaim(tx *bbolt.Tx, key []byte) (*TakenOver, error) {
+func (l *Ledger) takeOverClaim(tx *bbolt.Tx, key []byte, continueAfterDead func(string) bool) (*TakenOver, error) {
 	id := ferry.ID(key[8:24])
 	r, err := get(tx, id)
 	if err != nil || r == nil || r.Holder == nil || !bytes.Equal(claimKey(r), key) {
@@ -198,6 +210,10 @@ func (l *Ledger) takeOverClaim(tx *bbolt.Tx, key []byte) (*TakenOver, error) {
 	}
 	r.TakenOver++
 	taken := &TakenOver{ID: id, Route: l.peek(r.Route).Name, Worker: r.Holder.Worker, Turn: r.Turn, Times: r.TakenOver}
+	if r.Holder.Pull {
+		taken.Lapsed, err = l.lapse(tx, r, continueAfterDead)
+		return taken, err
+	}
 	return taken, l.takeOverOne(tx, r, r.Holder.calm())
 }
 
@@ -205,26 +221,42 @@ func (l *Ledger) takeOverClaim(tx *bbolt.Tx, key []byte) (*TakenOver, error) {
 // what a worker may hold under the old way gets its next turn, begun elsewhere.
 // It is called before anything is handed out.
 func (l *Ledger) SetSeveral(ctx context.Context, route string, several bool) error {
+	return l.setMode(ctx, route, several, false)
+}
+
+// SetPull says that receivers pull the route's messages; SetSeveral ends it.
+func (l *Ledger) SetPull(ctx context.Context, route string) error {
+	return l.setMode(ctx, route, true, true)
+}
+
+func (l *Ledger) setMode(ctx context.Context, route string, several, pull bool) error {
 	row, err := l.published(route)
-	if err != nil || row.Several == several {
+	if err != nil || row.Several == several && row.Pull == pull {
 		return err
 	}
-	now := time.Now().UTC()
+	now := l.clock().UTC()
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
 		act := "workers one"
-		if several {
+		switch {
+		case pull:
+			act = "workers pull"
+		case several:
 			act = "workers several"
-			if row.Binding != nil {
-				row.Bound = max(row.Bound, row.Binding.Bound)
-				if err := l.takeOver(tx, row, now.Add(row.Binding.Bound)); err != nil {
-					return err
-				}
-			}
-			row.Binding = nil
-		} else if err := l.endClaims(tx, row); err != nil {
-			return err
 		}
-		row.Several = several
+		if row.Several {
+			if err := l.endClaims(tx, row); err != nil {
+				return err
+			}
+		} else if row.Binding != nil {
+			row.Bound = max(row.Bound, row.Binding.Bound)
+			if err := l.leave(tx, row, now, 0); err != nil {
+				return err
+			}
+		}
+		if pull {
+			row.Horizon = nil // what lay in the queue is refused from now on: no worker can hold it
+		}
+		row.Several, row.Pull = several, pull
 		if row.Seq == 0 {
 			return nil // a new route: nothing changed for anybody
 		}

@@ -48,7 +48,7 @@ func (m *machine) claim(rt *rapid.T) {
 	c.For, c.Bound = min(max(c.For, 0), maxClaim), min(max(c.Bound, 0), maxClaimBound)
 	want, wantLeft := ClaimRefused, time.Duration(0)
 	switch {
-	case mm.gone || mm.state != ferry.StateAccepted || !m.several[mm.route] || c.Turn != mm.turn || m.record(rt, id).Parked:
+	case mm.gone || mm.state != ferry.StateAccepted || !m.several[mm.route] || m.pull[mm.route] || c.Turn != mm.turn || m.record(rt, id).Parked:
 	case mm.holder == nil:
 		want, wantLeft = ClaimGranted, c.For
 		mm.holder, mm.until = &c, time.Now().Add(c.For)
@@ -63,7 +63,7 @@ func (m *machine) claim(rt *rapid.T) {
 }
 
 func (m *machine) takeOverClaims(rt *rapid.T) {
-	list, next, err := m.l.TakeOverClaims(context.Background(), 1000)
+	list, next, err := m.l.TakeOverClaims(context.Background(), 1000, onwards)
 	if err != nil || !next.IsZero() && !next.After(time.Now()) {
 		rt.Fatalf("TakeOverClaims: next %s, %v", next, err)
 	}
@@ -76,7 +76,12 @@ func (m *machine) takeOverClaims(rt *rapid.T) {
 		if turn, taken := over[id]; taken != due || taken && turn != mm.turn {
 			rt.Fatalf("message %s taken over %v at turn %d, the model has %+v", id, taken, turn, mm)
 		}
-		if due {
+		switch {
+		case !due:
+		case m.pull[mm.route]:
+			m.lapsed(rt, id, mm)
+		default:
+			mm.over++
 			m.takenOver(rt, id, mm)
 		}
 	}
@@ -93,28 +98,43 @@ func (m *machine) takenOver(rt *rapid.T, id ferry.ID, mm *modelMsg) {
 	}
 }
 
-// switchMode starts the ledger again, with another number of workers on a route.
+// switchMode starts the ledger again, with another number of workers on a route, or
+// receivers in their place.
 func (m *machine) switchMode(rt *rapid.T) {
 	m.reopen(rt)
 	route := drawRoute(rt)
 	no, _ := m.l.routeNo(route)
 	bound := m.l.routes[no].Binding != nil
-	if err := m.l.SetSeveral(context.Background(), route, !m.several[route]); err != nil {
-		rt.Fatalf("SetSeveral: %v", err)
+	several, pull := m.several[route], m.pull[route]
+	to := rapid.SampledFrom([]string{"one", "several", "pull"}).Draw(rt, "workers")
+	var err error
+	if m.several[route], m.pull[route] = to != "one", to == "pull"; to == "pull" {
+		err = m.l.SetPull(context.Background(), route)
+	} else {
+		err = m.l.SetSeveral(context.Background(), route, to == "several")
+	}
+	if err != nil {
+		rt.Fatalf("switch to %s: %v", to, err)
+	}
+	if several == m.several[route] && pull == m.pull[route] {
+		return
 	}
 	for id, mm := range m.msgs {
 		switch {
 		case mm.route != route || mm.gone || mm.state != ferry.StateAccepted:
-		case m.several[route] && mm.holder != nil:
+			continue
+		case several && mm.holder != nil:
 			m.takenOver(rt, id, mm)
-		case !m.several[route] && bound && mm.handed == mm.turn:
+		case !several && bound && mm.handed == mm.turn:
 			mm.turn++
 			if r := m.record(rt, id); !r.Elsewhere || !r.Doubt || timeOf(r.NotBefore).Before(time.Now().Add(time.Minute)) {
-				rt.Fatalf("after the route got several workers: %+v", r)
+				rt.Fatalf("after the route is no longer one worker's: %+v", r)
 			}
 		}
+		if to == "pull" {
+			mm.handed = 0 // no worker can hold it any more
+		}
 	}
-	m.several[route] = !m.several[route]
 }
 
 func TestClaim(t *testing.T) {
@@ -222,7 +242,7 @@ func TestARiskIsTakenOnce(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	claim()
-	list, _, err := l.TakeOverClaims(t.Context(), 10)
+	list, _, err := l.TakeOverClaims(t.Context(), 10, park)
 	if r := rec(t, l, id); err != nil || len(list) != 1 || r.Risk || !r.Doubt || r.TakenOver != 1 {
 		t.Errorf("%+v, %v: %+v", list, err, r)
 	}

@@ -54,7 +54,7 @@ func TestEveryDamagedPage(t *testing.T) {
 		}
 		served++
 		for id, want := range bodies {
-			body, _, err := l.Body(id, 0)
+			body, _, err := readBody(l, id, 0)
 			if err == nil && string(body) != want {
 				t.Errorf("page %d: message %s has another body", at/page, id)
 			}

@@ -28,6 +28,8 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, ferry.StateDeadLettered)
 	}
 	l.count(tx, r, -1)
+	// Receivers are not asked before a message is given up: people are told.
+	dead.Open = r.Doubt && l.peek(r.Route).Pull
 	r.State, r.Dead = ferry.StateDeadLettered, dead
 	l.count(tx, r, +1)
 	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {

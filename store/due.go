@@ -138,7 +138,7 @@ func (l *Ledger) shownState(r *record) ferry.State {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if row, ok := l.routes[r.Route]; ok && row.wasHandedOut(r) {
+	if row, ok := l.routes[r.Route]; ok && (row.Pull && r.Holder != nil || !row.Pull && row.wasHandedOut(r)) {
 		return ferry.StateQueued
 	}
 	return r.State
@@ -258,7 +258,7 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		h.Awaiting, h.StatusURL, h.AwaitedAt = true, r.Awaiting.StatusURL, timeOf(r.Awaiting.Since)
 	}
 	if h.Claims, h.TakenOver = row.Several, r.TakenOver; !h.Claims && row.Binding != nil {
-		h.Inbox = row.Binding.Inbox
+		h.Inbox, h.Binding = row.Binding.Inbox, row.Binding.No
 	}
 	return h
 }

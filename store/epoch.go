@@ -84,6 +84,9 @@ func (l *Ledger) begin() error {
 func (l *Ledger) newEpoch() (*ferry.AuditEntry, error) {
 	now := time.Now().UTC()
 	turn, n := epochTurn(now), 0
+	if err := l.renumberBindings(turn); err != nil {
+		return nil, err
+	}
 	for from := (ferry.ID{}); ; {
 		ids, next, err := l.unfinished(from)
 		if err != nil {
@@ -113,6 +116,23 @@ func (l *Ledger) newEpoch() (*ferry.AuditEntry, error) {
 		At: now, By: "broker", Act: "new epoch", Target: "ledger",
 		Note: fmt.Sprintf("the ledger was copied or restored: %d messages that are not completed count as begun elsewhere", n),
 	}, nil
+}
+
+// renumberBindings lifts the numbers of bindings above those that a worker can
+// have heard: what it holds of before is of an earlier binding.
+func (l *Ledger) renumberBindings(turn uint64) error {
+	return l.setUp(func(*bbolt.Tx) error {
+		for no := range l.routes {
+			row := l.row(no)
+			row.Bindings = max(row.Bindings+1, turn)
+			if row.Binding != nil {
+				b := *row.Binding
+				b.No = row.Bindings
+				row.Binding = &b
+			}
+		}
+		return nil
+	})
 }
 
 // unfinished lists some messages, from an id on, that are not completed.

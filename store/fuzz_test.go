@@ -16,7 +16,9 @@ func FuzzDecodeRecord(f *testing.F) {
 	full := &record{
 		ID: id, Route: 1, Seq: 2, State: ferry.StateDeadLettered, Turn: 3, Revision: 1, Generation: 2, Doubt: true, Ordered: true,
 		CreatedAt: now.UnixNano(), Key: "k", OrderingKey: "o", Properties: map[string]string{"a": "b"}, BodyHash: make([]byte, 32),
-		Flow: &ferry.Flow{RunID: "r"}, Dead: &ferry.DeadLetter{Reason: ferry.ReasonRejected, At: now}, Acts: []ferry.Act{{Act: "replay", At: now}},
+		Deliveries: 2, Locks: []ferry.ID{ferry.NewID(now), ferry.NewID(now)}, EndedBy: ferry.NewID(now),
+		Holder: &holder{Worker: "w", Nonce: "n", Until: 1, Pull: true, Most: 3},
+		Flow:   &ferry.Flow{RunID: "r"}, Dead: &ferry.DeadLetter{Reason: ferry.ReasonRejected, At: now}, Acts: []ferry.Act{{Act: "replay", At: now}},
 		ReplyTo: &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "answers", CorrelationID: "m-1"},
 	}
 	b, err := full.encode(nil)

@@ -3,7 +3,11 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -224,7 +228,7 @@ func (l *Ledger) sound() error {
 // expected is what the indexes must hold, worked out from the records alone.
 type expected struct {
 	due, order, dead map[string]ferry.ID
-	claims           map[string]ferry.ID
+	claims, locks    map[string]ferry.ID
 	heads            map[string]*record // per ordering key the first of its list
 	members          map[string][]*record
 	groups           map[string]int
@@ -234,7 +238,7 @@ type expected struct {
 
 func newExpected() *expected {
 	return &expected{
-		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{}, claims: map[string]ferry.ID{},
+		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{}, claims: map[string]ferry.ID{}, locks: map[string]ferry.ID{},
 		heads: map[string]*record{}, members: map[string][]*record{},
 		groups: map[string]int{}, rows: map[uint32]*routeRow{}, seqs: map[uint32]map[uint64]bool{},
 	}
@@ -251,7 +255,7 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 	}
 	x.seqs[r.Route][r.Seq] = true
 	for rev := 1; rev <= r.Revision; rev++ {
-		if _, err := l.body(tx, r, rev); err != nil {
+		if err := l.holdsBody(tx, r, rev); err != nil {
 			return err
 		}
 	}
@@ -260,6 +264,18 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 		if !r.State.Pending() || r.Parked || !l.routes[r.Route].Several {
 			return fmt.Errorf("message %s is claimed, and may not be: %+v", r.ID, r)
 		}
+	}
+	if r.Holder != nil && r.Holder.Pull {
+		row.Locked++
+		if !l.routes[r.Route].Pull || r.Due != r.Holder.Until || len(r.Locks) == 0 || r.Locks[len(r.Locks)-1].String() != r.Holder.Nonce {
+			return fmt.Errorf("message %s is locked, and should not be so: %+v, %+v", r.ID, r, r.Holder)
+		}
+	}
+	for _, token := range r.Locks {
+		x.locks[string(token[:])] = r.ID
+	}
+	if len(r.Locks) > maxLocks {
+		return fmt.Errorf("message %s remembers %d locks", r.ID, len(r.Locks))
 	}
 	switch {
 	case r.State.Pending():
@@ -309,12 +325,12 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 			}
 		}
 	}
-	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead, string(bClaims): x.claims} {
+	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead, string(bClaims): x.claims, string(bLocks): x.locks} {
 		n := 0
 		if err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
 			n++
 			id, ok := want[string(k)]
-			if !ok || name == string(bOrder) && !bytes.Equal(v, id[:]) {
+			if !ok || name == string(bOrder) && !bytes.Equal(v, id[:]) || name == string(bLocks) && !bytes.Equal(v[:16], id[:]) {
 				return fmt.Errorf("index %s: a stray entry %x -> %x", name, k, v)
 			}
 			return nil
@@ -324,6 +340,17 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 		if n != len(want) {
 			return fmt.Errorf("index %s: %d entries, want %d", name, n, len(want))
 		}
+	}
+	if err := tx.Bucket(bLeft).ForEach(func(k, _ []byte) error {
+		row := l.routes[binary.BigEndian.Uint32(k)]
+		for _, e := range row.Leaving {
+			if e.No == binary.BigEndian.Uint64(k[4:]) {
+				return nil
+			}
+		}
+		return fmt.Errorf("index %s: %x is of an inbox that is not waited for", bLeft, k)
+	}); err != nil {
+		return err
 	}
 	groupRows := map[uint32]int{}
 	if err := tx.Bucket(bGroups).ForEach(func(k, v []byte) error {
@@ -356,7 +383,7 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 			return fmt.Errorf("route %s: %+v on disk, %+v in memory", row.Name, row, published)
 		}
 		if row.Pending != want.Pending || row.Parked != want.Parked || fmt.Sprint(row.Dead) != fmt.Sprint(want.Dead) && len(want.Dead)+len(row.Dead) > 0 ||
-			row.Completed+row.Discarded-row.Purged != want.Completed+want.Discarded || row.Groups != groupRows[row.No] || row.Awaiting != want.Awaiting {
+			row.Completed+row.Discarded-row.Purged != want.Completed+want.Discarded || row.Groups != groupRows[row.No] || row.Awaiting != want.Awaiting || row.Locked != want.Locked {
 			return fmt.Errorf("route %s: counts %+v, recounted %+v, %d groups", row.Name, row, want, groupRows[row.No])
 		}
 		for seq := range x.seqs[row.No] {
@@ -366,4 +393,28 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 		}
 		return nil
 	})
+}
+
+// readBody reads a body whole, as its reader gets it.
+func readBody(l *Ledger, id ferry.ID, revision int) ([]byte, string, error) {
+	b, err := l.OpenBody(id, revision)
+	if err != nil {
+		return nil, "", err
+	}
+	body, err := io.ReadAll(b)
+	return body, b.ContentType, errors.Join(err, b.Close())
+}
+
+// holdsBody says whether a body is there as it was accepted, wherever it lies.
+func (l *Ledger) holdsBody(tx *bbolt.Tx, r *record, revision int) error {
+	body, err := l.inline(tx, r, revision)
+	if err != nil || body != nil {
+		return err
+	}
+	f, err := os.Open(l.bodyPath(r.ID, revision))
+	if err != nil {
+		return missing(r.ID, revision, err)
+	}
+	_, err = l.verify(f, r.hashOf(revision))
+	return errors.Join(err, f.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -88,7 +89,7 @@ func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n
 			if r.Size > ferry.InlineBody || r.Revision > 1 {
 				files = append(files, removed...)
 			}
-			if err := removeAttempts(tx, id); err != nil {
+			if err := errors.Join(removeAttempts(tx, id), removeLocks(tx, r)); err != nil {
 				return err
 			}
 			if err := tx.Bucket(bMessages).Delete(id[:]); err != nil {
@@ -146,7 +147,7 @@ func (l *Ledger) Overdue(route string, after []byte, now time.Time, bound int) (
 			after = k
 			_, id := splitDueKey(k)
 			r, err := get(tx, id)
-			if err == nil && r != nil && r.ExpiresAt != 0 && r.ExpiresAt < now.UnixNano() && !r.Doubt && !row.mayBeHeld(r) {
+			if err == nil && r != nil && r.ExpiresAt != 0 && r.ExpiresAt < now.UnixNano() && !row.looksFirst(r) && !row.mayBeHeld(r) {
 				ids = append(ids, id)
 			}
 		}

@@ -66,6 +66,10 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		}
 	case e.State == ferry.StateQueued:
 		e.WaitingFor = &ferry.WaitingFor{Reason: "delivery"}
+		if r.Holder != nil && r.Holder.Pull {
+			until := timeOf(r.Holder.Until)
+			e.WaitingFor.Until = &until
+		}
 	case r.Due > time.Now().UnixNano():
 		until := timeOf(r.Due)
 		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: &until}
@@ -225,9 +229,9 @@ func (l *Ledger) DeadLetters(f ferry.DeadLetterFilter, owner func(route string) 
 }
 
 // DeadIDs selects every dead letter of a filter, for a bulk act.
-func (l *Ledger) DeadIDs(f ferry.DeadLetterFilter, owner func(string) string, keep func(route string, reason ferry.Reason, id ferry.ID)) error {
+func (l *Ledger) DeadIDs(f ferry.DeadLetterFilter, owner func(string) string, keep func(route string, dead *ferry.DeadLetter, id ferry.ID)) error {
 	_, err := l.eachDead(f, nil, owner, 0, func(_ *bbolt.Tx, r *record) (bool, error) {
-		keep(l.nameOf(r.Route), r.Dead.Reason, r.ID)
+		keep(l.nameOf(r.Route), r.Dead, r.ID)
 		return true, nil
 	})
 	return err

@@ -43,6 +43,16 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bClaims)
 			return err
 		},
+		// An older broker would hand out what a receiver holds.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bLocks)
+			return err
+		},
+		// An older broker would not wait for words that are good for hours.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bLeft)
+			return err
+		},
 		// An older broker would end messages without telling who asked to be told.
 		func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists(bOutbox)

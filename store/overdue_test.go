@@ -17,7 +17,7 @@ func TestOverdueGoesOnWhereItStopped(t *testing.T) {
 	for i := range handedOut + waiting {
 		id := accept(t, l, "{}", func(m *ferry.Message) {
 			if i%7 == 0 {
-				m.TimeToLive = time.Millisecond
+				m.TimeToLive = time.Nanosecond
 			}
 		})
 		if i%7 == 0 && i >= handedOut {

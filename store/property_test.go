@@ -28,7 +28,10 @@ func TestLedgerHolds(t *testing.T) {
 		dir := filepath.Join(root, fmt.Sprint(runs))
 		var failed any
 		synctest.Test(t, func(*testing.T) {
-			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}, several: map[string]bool{}, told: map[ferry.ID]ferry.Notice{}}
+			m := &machine{
+				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{},
+			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
 				failed = recover()
@@ -37,7 +40,7 @@ func TestLedgerHolds(t *testing.T) {
 				}
 			}()
 			m.open(rt)
-			if rapid.Bool().Draw(rt, "several workers") {
+			if rapid.Bool().Draw(rt, "several workers, or receivers") {
 				m.switchMode(rt)
 			}
 			rt.Repeat(m.actions())
@@ -58,7 +61,9 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
-	several  map[string]bool           // routes
+	several  map[string]bool           // routes whose turns are claimed, or locked
+	pull     map[string]bool           // routes of receivers
+	tokens   []token                   // that receivers were given
 	told     map[ferry.ID]ferry.Notice // the last of each message
 }
 
@@ -78,6 +83,9 @@ type modelMsg struct {
 	gone       bool // removed by retention
 	holder     *Claim
 	until      time.Time // of the claim
+	over       int       // claims and locks of this generation without a word
+	deliveries int       // to receivers
+	endedBy    ferry.ID  // the lock
 }
 
 func (m *machine) actions() map[string]func(*rapid.T) {
@@ -85,8 +93,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"accept": m.accept, "accept again": m.accept, "hand out": m.handOut,
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
-		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
+		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell,
+		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
 }
@@ -116,7 +125,7 @@ func (m *machine) reopen(rt *rapid.T) {
 }
 
 func (m *machine) pass(rt *rapid.T) {
-	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Minute, 10 * time.Hour, 5 * 24 * time.Hour}).Draw(rt, "passes")
+	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, 10 * time.Hour, 5 * 24 * time.Hour}).Draw(rt, "passes")
 	time.Sleep(d)
 }
 
@@ -183,13 +192,16 @@ func (m *machine) accept(rt *rapid.T) {
 
 func (m *machine) revive(id ferry.ID) {
 	mm := m.msgs[id]
-	mm.state, mm.spent = ferry.StateAccepted, 0
+	mm.state, mm.spent, mm.over, mm.deliveries = ferry.StateAccepted, 0, 0, 0
 	mm.turn++
 	mm.generation++
 }
 
 func (m *machine) handOut(rt *rapid.T) {
 	route, most := drawRoute(rt), rapid.IntRange(1, 4).Draw(rt, "most")
+	if m.pull[route] {
+		rt.Skip("receivers are not handed anything")
+	}
 	now := time.Now()
 	row, err := m.l.published(route)
 	if err != nil {
@@ -420,6 +432,47 @@ func (m *machine) bind(rt *rapid.T) {
 		mm.turn++
 		if r := m.record(rt, id); !r.Elsewhere || !r.Doubt || timeOf(r.NotBefore).Before(time.Now().Add(time.Minute)) {
 			rt.Fatalf("after another inbox took over: %+v", r)
+		}
+	}
+}
+
+// word gives the bound inbox a long word, or lets one that lost the route hear of
+// it, or a person say that it is gone. What waits may wait shorter, and no turn
+// changes.
+func (m *machine) word(rt *rapid.T) {
+	route, ctx := drawRoute(rt), context.Background()
+	info, err := m.l.Route(route)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	switch rapid.SampledFrom([]string{"grant", "heard", "gone"}).Draw(rt, "word") {
+	case "grant":
+		err = m.l.Grant(ctx, route, info.Bindings, "run", time.Now().Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 48 * time.Hour}).Draw(rt, "good")))
+		if ferry.CodeOf(err) == ferry.CodeConflict && info.Binding == nil {
+			err = nil
+		}
+	case "heard":
+		for _, e := range info.Leaving {
+			_, err = m.l.Heard(ctx, route, e.Worker, e.Inbox, rapid.Uint64Range(0, info.Bindings).Draw(rt, "heard"))
+			if err == nil && rapid.Bool().Draw(rt, "left") {
+				err = m.l.Left(ctx, route, e.Inbox, e.Run)
+			}
+		}
+	case "gone":
+		if len(info.Leaving) > 0 {
+			_, err = m.l.Gone(ctx, route, func(string) bool { return rapid.Bool().Draw(rt, "kept") }, "", "ann")
+		}
+	}
+	if err != nil {
+		rt.Fatalf("word: %v", err)
+	}
+	after, err := m.l.Route(route)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for i, e := range after.Leaving {
+		if i < len(info.Leaving) && e.No == info.Leaving[i].No && e.Calm > info.Leaving[i].Calm {
+			rt.Fatalf("it waits longer: %+v, %+v", info.Leaving[i], e)
 		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sort"
-	"time"
 
 	"ferry"
 	"ferry/internal/rules"
@@ -35,7 +33,7 @@ type record struct {
 	Ordered    bool // discarded while others of its ordering key could wait behind it
 	NotBefore  int64
 	TakenOver  int       // claims of this generation whose holders never reported
-	Holder     *holder   // several workers: who may call, in the current turn
+	Holder     *holder   // several workers, or receivers: who may call, in the current turn
 	Awaiting   *awaiting // the destination took it and says later
 	Said       string    // how its last turn ended, when that was without a call: for people
 
@@ -59,6 +57,10 @@ type record struct {
 	Conflict  string
 	Search    []string // what the route's search keys found in the body
 	ReplyTo   *ferry.ReplyTo
+
+	Deliveries int        // receives of this generation, where receivers pull
+	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
+	EndedBy    ferry.ID   // the lock under which a receiver ended it
 }
 
 // holder is who has claimed the current turn of a message, where several
@@ -69,6 +71,10 @@ type holder struct {
 	Nonce  string `json:"nonce"` // of the delivery: the same one asks again and gets the same grant
 	Until  int64  `json:"until"` // Unix ns by the ledger's clock: no call of the claim runs longer
 	Bound  int64  `json:"bound"` // ns after Until during which the destination may still write
+	// Pull: a receiver holds it; Inbox and Nonce are its lock. Most is after how many
+	// locks without a word the message is set aside.
+	Pull bool `json:"pull,omitempty"`
+	Most int  `json:"most,omitempty"`
 }
 
 // awaiting is what a message waits for whose destination took it and says later
@@ -115,6 +121,7 @@ const (
 	tAttempts   = 34
 	tDoneRev    = 36
 	tTakenOver  = 38
+	tDeliveries = 40
 
 	tKey         = 1
 	tCorrelation = 3
@@ -136,6 +143,8 @@ const (
 	tHolder      = 35
 	tAwaiting    = 37
 	tSaid        = 41
+	tLocks       = 49
+	tEndedBy     = 51
 	tReplyTo     = 47
 )
 
@@ -199,6 +208,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	num(tAttempts, uint64(r.Attempts))
 	num(tDoneRev, uint64(r.DoneRev))
 	num(tTakenOver, uint64(r.TakenOver))
+	num(tDeliveries, uint64(r.Deliveries))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
@@ -211,6 +221,10 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tResult, string(r.Result))
 	str(tConflict, r.Conflict)
 	str(tSaid, r.Said)
+	str(tLocks, joinIDs(r.Locks))
+	if !r.EndedBy.IsZero() {
+		str(tEndedBy, string(r.EndedBy[:]))
+	}
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))
 	}
@@ -333,6 +347,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.DoneRev = int(v)
 	case tTakenOver:
 		r.TakenOver = int(v)
+	case tDeliveries:
+		r.Deliveries = int(v)
 	}
 	return nil
 }
@@ -343,6 +359,15 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		r.Key = string(v)
 	case tSaid:
 		r.Said = string(v)
+	case tLocks:
+		ids, err := splitIDs(v)
+		r.Locks = ids
+		return err
+	case tEndedBy:
+		if len(v) != len(r.EndedBy) {
+			return errDamaged
+		}
+		r.EndedBy = ferry.ID(v)
 	case tCorrelation:
 		r.CorrelationID = string(v)
 	case tOrdering:
@@ -385,60 +410,4 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.ReplyTo)
 	}
 	return nil
-}
-
-func encodeProperties(p map[string]string) []byte {
-	names := make([]string, 0, len(p))
-	for name := range p {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	var b []byte
-	for _, name := range names {
-		for _, s := range []string{name, p[name]} {
-			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
-		}
-	}
-	return b
-}
-
-func decodeProperties(b []byte) (map[string]string, error) {
-	p := map[string]string{}
-	next := func() (string, bool) {
-		v, n := binary.Uvarint(b)
-		if n <= 0 || v > uint64(len(b)-n) {
-			return "", false
-		}
-		s := string(b[n : n+int(v)])
-		b = b[n+int(v):]
-		return s, true
-	}
-	for len(b) > 0 {
-		name, ok := next()
-		value, ok2 := next()
-		if !ok || !ok2 {
-			return nil, errDamaged
-		}
-		p[name] = value
-	}
-	return p, nil
-}
-
-func timeOf(ns int64) time.Time {
-	if ns == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, ns).UTC()
-}
-
-// nsOf is the stored form of a time: what lies outside 1970 to 2261 is moved to
-// the nearer end, since Unix nanoseconds cannot hold it.
-func nsOf(t time.Time) int64 {
-	switch {
-	case t.IsZero():
-		return 0
-	case t.Year() > 2261:
-		return math.MaxInt64
-	}
-	return max(t.UnixNano(), 1)
 }

@@ -34,22 +34,27 @@ type routeRow struct {
 	Paused    *ferry.Condition `json:"paused,omitempty"`
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
 
-	Binding *Binding `json:"binding,omitempty"`
+	Binding  *Binding  `json:"binding,omitempty"`
+	Bindings uint64    `json:"bindings,omitempty"` // the number of the last
+	Leaving  []Leaving `json:"leaving,omitempty"`  // inboxes that are still waited for; never changed in place
 	// Several workers deliver the route and claim its turns; none is bound. Bound is
 	// the longest that they may still write after the broker's last word.
-	Several bool          `json:"several,omitempty"`
-	Bound   time.Duration `json:"bound,omitempty"`
+	Several bool `json:"several,omitempty"`
+	// Pull: receivers ask for the route's messages and lock them, which is a claim of
+	// its own kind: Several is set, too. Locked counts them.
+	Pull     bool          `json:"pull,omitempty"`
+	Locked   int64         `json:"locked,omitempty"`
+	Received *Received     `json:"received,omitempty"`
+	Bound    time.Duration `json:"bound,omitempty"`
 	// Horizon is the key in the due index up to which messages may have been
 	// handed out: what lies behind it no worker can hold.
 	Horizon []byte `json:"horizon,omitempty"`
 }
 
-// Binding says whose inbox delivers a route.
-type Binding struct {
-	Worker string        `json:"worker"`
-	Inbox  string        `json:"inbox"`
-	Bound  time.Duration `json:"bound"` // how long after its start a call may still write
-	At     time.Time     `json:"at"`
+// Received says who received a message of a route last, where receivers pull.
+type Received struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
 }
 
 // tally is promise 2 for the messages that one route accepted on one UTC day.
@@ -270,7 +275,12 @@ type RouteLedger struct {
 	Paused    *ferry.Condition
 	ResumedAt time.Time
 	Binding   *Binding
+	Bindings  uint64    // the number of the last binding
+	Leaving   []Leaving // inboxes that lost the route and are still waited for
 	Several   bool
+	Pull      bool
+	Locked    int64
+	Received  *Received
 }
 
 // Route tells what the ledger knows of a route.
@@ -282,7 +292,8 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 	return RouteLedger{
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
 		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
-		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Several: row.Several,
+		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Bindings: row.Bindings, Leaving: row.Leaving, Several: row.Several,
+		Pull: row.Pull, Locked: row.Locked, Received: row.Received,
 	}, nil
 }
 

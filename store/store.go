@@ -27,6 +27,8 @@ var (
 	bAttempts   = []byte("attempts")   // id, turn -> attempt
 	bDue        = []byte("due")        // route, due time, id -> turn
 	bClaims     = []byte("claims")     // when it is taken over, id -> turn
+	bLocks      = []byte("locks")      // lock -> id, turn, revision, generation
+	bLeft       = []byte("left")       // route, binding, id -> nothing: what an inbox that lost the route may hold
 	bOrder      = []byte("order")      // route, ordering key, order seq -> id
 	bDead       = []byte("dead")       // time, id -> nothing
 	bGroups     = []byte("groups")     // route, group -> group
@@ -42,7 +44,7 @@ var (
 
 func buckets() [][]byte {
 	return [][]byte{
-		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bOrder, bDead, bGroups, bRoutes,
+		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
 		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox,
 	}
 }
@@ -92,6 +94,12 @@ type Ledger struct {
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
 
+	minFree int64
+	staged  paths      // large bodies on their way in
+	placed  paths      // those that wait for their commit
+	naming  sync.Mutex // around a rename to a name that an orphan may have
+	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
+
 	group group // the committer's: what the current group has changed in memory
 
 	mu      sync.RWMutex
@@ -124,10 +132,14 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.FileID == nil {
 		opts.FileID = disk.FileID
 	}
+	if opts.MinFree == 0 {
+		opts.MinFree = 16 << 20 // as of commit.Options
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
 	l := &Ledger{
+		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
 		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
@@ -146,11 +158,14 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		_ = db.Close()
 		return nil, openError(dir, err)
 	}
+	if _, err := l.sweepStaged(); err != nil {
+		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)
+	}
 	return l, nil
 }
 
 func makeFolders(dir string) error {
-	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies"), 0o700))
+	err := errors.Join(disk.MkdirAll(dir, 0o700), disk.MkdirAll(filepath.Join(dir, "bodies", "staged"), 0o700))
 	switch {
 	case err == nil:
 		return nil
@@ -260,7 +275,13 @@ func (l *Ledger) setUp(write func(tx *bbolt.Tx) error) error {
 }
 
 func (l *Ledger) read(tx *bbolt.Tx) error {
-	if err := eachJSON(tx, bRoutes, func(row *routeRow) { l.routes[row.No] = row; l.byName[row.Name] = row.No }); err != nil {
+	if err := eachJSON(tx, bRoutes, func(row *routeRow) {
+		if row.Binding != nil && row.Binding.No == 0 { // bound before bindings had numbers
+			row.Bindings, row.Binding.No = 1, 1
+		}
+		l.routes[row.No] = row
+		l.byName[row.Name] = row.No
+	}); err != nil {
 		return err
 	}
 	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ferry"
-	"ferry/internal/rules"
 	"ferry/queue"
 )
 
@@ -22,11 +21,6 @@ const (
 	claimTries   = 5               // under one nonce, before the delivery is given back
 	claimAgain   = 250 * time.Millisecond
 	maxUnsure    = 10_000 // claims of which it is not known whether they were granted
-
-	// wordGood is how long the broker's last word that a route is this inbox's lets
-	// calls begin: a route that another takes over meanwhile, or that is claimed from
-	// now on, is told at the next hello.
-	wordGood = 2 * helloEvery
 )
 
 // claim asks the broker for the turn and says whether it is this delivery's. When
@@ -138,28 +132,4 @@ func (u *unsure) keep(id ferry.ID, turn uint64, nonce string) {
 		delete(u.list, other)
 	}
 	u.list[id] = unsureClaim{turn, nonce}
-}
-
-// heard takes the broker's word about the route, asked for at a time.
-func (r *route) heard(w queue.RouteWelcome, named bool, asked time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if named && w.Granted {
-		r.grantedAt = asked
-	}
-}
-
-// mayBegin says whether the route is this inbox's, as far as the broker's last
-// word goes.
-func (r *route) mayBegin(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.greeted && r.welcome.Granted && !r.welcome.Claims && now.Sub(r.grantedAt) < wordGood || !rules.On(rules.TakeOver)
-}
-
-// claimed says whether the broker has the route's turns claimed.
-func (r *route) claimed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.greeted && r.welcome.Claims
 }

@@ -374,11 +374,11 @@ func TestNoCallBeginsOnAnOldWord(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.run()
 		w.say(func(w *world) { w.helloFails = true })
-		time.Sleep(wordGood - helloEvery)
+		time.Sleep(queue.WordGood - helloEvery)
 		w.publish(w.handOut())
 		w.wantCounts(1, 0)
 		w.clear()
-		time.Sleep(wordGood)
+		time.Sleep(queue.WordGood)
 		h := w.handOut()
 		w.publish(h)
 		w.wantCounts(1, 0)

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,9 +29,11 @@ type turn struct {
 	h    *ferry.HandOut
 	rec  *record // what the inbox had; nil: nothing
 	plan plan
+	file string // where the body lies while the turn's calls are made; empty: in memory
 
 	resolved int // attempts spent by an open outcome that proved absent
 	looked   bool
+	waits    bool // it is kept in hand until the broker is heard
 	attempt  *ferry.Attempt
 	took     time.Duration  // of the call
 	ticket   ticket         // to make it
@@ -59,21 +60,25 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 	}
 	t.rec = rec
 	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
-	if !h.Claims && t.plan.action > actRetell && r.claimed() {
-		t.plan.action = actRefuse // published before the route got several workers
+	switch w := r.last(); {
+	case h.Claims || t.plan.action <= actRetell:
+	case w.named && w.Claims, w.otherThan(h):
+		t.plan.action = actRefuse // published before the route got several workers, or was bound anew
 	}
 	if t.plan.action.claims() && !t.claim(0) {
 		return
 	}
 	switch t.plan.action {
 	case actRefuse:
-		if r.grantedAfter(h.PublishedAt) {
+		if r.settledElsewhere(h, w.inbox.identity) {
 			w.complete(d)
 			return
 		}
 		w.helloNow()
-		w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
-			"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		if h.Inbox != w.inbox.identity {
+			w.log.Warn("delivery.refused", "route", r.Name, "message", h.ID, "inbox", h.Inbox,
+				"error", "the message is meant for another inbox", "hint", "broker workers bind moves a route to this worker")
+		}
 		r.hold(pauseRefused)
 		w.giveBack(d)
 	case actComplete:
@@ -143,6 +148,10 @@ func (t *turn) call() {
 	said := t.callInSlot()
 	t.r.calling.Add(-1)
 	dest.leave(t.ticket, t.lesson(said))
+	if t.waits {
+		t.awaitBroker()
+		return
+	}
 	if said.verdict == nil {
 		return // given back
 	}
@@ -172,13 +181,14 @@ func (t *turn) callInSlot() outcome {
 			return out
 		}
 	}
-	missing, err := t.body()
+	defer t.dropBody()
+	missing, err := t.body(t.w.receiveCtx)
 	if err != nil && claimed && t.h.Claims {
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
 		return ended(v, situation{open: t.plan.open, wait: pauseFault})
 	}
 	if err != nil {
-		t.fault("body.fetch", err)
+		t.noBody(err)
 		return outcome{}
 	}
 	if !claimed && !t.claim(t.plan.calls()) {
@@ -210,22 +220,6 @@ func (t *turn) callInSlot() outcome {
 		out.learned = learned
 	}
 	return out
-}
-
-// body fetches a body that was too large to travel with its message.
-func (t *turn) body() (missing bool, err error) {
-	if t.h.Body != nil || t.h.Size == 0 {
-		return false, nil
-	}
-	body, err := t.w.queue.FetchBody(t.w.receiveCtx, *t.h)
-	switch {
-	case errors.Is(err, queue.ErrBodyMissing):
-		return true, nil
-	case err != nil:
-		return false, err
-	}
-	t.h.Body = body
-	return false, nil
 }
 
 func bodyMissing() ferry.Verdict {
@@ -290,7 +284,7 @@ func (t *turn) ask() adapters.LookupResult {
 	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
 	defer cancel()
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
-		return t.r.Adapter.Lookup(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
+		return t.r.Adapter.Lookup(ctx, t.adapterCall())
 	})
 }
 
@@ -301,6 +295,9 @@ func (t *turn) found(answer adapters.LookupResult, other bool) ferry.Verdict {
 	switch {
 	case answer.Different:
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key that is not of this body"
+		if answer.Verdict.Text != "" {
+			v.Code, v.Text = answer.Verdict.Code, answer.Verdict.Text
+		}
 	case other:
 		v.Kind, v.Text = ferry.AlreadyExists, "the destination has a document of this key, and it may be that of an earlier revision"
 	}

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"ferry/internal/rules"
@@ -68,19 +70,34 @@ func (w *Worker) hello(ctx context.Context) bool {
 	changed := w.helloWas != trouble
 	w.helloWas = trouble
 	fresh := err == nil && welcome.Error == "" && w.brokerStart != welcome.Start
+	kept := fresh && welcome.Outlives && w.brokerStart != "" && !sameRun(w.brokerStart, welcome.Start)
 	if fresh {
 		w.brokerStart = welcome.Start
 		w.resendAll = time.Now()
 	}
+	if err == nil {
+		w.answered = time.Now()
+	}
 	w.mu.Unlock()
+	if kept {
+		w.inbox.tellLater(time.Now()) // the queue has what it took while the broker was away
+	}
 	switch {
 	case trouble != "" && changed:
-		w.log.Warn("broker.hello", "error", trouble)
+		w.log.Warn("broker.hello", "error", trouble, "next", w.without(err))
 	case changed:
 		w.log.Info("broker.hello", "start", welcome.Start)
 	}
+	if errors.Is(err, queue.ErrUnauthorized) {
+		// Somebody was there, and says that this worker has nothing to say any more.
+		w.greet(queue.Welcome{Error: err.Error(), Now: asked}, asked)
+		return false
+	}
 	if err != nil {
-		return false // what was granted stays: without the broker there is nothing to receive
+		for _, r := range w.routes {
+			r.poke() // its word may have ended
+		}
+		return false // what was granted stays, as long as it is good
 	}
 	w.greet(welcome, asked)
 	if fresh {
@@ -89,19 +106,41 @@ func (w *Worker) hello(ctx context.Context) bool {
 	return true
 }
 
+// sameRun says whether two starts are of one run of the broker, which lost
+// receipts between them.
+func sameRun(a, b string) bool {
+	a, _, _ = strings.Cut(a, ".")
+	b, _, _ = strings.Cut(b, ".")
+	return a == b
+}
+
+// without says what the worker does while the broker does not answer.
+func (w *Worker) without(err error) string {
+	var until time.Time
+	for _, r := range w.routes {
+		if word := r.last(); err != nil && word.Granted && !word.Claims && word.Good > 0 {
+			until = later(until, word.asked.wall.Add(word.good()))
+		}
+	}
+	if until.IsZero() {
+		return "nothing is delivered until it answers"
+	}
+	return "what the queue holds is delivered until " + until.UTC().Format(time.RFC3339)
+}
+
 // goodbye lets the broker know at once that nothing is delivered any more. When
 // it is not heard, the silence says the same somewhat later.
 func (w *Worker) goodbye() {
 	ctx, cancel := context.WithTimeout(w.ioCtx, goodbyeTimeout)
 	defer cancel()
-	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version, Leaving: true})
+	_, err := w.queue.Hello(ctx, queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version, Leaving: true})
 	if err != nil {
 		w.log.Debug("broker.goodbye", "error", err.Error())
 	}
 }
 
 func (w *Worker) greeting() queue.Hello {
-	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Version: w.opts.Version}
+	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
@@ -110,7 +149,7 @@ func (w *Worker) greeting() queue.Hello {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: wordGood + startGrace + r.Timeout + r.writesFor(),
+			Name: r.Name, Bound: queue.WordGood + startGrace + r.Timeout + r.writesFor(), Heard: r.last().Binding,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
 			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
@@ -122,10 +161,12 @@ func (w *Worker) greet(welcome queue.Welcome, asked time.Time) {
 	for _, r := range w.routes {
 		word, named := welcome.Routes[r.Name]
 		if welcome.Error != "" {
-			word, named = queue.RouteWelcome{Why: welcome.Error}, false
+			word, named = queue.RouteWelcome{Why: welcome.Error, Binding: word.Binding}, false
 		}
-		r.heard(word, named, asked)
-		if !r.greet(word, named, welcome.Now) {
+		if r.last().Binding < word.Binding {
+			w.helloNow() // who has the route now waits to be told that this one has heard
+		}
+		if !r.take(word, named, asked, welcome.Now) {
 			continue
 		}
 		switch {
@@ -174,9 +215,11 @@ func (w *Worker) resendLoop(ctx context.Context) {
 
 func (w *Worker) resend(ctx context.Context) {
 	w.mu.Lock()
-	greeted, all := w.brokerStart != "" && rules.On(rules.Resend), w.resendAll
+	// While the broker is away nobody confirms, and what the queue took stays there.
+	there := w.brokerStart != "" && time.Since(w.answered) < heardLately && rules.On(rules.Resend)
+	all := w.resendAll
 	w.mu.Unlock()
-	for greeted && ctx.Err() == nil {
+	for there && ctx.Err() == nil {
 		ids := w.inbox.due(time.Now(), all)
 		if len(ids) == 0 {
 			return

@@ -190,7 +190,7 @@ func (t *turn) askStatus() ferry.Verdict {
 	ctx, cancel := context.WithTimeout(t.w.callCtx, t.r.Timeout)
 	defer cancel()
 	poller := t.r.Adapter.(adapters.Poller) // examineAwaited made sure
-	call := adapters.Call{HandOut: *t.h, Number: t.h.Attempt}
+	call := t.adapterCall()
 	v := safely(ferry.Verdict{Kind: ferry.Failed, Text: "the adapter failed"}, t.w.log, func() ferry.Verdict {
 		return poller.Poll(ctx, call)
 	})

@@ -51,7 +51,7 @@ func (t *turn) post() outcome {
 func (t *turn) begin() bool {
 	t.begunAt = time.Now()
 	t.deadline = t.begunAt.Add(startGrace + t.r.Timeout)
-	if !t.r.mayBegin(t.begunAt) {
+	if !t.r.mayBegin(t.h, t.begunAt) {
 		t.w.helloNow()
 		t.r.hold(pauseFault)
 		t.w.giveBack(t.d) // not begun: harmless
@@ -123,7 +123,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	defer cancel()
 	lost := ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the adapter failed in the call"}
 	v := safely(lost, t.w.log, func() ferry.Verdict {
-		return t.r.Adapter.Deliver(ctx, adapters.Call{HandOut: *t.h, Number: t.h.Attempt})
+		return t.r.Adapter.Deliver(ctx, t.adapterCall())
 	})
 	v = t.heardOf(sane(v))
 	took := time.Since(started)

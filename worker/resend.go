@@ -41,6 +41,16 @@ func (b *inbox) due(now time.Time, all time.Time) []ferry.ID {
 	return ids
 }
 
+// tellLater counts every unconfirmed result as sent now, for the first time.
+func (b *inbox) tellLater(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, u := range b.open {
+		u.sentAt, u.sends = now, 1
+		b.open[id] = u
+	}
+}
+
 // receipts reads the receipts of results from disk. A record that has moved on
 // or cannot be read is left out.
 func (b *inbox) receipts(ids []ferry.ID) ([]ferry.Receipt, error) {

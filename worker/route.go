@@ -9,7 +9,6 @@ import (
 
 	"ferry"
 	"ferry/adapters"
-	"ferry/queue"
 	"ferry/retry"
 )
 
@@ -84,6 +83,7 @@ const startGrace = 5 * time.Second
 type route struct {
 	Route
 	hands chan struct{} // a token per delivery in hand
+	waits chan struct{} // a token per delivery that waits for the broker
 	wake  chan struct{} // something changed
 	meter *routeMeter
 	place int // among the routes of its destination
@@ -91,11 +91,8 @@ type route struct {
 	calling atomic.Int32 // deliveries in the destination's slots
 
 	mu        sync.Mutex
-	welcome   queue.RouteWelcome
-	greeted   bool      // a Welcome named this route
-	welcomeAt time.Time // the broker's time of the last that did
+	word      word // the broker's last about this route
 	heldUntil time.Time
-	grantedAt time.Time          // when the last hello was sent that it was granted to
 	stop      context.CancelFunc // ends the receive under way, nil when there is none
 }
 
@@ -105,17 +102,20 @@ func prefetch(concurrency int) int { return min(max(concurrency, 2), 64) }
 
 func newRoute(r Route, m *routeMeter) *route {
 	slots := r.Destination.opts.Concurrency
-	return &route{Route: r, meter: m, hands: make(chan struct{}, slots+prefetch(slots)), wake: make(chan struct{}, 1)}
+	hands := slots + prefetch(slots)
+	return &route{
+		Route: r, meter: m, hands: make(chan struct{}, hands), waits: make(chan struct{}, hands/2), wake: make(chan struct{}, 1),
+	}
 }
 
 // ready says how many messages may be in hand now. When none, it says how long
 // to wait before the next look; 0: until woken.
 func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 	r.mu.Lock()
-	welcome, greeted, held := r.welcome, r.greeted, r.heldUntil
+	word, held := r.word, r.heldUntil
 	r.mu.Unlock()
-	if !greeted || !welcome.Granted || welcome.Paused {
-		return 0, 0
+	if !word.holds(atMoment(now)) || word.Paused {
+		return 0, 0 // until the broker's next word
 	}
 	if now.Before(held) {
 		return 0, held.Sub(now)
@@ -150,31 +150,6 @@ func (r *route) hold(pause time.Duration) {
 	r.heldUntil = later(r.heldUntil, time.Now().Add(pause))
 	r.mu.Unlock()
 	r.poke()
-}
-
-// greet takes the broker's word about the route and says whether it changed.
-func (r *route) greet(w queue.RouteWelcome, named bool, at time.Time) (changed bool) {
-	r.mu.Lock()
-	before, knew := r.welcome, r.greeted
-	r.welcome, r.greeted, r.welcomeAt = w, named, at
-	r.mu.Unlock()
-	changed = knew != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Claims != w.Claims || before.Why != w.Why
-	if changed {
-		r.poke()
-	}
-	if !w.ResumedAt.IsZero() {
-		r.Destination.resumed(w.ResumedAt)
-	}
-	return changed
-}
-
-// grantedAfter says whether the broker has granted the route to this inbox after
-// it published something: what it published for another inbox before that was
-// handed out under an earlier binding, and has a later turn by now.
-func (r *route) grantedAfter(published time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.greeted && r.welcome.Granted && r.welcomeAt.After(published)
 }
 
 // receiving registers how to end the receive under way; nil: it is over.

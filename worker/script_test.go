@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"io"
 	"sync"
 
 	"ferry"
@@ -25,6 +26,14 @@ type script struct {
 }
 
 func (s *script) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
+	if call.Open != nil { // kept as it was while the call was made
+		body, err := call.Open()
+		if err != nil {
+			return ferry.Verdict{Kind: ferry.NotTried, Text: err.Error()}
+		}
+		call.Body, _ = io.ReadAll(body)
+		_ = body.Close()
+	}
 	s.mu.Lock()
 	s.posts++
 	s.calls = append(s.calls, call)

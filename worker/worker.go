@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,12 +42,14 @@ type Options struct {
 // and stopped once.
 type Worker struct {
 	opts      Options
-	simulated bool // the pauses are drawn by Options.Jitter
+	simulated bool   // the pauses are drawn by Options.Jitter
+	run       string // names this run
 	queue     *queue.Queue
 	log       *slog.Logger
 	routes    []*route
 	dests     []*Dest
 	inbox     *inbox
+	spool     *spool
 	teller    *teller
 	alone     alone
 	unsure    unsure
@@ -63,6 +66,7 @@ type Worker struct {
 	started     bool
 	stopped     bool
 	brokerStart string    // the broker's run that answered last
+	answered    time.Time // when it last did
 	resendAll   time.Time // results sent before it are due
 	helloWas    string    // the last trouble with hello, to log changes only
 }
@@ -87,7 +91,7 @@ func New(opts Options) (*Worker, error) {
 		opts.Jitter = rand.Float64
 	}
 	w := &Worker{
-		opts: opts, simulated: simulated, queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
+		opts: opts, simulated: simulated, run: cryptorand.Text(), queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
 		helloSoon: make(chan struct{}, 1), resendSoon: make(chan struct{}, 1),
 	}
 	w.ioCtx, w.stopIO = context.WithCancel(context.Background())
@@ -105,6 +109,10 @@ func New(opts Options) (*Worker, error) {
 		return nil, err
 	}
 	w.inbox = inbox
+	if w.spool, err = openSpool(opts.InboxDir); err != nil {
+		w.stopIO()
+		return nil, errors.Join(err, inbox.close())
+	}
 	for _, d := range w.dests {
 		if err := d.remember(inbox); err != nil {
 			w.log.Warn("refusal.read", "destination", d.opts.Name, "error", err.Error())

@@ -34,6 +34,8 @@ func Run(t *testing.T, h Harness) {
 		{"MissingSecretIsUnauthorized", missingSecret},
 		{"TextIsCut", textIsCut},
 		{"BrokenBodyIsNoPanic", brokenBody},
+		{"LargeBodyIsStreamed", largeBody},
+		{"LargeBodyIsSentOnce", largeBodySentOnce},
 		{"ProbeAndCheck", probeAndCheck},
 		{"CloseClosesIdleConnections", closeCloses},
 		{"LookupFindsAndMisses", lookupFinds},

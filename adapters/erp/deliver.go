@@ -17,8 +17,8 @@ import (
 
 // Deliver sends the message: one request, one verdict.
 func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
-	if call.Body == nil && call.Size > 0 {
-		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body was not fetched"}
+	if call.Body == nil && call.Open == nil && call.Size > 0 {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: adapters.ErrNoBody.Error()}
 	}
 	if r.confirm == adapters.ConfirmCallback && call.ConfirmURL == "" {
 		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the broker gave no address for the destination to call back"}
@@ -38,8 +38,11 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 // deliverOnce makes one request. again: it was refused for its token alone, with
 // no effect, and a fresh token can be had.
 func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Verdict, again bool) {
-	req, _, err := r.request(ctx, call)
+	req, err := r.request(ctx, call)
 	if ctx.Err() != nil {
+		if err == nil {
+			closeBody(req)
+		}
 		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}, false
 	}
 	if err != nil {
@@ -47,6 +50,7 @@ func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Ve
 	}
 	line := requestLine(req.Method, req.URL)
 	if err := r.dest.auth.Apply(req); err != nil {
+		closeBody(req)
 		return withoutCredentials(err, line), false
 	}
 	v = r.judge(ctx, httpcall.Do(r.dest.transport, req), req.URL)
@@ -58,6 +62,9 @@ func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Ve
 // noRequest judges a message that no request can be made of. A map that was
 // stopped for its time may have met a busy machine, so it is tried again.
 func noRequest(err error) ferry.Verdict {
+	if errors.Is(err, errBody) {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: cut(err.Error(), ferry.MaxAttemptText)}
+	}
 	v := ferry.Verdict{
 		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: adapters.CodeMappingFailed,
 		Text: cut(err.Error(), ferry.MaxAttemptText),

@@ -112,7 +112,14 @@ func (r *route) readLookup(ctx context.Context, a *httpcall.Answer, call adapter
 	}
 	out := adapters.LookupResult{State: adapters.Found, Reference: cut(reference, ferry.MaxReferenceLength)}
 	if r.lookup.same != nil {
-		same, err := r.isSame(ctx, value, call)
+		payload, err := call.Payload()
+		if err != nil {
+			// A person has to look: what is there may be it, and may not.
+			out.Different = true
+			out.Verdict = ferry.Verdict{Code: adapters.CodeMappingFailed, Text: "the destination has a document of this key, and whether it is of this body cannot be told: " + err.Error()}
+			return out
+		}
+		same, err := r.isSame(ctx, value, payload)
 		if err != nil {
 			return unread(err)
 		}
@@ -126,10 +133,10 @@ func (r *route) readLookup(ctx context.Context, a *httpcall.Answer, call adapter
 }
 
 // isSame asks route.lookup.same over {answer, payload, mapped}.
-func (r *route) isSame(ctx context.Context, answer any, call adapters.Call) (bool, error) {
-	payload, err := mapping.Decode(call.Body)
+func (r *route) isSame(ctx context.Context, answer any, body []byte) (bool, error) {
+	payload, err := mapping.Decode(body)
 	if err != nil {
-		payload = string(call.Body) // no JSON: compared as text
+		payload = string(body) // no JSON: compared as text
 	}
 	mapped := payload
 	if r.mapping != nil {

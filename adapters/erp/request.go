@@ -6,38 +6,76 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 )
 
 // request makes the request of a delivery, without credentials. An error is the
-// message's fault, or that of the route's map.
-func (r *route) request(ctx context.Context, call adapters.Call) (*http.Request, []byte, error) {
-	body := call.Body
-	if r.mapping != nil {
-		mapped, err := r.mapping.Run(ctx, call.Body)
-		if err != nil {
-			return nil, nil, fmt.Errorf("the body cannot be mapped: %w", err)
-		}
-		body = mapped
-	}
+// message's fault, or that of the route's map; one of reading the body is errBody.
+// Who does not send the request closes its body.
+func (r *route) request(ctx context.Context, call adapters.Call) (*http.Request, error) {
 	address, err := r.address(r.url, call)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	req, err := httpcall.NewRequest(ctx, r.method, address, body)
+	body, size, err := r.payload(ctx, call)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	req, err := httpcall.NewStream(ctx, r.method, address, body, size)
+	if err != nil {
+		return nil, err
 	}
 	if err := r.setHeaders(req.Header, call); err != nil {
-		return nil, nil, err
+		closeBody(req)
+		return nil, err
 	}
-	return req, body, nil
+	return req, nil
+}
+
+// errBody says that the body, which was fetched, cannot be read: the worker's
+// doing, not the message's.
+var errBody = errors.New("the body cannot be read")
+
+// payload is what is sent, and its length: the body as it is, read while it is
+// sent, or what the map makes of it, which has to have it in memory.
+func (r *route) payload(ctx context.Context, call adapters.Call) (io.ReadCloser, int64, error) {
+	if r.mapping == nil {
+		body, err := call.OpenBody()
+		if err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", errBody, err)
+		}
+		if call.Open == nil {
+			return body, int64(len(call.Body)), nil
+		}
+		return body, call.Size, nil
+	}
+	body, err := call.Payload()
+	if tooLarge := (*adapters.BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
+		return nil, 0, fmt.Errorf("the body cannot be mapped: %w; a route without a map delivers it as it is", err)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", errBody, err)
+	}
+	mapped, err := r.mapping.Run(ctx, body)
+	if err != nil {
+		return nil, 0, fmt.Errorf("the body cannot be mapped: %w", err)
+	}
+	return ferry.NewBodyReader(mapped), int64(len(mapped)), nil
+}
+
+// closeBody gives up the body of a request that is not sent.
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // it was read only
+	}
 }
 
 func (r *route) address(t *template, call adapters.Call) (string, error) {
@@ -96,9 +134,16 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 	if r.confirm == adapters.ConfirmCallback {
 		call.ConfirmURL = shownConfirmURL // its token is for the destination alone
 	}
-	req, body, err := r.request(ctx, call)
+	req, err := r.request(ctx, call)
 	if err != nil {
 		return adapters.Preview{}, withContext("route "+r.cfg.Route, err)
+	}
+	var body []byte
+	if req.Body != nil {
+		body, err = io.ReadAll(req.Body)
+		if err = errors.Join(err, req.Body.Close()); err != nil {
+			return adapters.Preview{}, withContext("route "+r.cfg.Route, err)
+		}
 	}
 	r.dest.auth.Show(req)
 	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(body)}

@@ -2,6 +2,7 @@ package erp_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,7 +54,7 @@ func (e *tokenERP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, `{"id":"7"}`)
 	default:
 		body := make([]byte, r.ContentLength)
-		_, _ = r.Body.Read(body)
+		_, _ = io.ReadFull(r.Body, body)
 		e.bodies.Store(string(body))
 		w.WriteHeader(http.StatusCreated)
 		_, _ = fmt.Fprint(w, `{"id":"7"}`)

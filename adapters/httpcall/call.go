@@ -49,22 +49,33 @@ type Answer struct {
 
 // NewRequest makes a request that is sent at most once when method may write.
 func NewRequest(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
+	return NewStream(ctx, method, url, memory{bytes.NewReader(body)}, int64(len(body)))
+}
+
+// NewStream is NewRequest with a body of size bytes that is read while it is sent,
+// and closed when it was, also on an error. To send it again, open it again.
+func NewStream(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
+		_ = body.Close() // it was read only
 		return nil, errors.New(MaskText(err.Error()))
 	}
-	if len(body) > 0 {
-		// A body of a type unknown to net/http, without GetBody: it cannot be
-		// rewound, and so is never sent again.
-		req.Body = &onceBody{Reader: bytes.NewReader(body)}
-		req.ContentLength = int64(len(body))
+	if size <= 0 {
+		_ = body.Close()
+		return req, nil
 	}
+	// A body of a type unknown to net/http, without GetBody: it cannot be rewound,
+	// and so is never sent again.
+	req.Body = &onceBody{body}
+	req.ContentLength = size
 	return req, nil
 }
 
-type onceBody struct{ io.Reader }
+type onceBody struct{ io.ReadCloser }
 
-func (*onceBody) Close() error { return nil }
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
 
 // Do makes the call, by the deadline of req's context, and reads the answer.
 func Do(rt http.RoundTripper, req *http.Request) *Answer {

@@ -20,7 +20,7 @@ func meaning(r ferry.Reason) string {
 	case ferry.ReasonAlreadyExists:
 		return "a document with its key exists, and may be that of an earlier revision"
 	case ferry.ReasonUndeliverable:
-		return "workers ended again and again while they worked on it"
+		return "workers ended again and again while they worked on it, or the queue set it aside"
 	case ferry.ReasonBodyMissing:
 		return "its body is gone or was altered"
 	default:
@@ -32,6 +32,12 @@ func meaning(r ferry.Reason) string {
 // sending it again could make a second document.
 func mayExist(r ferry.Reason) bool {
 	return r == ferry.ReasonOutcomeUnknown || r == ferry.ReasonAlreadyExists
+}
+
+// openWarning is of a dead letter whose receivers may have done it, whatever else
+// ended it.
+func openWarning(e ferry.Envelope) string {
+	return "an earlier receiver may have done it; look at the destination for " + oneLine(ferry.ExternalKey(e.ID, e.IdempotencyKey)) + " before you send it again"
 }
 
 // writeAdvice lists the commands that are safe to give next, the likeliest
@@ -73,6 +79,9 @@ func advice(e ferry.Envelope, id string) (warning string, steps []pair) {
 		if e.DeadLetter.Reference != "" {
 			accept.text = "broker dlq accept " + id + " --note WHY"
 		}
+	}
+	if d := e.DeadLetter; d != nil && d.Open && !mayExist(reason) {
+		return openWarning(e), []pair{accept, replay, edit, discard}
 	}
 	switch reason {
 	case ferry.ReasonRejected:

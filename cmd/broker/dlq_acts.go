@@ -30,10 +30,13 @@ func (d dlqReplayCmd) Run(a *app) error {
 // acceptRisk has a person know what sending e again may do, when its document
 // may exist already.
 func (a *app) acceptRisk(e ferry.Envelope, accepted bool) error {
-	if e.DeadLetter == nil || e.State != ferry.StateDeadLettered || !mayExist(e.DeadLetter.Reason) {
+	if e.DeadLetter == nil || e.State != ferry.StateDeadLettered || !e.DeadLetter.MayExist() {
 		return nil
 	}
 	what := fmt.Sprintf("%s is %s: %s", e.ID.Short(), e.DeadLetter.Reason, meaning(e.DeadLetter.Reason))
+	if e.DeadLetter.Open {
+		what += "; " + openWarning(e)
+	}
 	if accepted {
 		a.remark("%s", a.paint().yellow(printable("careful: "+what)))
 		return nil

@@ -95,8 +95,12 @@ func (a *app) acceptEdit(e ferry.Envelope, yes bool) error {
 	if yes {
 		return nil
 	}
-	if e.DeadLetter != nil && mayExist(e.DeadLetter.Reason) {
-		a.remark("%s", a.paint().yellow("careful: "+meaning(e.DeadLetter.Reason)+"; the new body may become a second one"))
+	if e.DeadLetter != nil && e.DeadLetter.MayExist() {
+		what := meaning(e.DeadLetter.Reason)
+		if e.DeadLetter.Open {
+			what = "an earlier receiver may have done it"
+		}
+		a.remark("%s", a.paint().yellow("careful: "+what+"; the new body may become a second one"))
 	}
 	return a.confirm("send this as revision %d of %s%s?", e.Revision+1, e.ID.Short(), inEnvironment(e.Environment))
 }

@@ -75,7 +75,7 @@ func (d dlqExportCmd) Run(a *app) (err error) {
 func (x *exported) addBody(a *app, c *client.Client) error {
 	body, media, err := c.Body(a.ctx, x.ID.String(), 0)
 	switch {
-	case err != nil && x.DeadLetter != nil && x.DeadLetter.Reason == ferry.ReasonBodyMissing:
+	case ferry.CodeOf(err) == ferry.CodeBodyMissing, err != nil && x.DeadLetter != nil && x.DeadLetter.Reason == ferry.ReasonBodyMissing:
 		x.BodyError = err.Error()
 	case err != nil:
 		return err

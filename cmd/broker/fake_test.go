@@ -26,6 +26,7 @@ type fake struct {
 	types    map[ferry.ID]string
 	replayed []string // requests that changed something: "POST /path body"
 	watched  int
+	leaves   string // the worker that a route was bound to, away from another
 }
 
 func newFake(t testing.TB) *fake {
@@ -93,7 +94,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 		answer(w, map[string]any{"name": "admin", "keyId": "k1", "role": "admin", "environment": "prod", "version": "1.2.3"})
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, f.status()) })
-	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, routeInfos()...)) })
+	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, f.routeInfos()...)) })
 	mux.HandleFunc("POST /v1/routes/{route}/{act}", f.routeAct)
 	mux.HandleFunc("POST /v1/routes/{route}/messages", f.send)
 	mux.HandleFunc("GET /v1/messages", f.listMessages)
@@ -130,6 +131,27 @@ func (f *fake) routes(mux *http.ServeMux) {
 	})
 }
 
+// leftSilently is a worker that lost a route and has said nothing.
+func leftSilently() ferry.Leaving {
+	return ferry.Leaving{Worker: "erp-worker-1", Until: at(20 * time.Hour), Calm: at(20*time.Hour + time.Minute), Messages: 3}
+}
+
+// routeInfos are the routes; a worker that lost one says soon that it has heard.
+func (f *fake) routeInfos() []ferry.RouteInfo {
+	list := routeInfos()
+	info := list[0]
+	info.Name, info.Worker = "orders", f.leaves
+	switch f.leaves {
+	case "to-heard":
+		info.Leaving = []ferry.Leaving{{Worker: "erp-worker-1", Until: at(0), Calm: at(time.Minute), Stopped: true, Messages: 1}}
+	case "to-silent":
+		info.Leaving = []ferry.Leaving{leftSilently()}
+	default:
+		return list
+	}
+	return append(list, info)
+}
+
 func (f *fake) routeAct(w http.ResponseWriter, r *http.Request) {
 	info := routeInfos()[0]
 	info.Name = r.PathValue("route")
@@ -140,6 +162,10 @@ func (f *fake) routeAct(w http.ResponseWriter, r *http.Request) {
 		var in struct{ Worker string }
 		_ = json.NewDecoder(r.Body).Decode(&in)
 		info.Worker = in.Worker
+		if in.Worker == "to-silent" || in.Worker == "to-heard" {
+			info.Leaving = []ferry.Leaving{leftSilently()}
+			f.leaves = in.Worker
+		}
 	}
 	answer(w, info)
 }

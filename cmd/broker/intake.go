@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
 	"ferry/config"
 	"ferry/intake"
-	"ferry/internal/azure"
 	"ferry/internal/servicebus"
+	"ferry/queue/drivers"
 	"ferry/secret"
 )
 
@@ -42,14 +39,14 @@ func openIntakes(cfg *config.Broker, log *slog.Logger) (*intakes, error) {
 		bus, ok := shared[s.ServiceBus]
 		if !ok {
 			var err error
-			if bus, err = dialServiceBus(s.ServiceBus, "ferry-intake", log); err != nil {
+			if bus, err = dialServiceBus(s.ServiceBus, log); err != nil {
 				return nil, errors.Join(err, in.close(context.Background()))
 			}
 			shared[s.ServiceBus] = bus
 			in.clients = append(in.clients, bus)
 		}
 		opts.Sources = append(opts.Sources, intake.Source{
-			Route: r.Name, Queue: s.Queue, Bus: intake.BusOf(bus), Namespace: bus.Host(),
+			Route: r.Name, Queue: s.Queue, Bus: intake.BusOf(bus), Namespace: bus.HostName(),
 			Concurrency: s.Concurrency, Replies: s.SendsReplies(), Unwrap: s.Unwraps(),
 		})
 	}
@@ -102,49 +99,11 @@ func (in *intakes) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// dialServiceBus makes a client of a namespace; nothing is called yet. app names
-// it in the service's logs, at most 24 characters.
-func dialServiceBus(cfg config.ServiceBus, app string, log *slog.Logger) (*servicebus.Client, error) {
-	out := servicebus.Config{
-		Namespace: cfg.Namespace, WebSockets: cfg.WebSockets, Proxy: cfg.Proxy, Endpoint: cfg.Endpoint, AdminURL: cfg.AdminURL,
-		ApplicationID: app, Log: log,
-	}
-	if cfg.CA != "" {
-		pool, err := azure.ReadCA(cfg.CA)
-		if err != nil {
-			return nil, err
-		}
-		out.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	if !cfg.ConnectionString.IsZero() {
-		text, err := secret.Resolver{}.Resolve(cfg.ConnectionString)
-		if err != nil {
-			return nil, err
-		}
-		out.ConnectionString = text.Reveal()
-		return servicebus.Dial(out)
-	}
-	var err error
-	if out.Credential, err = azureCredential(cfg.Credential); err != nil {
+// dialServiceBus makes a client of a namespace; nothing is called yet.
+func dialServiceBus(cfg config.ServiceBus, log *slog.Logger) (*servicebus.Client, error) {
+	namespace, err := drivers.Namespace(cfg, secret.Resolver{}, log)
+	if err != nil {
 		return nil, err
 	}
-	return servicebus.Dial(out)
-}
-
-func azureCredential(c config.Credential) (azcore.TokenCredential, error) {
-	made := azure.Credential{Kind: c.Type, TenantID: c.TenantID, ClientID: c.ClientID, Certificate: c.Certificate, TokenFile: c.TokenFile}
-	for _, s := range []struct {
-		ref  secret.Ref
-		into *string
-	}{{c.ClientSecret, &made.ClientSecret}, {c.Password, &made.Password}} {
-		if s.ref.IsZero() {
-			continue
-		}
-		text, err := secret.Resolver{}.Resolve(s.ref)
-		if err != nil {
-			return nil, err
-		}
-		*s.into = text.Reveal()
-	}
-	return azure.New(made, nil)
+	return servicebus.Dial(namespace)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -162,25 +163,44 @@ func (m messagesBodyCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	body, media, err := c.Body(a.ctx, e.ID.String(), m.Revision)
+	body, err := c.OpenBody(a.ctx, e.ID.String(), m.Revision)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = body.Close() }() // it was read only
 	switch {
 	case m.Out != "":
 		return writeNew(m.Out, body)
 	case !a.screen.terminal:
-		_, err = a.stdout.Write(body)
+		_, err = io.Copy(a.stdout, body)
 		return err
-	case !utf8.Valid(body):
-		return fmt.Errorf("the body is binary (%s, %s), and this is a terminal", orDash(media), bytesOf(int64(len(body))))
 	default:
-		a.printf("%s\n", strings.TrimSuffix(printable(string(body)), "\n"))
+		return a.showBody(body)
+	}
+}
+
+// maxShown bounds a body that is shown on a terminal, bytes.
+const maxShown = 8 << 20
+
+func (a *app) showBody(body *client.Body) error {
+	text, err := io.ReadAll(io.LimitReader(body, maxShown+1))
+	switch {
+	case err != nil:
+		return err
+	case len(text) > maxShown:
+		return ferry.Errorf(ferry.CodeTooLarge, "the body has more than %s, too much for a terminal", bytesOf(maxShown)).
+			WithHint("--out FILE writes it to a file")
+	case !utf8.Valid(text):
+		return fmt.Errorf("the body is binary (%s, %s), and this is a terminal", orDash(body.ContentType), bytesOf(int64(len(text))))
+	default:
+		a.printf("%s\n", strings.TrimSuffix(printable(string(text)), "\n"))
 		return nil
 	}
 }
 
-func writeNew(file string, data []byte) error {
+// writeNew writes a file that is not there yet; one that it could not finish is
+// removed.
+func writeNew(file string, data io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("%s exists", file).withHint("name another file with --out")
@@ -188,8 +208,11 @@ func writeNew(file string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
+	_, err = io.Copy(f, data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(file) // half a body is none
+	}
+	return err
 }
 
 // waitingFor is why a pending message is not being delivered yet, as the end of
@@ -207,7 +230,7 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 	case "paused":
 		text = ", its route is paused"
 	case "noWorker":
-		text = ", no worker is connected for its route"
+		text = ", no worker or receiver asks for its route"
 	case "unavailable":
 		text = ", its destination is down"
 	case "throttled":
@@ -220,6 +243,9 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", the destination has taken it and says later what becomes of it"
 	case "delivery":
 		text = ", a worker has it"
+		if w.Until != nil {
+			text = ", a receiver has it, and its lock ends"
+		}
 	default:
 		text = ", waits: " + oneLine(w.Reason)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"ferry"
 	"ferry/config"
@@ -46,7 +47,7 @@ func (c natsKeyCmd) Run(a *app) error {
 // writeLogin writes to file what the operator of a NATS server elsewhere must add
 // for the worker. Without such a server, or without a file, it does nothing.
 func writeLogin(w ferry.NewWorker, file string) error {
-	if !w.LoginElsewhere || file == "" {
+	if !w.LoginElsewhere || onServiceBus(w.WorkerInfo) || file == "" {
 		return nil
 	}
 	if err := os.WriteFile(file, []byte(w.LoginConfig), 0o600); err != nil {
@@ -55,9 +56,24 @@ func writeLogin(w ferry.NewWorker, file string) error {
 	return nil
 }
 
-// tellLogin says what else is to be done for a worker that logs in at a NATS
-// server elsewhere.
-func (a *app) tellLogin(w ferry.NewWorker, file, before string) {
+func onServiceBus(w ferry.WorkerInfo) bool { return w.Queue == config.DriverServiceBus }
+
+// tellLogin says what else is to be done for a worker whose login is not this
+// broker's to make. before is said first of one that had another.
+func (a *app) tellLogin(w ferry.NewWorker, file, configFile, before string) {
+	switch {
+	case onServiceBus(w.WorkerInfo):
+		if configFile != "" {
+			a.remark("%s is not written: there is no NATS server", configFile)
+		}
+		a.printf("\nwhat gives its machine its rights in the namespace (az, in a POSIX shell):\n\n%s", w.LoginConfig)
+		a.printf("\nthe section of its worker.yaml:\n\n%s", strings.ReplaceAll(w.WorkerConfig, "NKEY", file))
+	default:
+		a.tellNATSLogin(w, configFile, before)
+	}
+}
+
+func (a *app) tellNATSLogin(w ferry.NewWorker, file, before string) {
 	switch {
 	case !w.LoginElsewhere && file != "":
 		a.remark("%s is not written: this broker lets its workers log in by itself", file)

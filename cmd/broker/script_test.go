@@ -119,6 +119,11 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%s has mode %o, want 600", args[0], got)
 				}
 			},
+			// double starts a Service Bus double, whose connection strings are in DOUBLE_ALL,
+			// DOUBLE_PLAIN (no Manage), DOUBLE_LISTEN (no Send), DOUBLE_WRONG (a wrong key).
+			"double": startDouble,
+			// queue makes a queue of it: NAME [session] [lock=DURATION].
+			"queue": makeQueue,
 			// nothing makes every list of the fake empty.
 			"nothing": func(ts *testscript.TestScript, _ bool, _ []string) {
 				f := mine(ts)

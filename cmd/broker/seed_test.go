@@ -224,5 +224,9 @@ func elsewhere(w ferry.NewWorker) ferry.NewWorker {
 	if w.Name == "outside" {
 		w.LoginElsewhere, w.LoginConfig = true, "{ nkey: UABC }\n"
 	}
+	if w.Name == "bus" {
+		w.LoginElsewhere, w.Queue = true, "servicebus"
+		w.LoginConfig, w.WorkerConfig = "az role …\n", "queue:\n  driver: servicebus\n  servicebus:\n    nkey: NKEY\n"
+	}
 	return w
 }

@@ -2,13 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"ferry"
@@ -43,6 +38,12 @@ func (s sendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	body, err := a.openInput(s.File)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }() // it was read only
+	message.ContentType = firstOf(s.ContentType, contentType(s.File, body.head, body.whole))
 	wait, err := positiveDuration("--timeout", s.Timeout)
 	if err != nil {
 		return err
@@ -51,7 +52,13 @@ func (s sendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	accepted, err := c.Send(a.ctx, s.Route, message)
+	var accepted ferry.Accepted
+	if body.whole {
+		message.Body = body.head
+		accepted, err = c.Send(a.ctx, s.Route, message)
+	} else {
+		accepted, err = c.SendFrom(a.ctx, s.Route, message, body, body.size)
+	}
 	if err != nil {
 		return a.explainReuse(err)
 	}
@@ -90,10 +97,6 @@ func (s sendCmd) message(a *app) (ferry.Message, error) {
 	if fault := m.Validate(); fault != nil {
 		return m, usagef("%s", fault.Message).withHint("%s", fault.Hint)
 	}
-	if m.Body, err = a.readInput(s.File); err != nil {
-		return m, err
-	}
-	m.ContentType = firstOf(s.ContentType, contentType(s.File, m.Body))
 	return m, nil
 }
 
@@ -106,54 +109,6 @@ func positiveDuration(flag, value string) (time.Duration, error) {
 		return 0, usagef("%s %s is not a time to wait", flag, value)
 	}
 	return d, nil
-}
-
-// readInput reads a file, or standard input for "-" and for "" in a pipe; at
-// most ferry.MaxBody bytes.
-func (a *app) readInput(file string) ([]byte, error) {
-	in := a.stdin
-	switch {
-	case file == "" && !a.pipes:
-		return nil, usagef("there is no body").withHint("name a file with -f FILE, or send the body to standard input")
-	case file != "" && file != "-":
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	}
-	body, err := io.ReadAll(io.LimitReader(in, ferry.MaxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the body: %w", err)
-	}
-	if len(body) > ferry.MaxBody {
-		return nil, fmt.Errorf("the body has more than %s: no route takes that", bytesOf(ferry.MaxBody))
-	}
-	return body, nil
-}
-
-// contentType tells a body's type from the file's name, else from its first
-// bytes.
-func contentType(file string, body []byte) string {
-	switch strings.ToLower(filepath.Ext(file)) {
-	case ".json":
-		return "application/json"
-	case ".xml":
-		return "application/xml"
-	case ".csv":
-		return "text/csv"
-	case ".txt", ".edi", ".edifact":
-		return "text/plain"
-	}
-	switch {
-	case json.Valid(body):
-		return "application/json"
-	case strings.HasPrefix(strings.TrimSpace(string(body[:min(len(body), 64)])), "<"):
-		return "application/xml"
-	default:
-		return "application/octet-stream"
-	}
 }
 
 func sentence(accepted ferry.Accepted) string {

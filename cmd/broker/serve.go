@@ -125,6 +125,11 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 	for i, r := range cfg.Routes {
 		window, routes[i] = max(window, r.Window), r.Name
 	}
+	if cfg.Queue.Driver == config.DriverServiceBus {
+		return drivers.ConnectServiceBus(ctx, drivers.ServiceBusOptions{
+			Config: cfg.Queue.ServiceBus, Routes: routes, Workers: workers, Log: log,
+		})
+	}
 	n := cfg.Queue.NATS
 	if n.External() {
 		seed, err := secret.Resolver{}.Resolve(n.Seed())
@@ -148,6 +153,10 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 
 // startServer opens ledger and queue and begins to deliver.
 func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
+	policies, err := sasPolicies(cfg)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{log: log}
 	in, err := openIntakes(cfg, log)
 	if err != nil {
@@ -167,13 +176,20 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		},
 	}
 	in.options(&opts)
+	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	if refs != nil {
+		opts.BodyRefs = refs
+	}
 	b, err := broker.New(ctx, opts)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
 	s.handler = api.New(b, api.Options{
-		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(),
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
 	})
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())

@@ -167,6 +167,10 @@ func TestAdviceFitsTheReason(t *testing.T) {
 			t.Errorf("%s is not explained", reason)
 		}
 	}
+	open := ferry.Envelope{ID: mustID(idRejected), State: ferry.StateDeadLettered, DeadLetter: &ferry.DeadLetter{Reason: ferry.ReasonUndeliverable, Open: true}}
+	if warning, steps := advice(open, "7c8d9e0f"); warning == "" || strings.Contains(steps[0].text, "replay") {
+		t.Errorf("a receiver may have done it: %q, %+v", warning, steps)
+	}
 	for _, s := range ferry.States() {
 		_, steps := advice(ferry.Envelope{State: s}, "x")
 		if wants := s == ferry.StateDeadLettered || s == ferry.StateDiscarded; (len(steps) > 0) != wants {

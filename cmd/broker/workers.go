@@ -2,10 +2,13 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"ferry"
+	"ferry/client"
+	"ferry/config"
 )
 
 type workersCmd struct {
@@ -115,7 +118,12 @@ func (w workersRevokeCmd) Run(a *app) error {
 	if a.json() {
 		return a.writeJSON(worker)
 	}
-	if worker.LoginElsewhere {
+	switch {
+	case onServiceBus(worker):
+		a.printf("worker %s is revoked: the broker hands it nothing and refuses what it signs\n", worker.Name)
+		a.printf("its rights in the namespace are not this broker's to end: take them from its identity, and delete its queue\n")
+		return nil
+	case worker.LoginElsewhere:
 		a.printf("worker %s is revoked: the broker hands it nothing and refuses its receipts\n", worker.Name)
 		a.printf("its login is not this broker's to end: remove the entry of %s from the configuration of the NATS server, and reload it\n", worker.PublicKey)
 		return nil
@@ -124,9 +132,17 @@ func (w workersRevokeCmd) Run(a *app) error {
 	return nil
 }
 
+func queueOf(w ferry.WorkerInfo) string {
+	if w.Queue == "" {
+		return config.DriverNATS
+	}
+	return w.Queue
+}
+
 type workersBindCmd struct {
 	Name  string `arg:"" help:"The worker whose inbox shall deliver the route."`
 	Route string `arg:"" help:"The route."`
+	Gone  bool   `help:"Whoever had the route before is off or wiped, and can call no more: nothing waits for it. Wants --note."`
 	Note  string `help:"Why."`
 }
 
@@ -136,16 +152,73 @@ func (w workersBindCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	info, err := c.BindRoute(a.ctx, w.Route, w.Name, w.Note)
+	info, err := c.BindRoute(a.ctx, w.Route, w.Name, w.Gone, w.Note)
 	if err != nil {
 		return err
 	}
+	if !a.json() {
+		a.printf("route %s is bound to worker %s\n", info.Name, info.Worker)
+	}
+	info = a.awaitStopped(c, info)
 	if a.json() {
 		return a.writeJSON(info)
 	}
-	a.printf("route %s is bound to worker %s\n", info.Name, info.Worker)
-	a.remark("what another worker may have begun waits until its call has surely ended, and is looked up first")
+	if len(info.Leaving) == 0 {
+		a.remark("what another worker may have begun waits until its call has surely ended, and is looked up first")
+	}
+	for _, e := range info.Leaving {
+		a.tellLeaving(info, e)
+	}
 	return nil
+}
+
+// hearTime is how long a worker that runs may take to say that it has heard.
+const hearTime = 5 * time.Second
+
+// awaitStopped gives the worker that had the route a moment to say that it has
+// stopped.
+func (a *app) awaitStopped(c *client.Client, info ferry.RouteInfo) ferry.RouteInfo {
+	running := func(e ferry.Leaving) bool { return !e.Stopped }
+	for end := time.Now().Add(hearTime); slices.ContainsFunc(info.Leaving, running) && time.Now().Before(end) && a.ctx.Err() == nil; {
+		time.Sleep(hearTime / 10)
+		routes, err := c.Routes(a.ctx)
+		if err != nil {
+			return info // it is bound; how it stands, routes list shows
+		}
+		for _, r := range routes {
+			if r.Name == info.Name {
+				info = r
+			}
+		}
+	}
+	return info
+}
+
+// tellLeaving says what waits for a worker that had the route, and why.
+func (a *app) tellLeaving(r ferry.RouteInfo, e ferry.Leaving) {
+	if e.Stopped {
+		a.printf("worker %s has stopped: %s that it may have begun %s looked up from %s on\n",
+			e.Worker, count(e.Messages, "message"), isAre(e.Messages), e.Calm.Format(time.RFC3339))
+		return
+	}
+	a.printf("worker %s has not said that it has heard, and may begin calls until %s: it was let work on while the broker is away\n", e.Worker, e.Until.Format(time.RFC3339))
+	a.printf("%s that it may have begun %s until %s; everything else goes to %s now\n",
+		count(e.Messages, "message"), waitWaits(e.Messages), e.Calm.Format(time.RFC3339), r.Worker)
+	a.remark("when it is heard the wait ends by itself; is its machine off or wiped for good: broker workers bind %s %s --gone --note …", r.Worker, r.Name)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+func waitWaits(n int) string {
+	if n == 1 {
+		return "waits"
+	}
+	return "wait"
 }
 
 // handOverSeed writes the credential of a made or rotated worker to file. Of a
@@ -166,14 +239,15 @@ func (a *app) handOverSeed(verb, file, configFile, before string, make func() (f
 	if a.json() {
 		return a.writeJSON(struct {
 			ferry.WorkerInfo
-			LoginConfig string `json:"loginConfig,omitempty"`
-		}{worker.WorkerInfo, worker.LoginConfig})
+			LoginConfig  string `json:"loginConfig,omitempty"`
+			WorkerConfig string `json:"workerConfig,omitempty"`
+		}{worker.WorkerInfo, worker.LoginConfig, strings.ReplaceAll(worker.WorkerConfig, "NKEY", file)})
 	}
 	a.printf("worker %s is %s for %s\n", worker.Name, verb, strings.Join(worker.Routes, ", "))
 	a.printf("its credential lies in %s; nobody can show it again\n", file)
-	a.tellLogin(worker, configFile, before)
+	a.tellLogin(worker, file, configFile, before)
 	if a.screen.terminal {
-		a.remark("next: name the file as queue.nats.nkey in worker.yaml, then worker run --config worker.yaml")
+		a.remark("next: name the file as queue.%s.nkey in worker.yaml, then worker run --config worker.yaml", queueOf(worker.WorkerInfo))
 	}
 	return nil
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
 
 	"ferry"
 	"ferry/config"
+	"ferry/queue/drivers"
 )
 
 // checkTimeout bounds each thing that is reached.
@@ -25,8 +27,9 @@ func (c checkCmd) Run(a *app) error {
 		return err
 	}
 	a.line("well", c.Config, fmt.Sprintf("%d destinations, %d routes", len(cfg.Destinations), len(cfg.Routes)))
-	failed := 0
+	failed, told := 0, 0
 	tell := func(what string, err error) {
+		told++
 		if err == nil {
 			a.line("well", what, "")
 			return
@@ -38,7 +41,9 @@ func (c checkCmd) Run(a *app) error {
 		}
 		a.line("FAILED", what, message)
 	}
-	tell("queue "+cfg.Queue.NATS.URL, a.reachQueue(cfg))
+	for what, err := range a.reachQueue(cfg) {
+		tell(what, err)
+	}
 	for _, name := range slices.Sorted(maps.Keys(setup.Destinations)) {
 		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
 		tell("destination "+name, setup.Destinations[name].Check(ctx))
@@ -48,19 +53,37 @@ func (c checkCmd) Run(a *app) error {
 		return err
 	}
 	if failed > 0 {
-		return ferry.Errorf(ferry.CodeBadConfig, "%d of %d checks failed", failed, 1+len(setup.Destinations))
+		return ferry.Errorf(ferry.CodeBadConfig, "%d of %d checks failed", failed, told)
 	}
 	return nil
 }
 
-func (a *app) reachQueue(cfg *config.Worker) error {
-	ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
-	defer cancel()
-	q, err := a.connect(ctx, cfg)
-	if err != nil {
-		return err
+// reachQueue connects to the queue. On Service Bus each of the worker's queues
+// counts for itself.
+func (a *app) reachQueue(cfg *config.Worker) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if cfg.Queue.Driver == config.DriverServiceBus {
+			ctx, cancel := context.WithTimeout(a.ctx, 3*checkTimeout)
+			defer cancel()
+			list, err := drivers.CheckServiceBusWorker(ctx, a.busOptions(cfg))
+			if err != nil {
+				yield("queue "+queueName(cfg), err)
+			}
+			for _, q := range list {
+				if !yield("queue "+q.Queue, q.Err) {
+					return
+				}
+			}
+			return
+		}
+		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
+		defer cancel()
+		q, err := a.connect(ctx, cfg)
+		if err == nil {
+			err = q.Close(ctx)
+		}
+		yield("queue "+queueName(cfg), err)
 	}
-	return q.Close(ctx)
 }
 
 func (a *app) line(state, what, more string) {

@@ -13,6 +13,7 @@ import (
 	"ferry/adapters/erp"
 	"ferry/config"
 	"ferry/queue"
+	"ferry/queue/drivers"
 	"ferry/queue/natsqueue"
 	"ferry/secret"
 	"ferry/worker"
@@ -39,6 +40,14 @@ func (a *app) resolver() secret.Resolver { return secret.Resolver{LookupEnv: a.e
 // without one. It is read again for the calls: it may change while the worker
 // runs.
 func (a *app) checkSecrets(cfg *config.Worker) error {
+	if cfg.Queue.Driver == config.DriverServiceBus {
+		for _, ref := range cfg.Queue.ServiceBus.Secrets() {
+			if _, err := a.resolver().Resolve(ref); err != nil {
+				message, hint := explain(err)
+				return ferry.Errorf(ferry.CodeBadConfig, "queue.servicebus: %s", message).WithHint("%s", hint)
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Destinations)) {
 		for _, ref := range cfg.Destinations[name].Auth.Secrets() {
 			if _, err := a.resolver().Resolve(ref); err != nil {
@@ -57,8 +66,32 @@ func (a *app) registry() adapters.Registry {
 	}
 }
 
+// busOptions are those of a worker whose queue is on Service Bus.
+func (a *app) busOptions(cfg *config.Worker) drivers.WorkerOptions {
+	routes := make([]string, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		routes[i] = r.Name
+	}
+	return drivers.WorkerOptions{Config: cfg.Queue.ServiceBus, Secrets: a.resolver(), Worker: cfg.Name, Routes: routes, Log: a.log}
+}
+
+// queueName names the queue for people.
+func queueName(cfg *config.Worker) string {
+	switch {
+	case cfg.Queue.Driver != config.DriverServiceBus:
+		return cfg.Queue.NATS.URL
+	case cfg.Queue.ServiceBus.Namespace != "":
+		return cfg.Queue.ServiceBus.Namespace
+	default:
+		return "on Service Bus"
+	}
+}
+
 // connect makes the connection to the broker's queue.
 func (a *app) connect(ctx context.Context, cfg *config.Worker) (*queue.Queue, error) {
+	if cfg.Queue.Driver == config.DriverServiceBus {
+		return drivers.ConnectServiceBusWorker(ctx, a.busOptions(cfg))
+	}
 	seed, err := a.resolver().Resolve(cfg.Queue.NATS.Seed())
 	if err != nil {
 		return nil, err
@@ -87,7 +120,7 @@ func (a *app) connectPatiently(cfg *config.Worker) (*queue.Queue, error) {
 		if err == nil {
 			return q, nil
 		}
-		err = fmt.Errorf("queue %s: %w", cfg.Queue.NATS.URL, err)
+		err = fmt.Errorf("queue %s: %w", queueName(cfg), err)
 		if !errors.Is(err, queue.ErrUnavailable) || a.ctx.Err() != nil {
 			return nil, err
 		}

@@ -17,6 +17,8 @@ import (
 
 	"ferry"
 	"ferry/adapters/adaptertest/practice"
+	"ferry/internal/sbemu"
+	"ferry/internal/sbemu/entity"
 	"ferry/queue"
 	"ferry/queue/natsqueue"
 )
@@ -108,9 +110,28 @@ func startBroker(t *testing.T) *broker {
 	return b
 }
 
+// startDouble is a Service Bus double with the queues of a route and its worker.
+func startDouble(t *testing.T) *sbemu.Server {
+	t.Helper()
+	key := []string{"a2V5LW9mLXRoZS1kb3VibGU="}
+	o := sbemu.Options{Policies: map[string]sbemu.Policy{
+		"worker": {Keys: key, Rights: sbemu.Listen | sbemu.Send}, "sender": {Keys: key, Rights: sbemu.Send},
+	}}
+	for _, name := range []string{"ferry.receipts", "ferry.questions", "ferry.messages.invoices", "ferry.worker.erp-worker-1"} {
+		o.Queues = append(o.Queues, entity.Config{Name: name})
+	}
+	s, err := sbemu.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // TestScripts runs the scripts of testdata against a queue and an ERP.
 func TestScripts(t *testing.T) {
 	b := startBroker(t)
+	double := startDouble(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -120,6 +141,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ERP_URL", b.erpURL)
 			env.Setenv("ERP_KEY", "opensesame")
 			env.Setenv("SEED", b.seed)
+			env.Setenv("BUS", double.ConnectionStringOf("worker"))
+			env.Setenv("BUS_DEAF", double.ConnectionStringOf("sender"))
 			return nil
 		},
 	})

@@ -76,7 +76,7 @@ func (w *world) bindTo(i int) {
 	w.rebound = true
 	name := workerName(i)
 	w.begin("binds the route to "+name, func(ctx context.Context, b *broker.Broker) error {
-		_, err := b.BindRoute(ctx, route, name, "simulated", "operator")
+		_, err := b.BindRoute(ctx, route, name, false, "simulated", "operator")
 		return err
 	})
 }

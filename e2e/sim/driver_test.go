@@ -23,13 +23,35 @@ func (d *driver) up() error {
 	switch {
 	case d.l.isDead():
 		return errDead
-	case d.l.name != "B" && !d.w.brokerUp.Load():
-		return fmt.Errorf("the broker is down: %w", queue.ErrUnavailable)
+	case d.l.name != "B" && !d.w.cfg.outlives && !d.w.brokerUp.Load():
+		return errDown
 	}
 	return nil
 }
 
-func (d *driver) Properties() queue.Properties { return d.inner.Properties() }
+var (
+	errDown = fmt.Errorf("the broker is down: %w", queue.ErrUnavailable)
+	errDeaf = fmt.Errorf("nobody answers: %w", queue.ErrUnavailable)
+)
+
+// heard is why the broker does not hear this worker now, or nil.
+func (d *driver) heard() error {
+	switch {
+	case d.l.isDead():
+		return errDead
+	case !d.w.brokerUp.Load():
+		return errDown
+	case d.l.isFrozen(), d.l.isDeaf() && d.w.cfg.outlives:
+		return errDeaf
+	}
+	return nil
+}
+
+func (d *driver) Properties() queue.Properties {
+	p := d.inner.Properties()
+	p.Outlives = d.w.cfg.outlives
+	return p
+}
 
 // names reads letters and turns from ids: "A.1", and for receipts "A.1 failed".
 func (w *world) names(packets []queue.Packet) string {
@@ -204,9 +226,12 @@ func (d *driver) Listen(ctx context.Context, fn func(data []byte)) (func(), erro
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop, err := d.inner.Listen(ctx, func(data []byte) {
 		if len(data) <= shortSignal {
-			if !d.l.isDead() {
+			if d.heard() == nil {
 				fn(data)
 			}
+			return
+		}
+		if d.l.isDeaf() && d.w.cfg.outlives {
 			return
 		}
 		at := &gate{of: d.l, kind: "confirm", words: d.l.name + " hears what is committed", ways: []way{ordinary, refused}}
@@ -249,7 +274,7 @@ func (d *driver) Request(ctx context.Context, data []byte) ([]byte, error) {
 	at := &gate{of: d.l, kind: "ask", words: d.l.name + words, ways: []way{ordinary, refused}}
 	p, err := d.w.park(ctx, at)
 	if err == nil {
-		err = d.up()
+		err = d.heard()
 	}
 	if err != nil {
 		return nil, err
@@ -291,10 +316,14 @@ func (d *driver) hello(ctx context.Context, data []byte) ([]byte, error) {
 	// Two that were refused in one moment ask again in one moment: in the order of
 	// their names.
 	time.Sleep(time.Duration(d.l.name[1]) * time.Microsecond)
-	if err := d.up(); err != nil {
+	if err := d.heard(); err != nil {
 		return nil, err
 	}
+	d.w.keepHello(d.l, data)
 	answer, err := d.inner.Request(ctx, data)
+	if heard := d.heard(); heard != nil {
+		return nil, heard
+	}
 	var welcome queue.Welcome
 	if err == nil && len(answer) > 2 && json.Unmarshal(answer[2:], &welcome) == nil {
 		d.l.grant.Store(map[bool]int32{true: grantGiven, false: grantRefused}[welcome.Routes[route].Granted])

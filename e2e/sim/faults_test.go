@@ -29,6 +29,9 @@ const (
 	copies       // the messages come again
 	backup       // the ledger is copied, and the second time put in the place of the one at hand
 	rogue        // a worker reports on a turn that another has claimed
+	away         // the broker is killed, and stays away for long
+	deaf         // a worker and the broker do not hear each other for long; the queue is there
+	stale        // a hello of earlier arrives once more
 
 	fails
 	rejects
@@ -60,7 +63,8 @@ type faults [faultsEnd]int
 func (f fault) String() string {
 	return [...]string{
 		"worker kill", "broker kill", "both killed", "power cut", "drain", "wipe", "freeze", "purge", "lost receipts", "expired locks",
-		"repeated receipts", "copied messages", "backup", "rogue worker", "fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
+		"repeated receipts", "copied messages", "backup", "rogue worker", "broker away", "deaf worker", "stale hello",
+		"fail", "reject", "busy", "down", "wrong password", "late write", "lost answer",
 		"unanswered lookup", "lost publication", "lost settling", "lost talk", "replay", "edit", "discard", "early discard",
 		"accept", "restore", "bind", "pause",
 	}[f]
@@ -99,9 +103,11 @@ func (w *world) may(f fault) bool {
 		return false
 	}
 	switch f {
-	case workerKill, drain, wipe, freeze:
+	case workerKill, drain, wipe, freeze, deaf:
 		return len(w.alive()) > 0
-	case brokerKill, powerCut:
+	case stale:
+		return w.broker != nil && len(w.hellos) > 0
+	case brokerKill, powerCut, away:
 		return w.broker != nil
 	case bothKill:
 		return w.broker != nil && len(w.alive()) > 0
@@ -173,8 +179,23 @@ func (w *world) strike(f fault) {
 	case freeze:
 		i := w.alive()[w.draw(len(w.alive()))]
 		d := time.Duration(5+w.draw(40)) * time.Second
+		if w.cfg.outlives {
+			d *= 1 + time.Duration(w.draw(4))
+		}
 		w.tellf("W%d stands still for %s", i+1, d)
 		w.workers[i].freeze(time.Now().Add(d))
+	case away:
+		d := w.long()
+		w.tellf("the broker is killed, and is away for %s", d)
+		w.killBroker()
+		w.away = time.Now().Add(d)
+	case deaf:
+		i := w.alive()[w.draw(len(w.alive()))]
+		d := w.long()
+		w.tellf("W%d and the broker do not hear each other for %s", i+1, d)
+		w.workers[i].deafen(time.Now().Add(d))
+	case stale:
+		w.helloOnceMore()
 	case purge:
 		w.tellf("the queue loses the messages")
 		w.mem.Purge(queue.MessagesOf(route))
@@ -219,6 +240,43 @@ func (w *world) backupOrRestore() {
 		m.moved = true // it may be back that was discarded
 	}
 	w.holders = map[string]holder{}
+}
+
+// long is a time that is long against a word of the broker, or longer than one.
+func (w *world) long() time.Duration {
+	return time.Duration(10+w.draw(290)) * time.Second
+}
+
+const hellosKept = 5
+
+// keepHello keeps what a worker said, for one that arrives late.
+func (w *world) keepHello(l *life, data []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := append(w.hellos[l.name], data)
+	w.hellos[l.name] = list[max(len(list)-hellosKept, 0):]
+}
+
+// helloOnceMore has the broker hear a hello of before once more: it lay in the
+// queue. Nobody waits for the answer any more.
+func (w *world) helloOnceMore() {
+	i := w.draw(w.cfg.workers)
+	w.mu.Lock()
+	list := w.hellos[fmt.Sprintf("W%d", i+1)]
+	w.mu.Unlock()
+	if len(list) == 0 {
+		return
+	}
+	n := w.draw(len(list))
+	w.tellf("a hello of W%d arrives once more, the last but %d", i+1, len(list)-1-n)
+	data := list[n]
+	w.stale.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		conn := w.mem.Worker(workerName(i), route)
+		_, _ = conn.Request(ctx, data)
+		_ = conn.Close(ctx)
+	})
 }
 
 func (w *world) allAccepted() bool {

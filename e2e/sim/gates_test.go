@@ -22,6 +22,7 @@ type life struct {
 	killed bool
 	gated  bool // after its start: it waits at gates
 	frozen time.Time
+	deafTo time.Time // of a worker: until then it and the broker do not hear each other
 
 	writing string       // of a worker: what the commit under way writes, for the story
 	grant   atomic.Int32 // of a worker: what its last hello was told of the route
@@ -80,6 +81,19 @@ func (l *life) isFrozen() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Now().Before(l.frozen)
+}
+
+// deafen keeps it and the broker from hearing each other until a time.
+func (l *life) deafen(until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deafTo = until
+}
+
+func (l *life) isDeaf() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Now().Before(l.deafTo)
 }
 
 // way is how a gate is passed.

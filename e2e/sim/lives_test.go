@@ -43,7 +43,7 @@ func (w *world) startBroker() {
 	l := newLife("B")
 	b, err := broker.New(context.Background(), broker.Options{
 		DataDir: w.ledgerAt, Version: "simulated", PublicURL: "https://broker.example", MinFree: -1, SilentAfter: silentAfter,
-		Routes: []ferry.Route{{Name: route, Window: w.cfg.window, Several: w.cfg.several}},
+		Routes: []ferry.Route{{Name: route, Window: w.cfg.window, Several: w.cfg.several, WorkAway: workAway}},
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return transport{w.driverOf(l, w.mem.Broker())}, nil
 		},
@@ -169,9 +169,13 @@ func (w *world) startWorker(i int) {
 	a := &adapter{w: w, l: l}
 	r := worker.Route{
 		Name: route, Adapter: a, Timeout: callTimeout, SettleTime: settleTime,
-		Retry:       retry.Policy{Attempts: w.cfg.budget, InitialDelay: time.Second, MaxDelay: 4 * time.Second},
-		Destination: worker.NewDest(worker.DestOptions{Name: "erp", Destination: a, Concurrency: w.cfg.concurrency}),
+		Retry: retry.Policy{Attempts: w.cfg.budget, InitialDelay: time.Second, MaxDelay: 4 * time.Second},
 	}
+	dest := worker.DestOptions{Name: "erp", Destination: a, Concurrency: w.cfg.concurrency}
+	if w.cfg.slow {
+		dest.Rate = 1 / callEvery.Seconds()
+	}
+	r.Destination = worker.NewDest(dest)
 	if w.cfg.later {
 		r.Confirm, r.ConfirmWithin, r.PollInterval = worker.ConfirmPoll, confirmTime, time.Second
 	}

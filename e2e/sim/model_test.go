@@ -46,6 +46,8 @@ func (c config) inOrder() config      { c.letters, c.keyed = "AB", true; return 
 func (c config) unbounded() config    { c.lateForever = true; return c }
 func (c config) eagerly() config      { c.eager = true; return c }
 func (c config) slots(n int) config   { c.concurrency = n; return c }
+func (c config) outliving() config    { c.outlives = true; return c }
+func (c config) slowly() config       { c.letters, c.slow = "AB", true; return c }
 
 // paused is the model's "a lock expires, its holder has not noticed": it stood
 // still meanwhile.
@@ -104,6 +106,14 @@ func scenarios() []scenario {
 		{"two workers, blind, faults", two.blind().with(some{expire: 1, paused: 1, powerCut: 1, workerKill: 1}), 0, ""},
 		{"two workers, lookup, faults", two.with(some{expire: 1, paused: 1, powerCut: 1, workerKill: 1, fails: 1}), 0, ""},
 		{"durable queue, window passed", two.with(some{brokerKill: 1}), 0, ""},
+		{"broker away, the worker works on", one.outliving().inOrder().with(some{away: 2, fails: 1, losts: 1}), 0, ""},
+		{"same, killed and frozen meanwhile", one.outliving().with(some{away: 1, freeze: 1, workerKill: 1, expire: 1}), 0, ""},
+		{"old worker does not hear of the new one", both.outliving().slowly().with(some{bind: 1, deaf: 1}), rules.Word, "I2"},
+		{"same, broker away, a hello comes late", both.outliving().with(some{bind: 2, deaf: 1, away: 1, stale: 2, copies: 1}), 0, ""},
+		{"same, blind", both.outliving().blind().with(some{bind: 2, deaf: 1, freeze: 1, stale: 1}), 0, ""},
+		{"bound back to the first", both.outliving().slowly().with(some{bind: 3, copies: 2, deaf: 1}), 0, ""},
+		{"same, on a queue that ends with the broker", both.slowly().with(some{bind: 2}), rules.Binding, "I2"},
+		{"several, broker away", two.outliving().with(some{away: 2, deaf: 1, expire: 1}), 0, ""},
 		{"replay, late positive receipt", two.honouring().with(some{expire: 1, losts: 1, replay: 1, repeat: 1}), 0, ""},
 
 		{"LIMIT gone: idempotent destination", one.honouring().unbounded().with(some{lates: 1}), rules.Turn, "I1"},

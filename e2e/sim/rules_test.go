@@ -26,6 +26,8 @@ func ruleWorlds() map[rules.Rule]scenario {
 		{"", one.with(some{fails: 2, repeat: 2}), rules.Once, "I8"},
 		{"", both.with(some{bind: 1, expire: 1, copies: 1}), rules.Identity, "I2"},
 		{"", both.with(some{bind: 2, brokerKill: 2, expire: 1}), rules.TakeOver, "I2"},
+		{"", both.outliving().slowly().with(some{bind: 1, deaf: 1}), rules.Word, "I2"},
+		{"", both.slowly().with(some{bind: 2}), rules.Binding, "I2"},
 		{"", one.with(some{workerKill: 1, brokerKill: 1}), rules.Begun, "I2"},
 		{"", long.with(some{fails: 1, rejects: 1, discard: 1, copies: 3}), rules.OldTurn, "I6"},
 		{"", one.slots(2).with(some{copies: 2, expire: 1}), rules.Alone, "I2"},

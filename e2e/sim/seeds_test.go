@@ -77,6 +77,7 @@ func worldOf(seed uint64) config {
 		cfg.lookup = rng.IntN(2) == 0
 		cfg.lateForever = rng.IntN(2) == 0
 	}
+	cfg.outlives, cfg.slow = rng.IntN(3) == 0, rng.IntN(8) == 0
 	for range 2 + rng.IntN(7) {
 		f := fault(rng.IntN(int(faultsEnd)))
 		if f == wipe && cfg.faults[wipe] > 0 {

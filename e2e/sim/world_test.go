@@ -27,6 +27,8 @@ const (
 	lockTime    = 10 * time.Second
 	silentAfter = 7100 * time.Millisecond
 	confirmTime = 40 * time.Second // within which a destination that answers later has written
+	workAway    = 2 * time.Minute  // that a worker works on without the broker
+	callEvery   = 45 * time.Second // of a worker that has a rate
 	tick        = time.Millisecond // between two steps
 
 	// As long as a queue may have it: who publishes under an id that was used
@@ -41,6 +43,7 @@ type config struct {
 	workers     int
 	several     bool          // they claim turns; else the first is bound
 	keeps       bool          // the queue cannot be emptied by the broker
+	outlives    bool          // the queue runs on while the broker is away, and the workers work on
 	lookup      bool          // truthful: finds what is written, never what is still being written
 	idempotent  bool          // refuses a second document for one external key
 	later       bool          // it takes messages, and says when it is asked what became of them
@@ -50,6 +53,7 @@ type config struct {
 	ttl         time.Duration // time to live; 0: long
 	window      int
 	concurrency int
+	slow        bool   // a worker starts one call in callEvery, and has others in hand meanwhile
 	faults      faults // how often each may strike
 	eager       bool   // what may fail at a gate does
 	noChance    bool   // scripted: the first gate is opened, nothing is drawn
@@ -69,8 +73,9 @@ type world struct {
 	broker   *brokerLife // nil: it is down
 	workers  []*workerLife
 	brokerUp atomic.Bool
-	ledgerAt string   // the ledger's folder
-	inboxAt  []string // by worker
+	away     time.Time // the broker does not come back before
+	ledgerAt string    // the ledger's folder
+	inboxAt  []string  // by worker
 	copies   int
 	jitter   float64
 
@@ -81,7 +86,9 @@ type world struct {
 	telling    *callback
 	backupAt   string // a copy of the ledger
 	ledgerFile uint64
-	rebound    bool // the route was handed over to another inbox
+	hellos     map[string][][]byte // by worker: the last that it sent
+	stale      sync.WaitGroup      // of hellos that arrive once more
+	rebound    bool                // the route was handed over to another inbox
 
 	mu      sync.Mutex
 	holders map[string]holder // by letter
@@ -111,7 +118,8 @@ type message struct {
 func newWorld(t testing.TB, dir string, cfg config, seed uint64) *world {
 	t.Helper()
 	w := &world{
-		t: t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x66657272)), dir: dir, left: cfg.faults,
+		hellos: map[string][][]byte{},
+		t:      t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x66657272)), dir: dir, left: cfg.faults,
 		mem: memqueue.New(memqueue.Options{Lock: lockTime, DuplicateWindow: duplicateWindow}), letter: map[string]string{}, hands: map[string]map[string]*hand{}, holders: map[string]holder{}, ledgerFile: 1,
 	}
 	w.story.begun = time.Now()
@@ -160,6 +168,7 @@ func (w *world) end() {
 	if w.acting != nil {
 		<-w.acting.done
 	}
+	w.stale.Wait()
 	if w.telling != nil {
 		<-w.telling.done
 	}

@@ -23,6 +23,11 @@ const (
 	Identity
 	// TakeOver: a route that gets another inbox waits out what the old one may do.
 	TakeOver
+	// Word: a take-over waits for the end of the word that the old inbox may still
+	// go by.
+	Word
+	// Binding: what was handed out under an earlier binding is not begun.
+	Binding
 	// Begun: what is called is on the inbox's disk before the call.
 	Begun
 	// OldTurn: a turn older than the inbox's is settled silently.
@@ -75,7 +80,7 @@ func All() []Rule {
 
 func (r Rule) String() string {
 	names := [...]string{
-		"", "turn", "suffix", "facts", "once", "identity", "takeOver", "begun", "oldTurn", "alone", "claim", "holder",
+		"", "turn", "suffix", "facts", "once", "identity", "takeOver", "word", "binding", "begun", "oldTurn", "alone", "claim", "holder",
 		"deadline", "wait", "lookup", "revision", "acts", "openOutcome", "giveBack", "resend", "afterCommit", "sweep",
 		"budget", "epoch", "statusURL",
 	}

@@ -1,7 +1,7 @@
 package servicebus
 
-// Host is the namespace's host name, without a port.
-func (c *Client) Host() string {
+// HostName is the namespace's host name, without a port.
+func (c *Client) HostName() string {
 	_, host := hostPort(c.ns.host, "")
 	return host
 }

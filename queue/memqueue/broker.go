@@ -20,6 +20,7 @@ type Options struct {
 	MaxData         int           // bytes of one packet; default 1 MiB
 	DuplicateWindow time.Duration // default 2 min; negative: none
 	MaxPackets      int           // of one channel; beyond, Publish is ErrUnavailable; default 1,000,000
+	Outlives        bool          // it plays a queue that runs on while the broker is away
 }
 
 // Broker is the queue itself; drivers are connections to it.
@@ -54,7 +55,7 @@ func New(opts Options) *Broker {
 	return &Broker{
 		opts: opts,
 		props: queue.Properties{
-			Name: "memory", MaxData: opts.MaxData, Lock: opts.Lock, DuplicateWindow: max(opts.DuplicateWindow, 0),
+			Name: "memory", MaxData: opts.MaxData, Lock: opts.Lock, DuplicateWindow: max(opts.DuplicateWindow, 0), Outlives: opts.Outlives,
 		},
 		channels:  make(map[queue.Address]*channel),
 		revoked:   make(map[string]bool),

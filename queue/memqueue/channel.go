@@ -19,6 +19,9 @@ type channel struct {
 	recentOrder []remembered
 	window      time.Duration
 	more        chan struct{} // closed and made anew when something becomes ready
+
+	dead   *channel         // what it set aside; nil in that one
+	asides map[uint64]aside // why, by position: only in that one
 }
 
 type entry struct {
@@ -35,6 +38,13 @@ type remembered struct {
 }
 
 func newChannel(incarnation int, window time.Duration) *channel {
+	ch := emptyChannel(incarnation, window)
+	ch.dead = emptyChannel(incarnation, 0)
+	ch.dead.asides = make(map[uint64]aside)
+	return ch
+}
+
+func emptyChannel(incarnation int, window time.Duration) *channel {
 	return &channel{
 		incarnation: incarnation,
 		entries:     make(map[uint64]*entry),

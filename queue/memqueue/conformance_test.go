@@ -21,7 +21,10 @@ func TestConformance(t *testing.T) {
 				Worker: func(name string, routes ...string) queue.Driver { return b.Worker(name, routes...) },
 				Revoke: b.Revoke,
 				Lose:   b.Forget,
-				Stop:   func() {},
+				SetAside: func(address queue.Address, reason, description string) {
+					b.SetAside(address, reason, description)
+				},
+				Stop: func() {},
 			}
 		},
 	})

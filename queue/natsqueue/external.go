@@ -82,6 +82,7 @@ func checked(ctx context.Context, l *link, opts ExternalOptions) (*driver, error
 	defer stop()
 	d, err := newBrokerDriver(l, nil, opts.Limits, opts.Replicas, opts.Log)
 	if err == nil {
+		d.props.Outlives = true
 		err = d.findJetStream(watched)
 	}
 	if err == nil {

@@ -196,7 +196,7 @@ func bodyInParts(s *suite) {
 	}})
 	h := message(routeA, 1)
 	h.Body, h.Size, h.SHA256 = nil, int64(len(body)), sum[:]
-	got, err := worker.FetchBody(s.ctx, h)
+	got, err := FetchBody(s.ctx, worker, h)
 	if err != nil || !bytes.Equal(got, body) {
 		s.Fatalf("fetch: %d bytes, %v, want the %d of the body", len(got), err, len(body))
 	}
@@ -205,16 +205,16 @@ func bodyInParts(s *suite) {
 	}
 	for revision, want := range map[int]error{2: queue.ErrBodyMissing, 3: queue.ErrUnauthorized, 5: queue.ErrBodyMissing} {
 		h.Revision = revision
-		if _, err := worker.FetchBody(s.ctx, h); !errors.Is(err, want) {
+		if _, err := FetchBody(s.ctx, worker, h); !errors.Is(err, want) {
 			s.Errorf("revision %d: %v, want %v", revision, err, want)
 		}
 	}
 	h.Revision = 4
-	if _, err := worker.FetchBody(s.ctx, h); err == nil || errors.Is(err, queue.ErrBodyMissing) {
+	if _, err := FetchBody(s.ctx, worker, h); err == nil || errors.Is(err, queue.ErrBodyMissing) {
 		s.Errorf("after a passing fault: %v, want an error that does not say the body is missing", err)
 	}
 	h.Revision, h.SHA256 = 1, make([]byte, len(sum))
-	if _, err := worker.FetchBody(s.ctx, h); !errors.Is(err, queue.ErrBodyMissing) {
+	if _, err := FetchBody(s.ctx, worker, h); !errors.Is(err, queue.ErrBodyMissing) {
 		s.Errorf("altered body: %v, want ErrBodyMissing", err)
 	}
 }

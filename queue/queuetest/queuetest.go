@@ -26,6 +26,9 @@ type Harness struct {
 	// Durable drivers keep what they took when their process ends; they are
 	// reopened and killed.
 	Durable bool
+	// OneLogin says why every connection has the same rights here: the cases in which
+	// the technology refuses a worker are left out.
+	OneLogin string
 }
 
 // Env is a queue that runs.
@@ -38,6 +41,9 @@ type Env struct {
 	Revoke func(name string)
 	// Lose loses every channel, as a power cut may.
 	Lose func()
+	// SetAside has the technology set aside what lies in the channel and nobody
+	// holds. Needed of drivers that are a queue.DeadLetterer.
+	SetAside func(address queue.Address, reason, description string)
 	// Stop ends the queue; with Durable, Open on the same folder brings it back.
 	Stop func()
 }
@@ -61,6 +67,7 @@ type test struct {
 	name    string
 	durable bool // only for durable drivers
 	run     func(s *suite)
+	rights  bool // only where the technology tells workers apart
 }
 
 // Run runs every case.
@@ -70,6 +77,8 @@ func Run(t *testing.T, h Harness) {
 			switch {
 			case c.durable && !h.Durable:
 				t.Skip("the driver keeps nothing beyond its process")
+			case c.rights && h.OneLogin != "":
+				t.Skip(h.OneLogin)
 			case h.Bubble:
 				dir := t.TempDir()
 				synctest.Test(t, func(t *testing.T) { runCase(t, h, c, dir) })

@@ -1,0 +1,60 @@
+package api_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"ferry"
+)
+
+func TestBodyByReference(t *testing.T) {
+	s := newSurface(t)
+	query := invoices + "?bodyRef=" + url.QueryEscape(fakeRef)
+	for what, a := range map[string]answer{
+		"as a header":         s.call("sender-key", http.MethodPost, invoices, "", "Ferry-Body-Ref: "+fakeRef),
+		"in the query":        s.call("sender-key", http.MethodPost, query, ""),
+		"with a content type": s.call("sender-key", http.MethodPost, query, "", "Content-Type: text/plain"),
+	} {
+		accepted := read[ferry.Accepted](t, a, http.StatusCreated)
+		got := s.fake.messages[accepted.ID].msg
+		want := "application/json"
+		if what == "with a content type" {
+			want = "text/plain"
+		}
+		if string(got.Body) != fakeBlob || got.ContentType != want {
+			t.Errorf("%s: accepted %q of %q", what, got.Body, got.ContentType)
+		}
+	}
+	if strings.Contains(s.log.String(), "signature") {
+		t.Errorf("the signature is in the log:\n%s", s.log)
+	}
+}
+
+func TestBodyByReferenceRefused(t *testing.T) {
+	s := newSurface(t)
+	ref := "Ferry-Body-Ref: " + fakeRef
+	for what, c := range map[string]struct {
+		target, body, header string
+		code                 ferry.Code
+	}{
+		"with a body":        {invoices, "{}", ref, ferry.CodeBadBodyRef},
+		"another account":    {invoices, "", "Ferry-Body-Ref: https://evil.example/x", ferry.CodeBadBodyRef},
+		"two that disagree":  {invoices + "?bodyRef=https://a.example/x", "", ref, ferry.CodeBadRequest},
+		"larger than may be": {"/v1/routes/tiny/messages", "", ref, ferry.CodeTooLarge},
+	} {
+		p := s.call("any-key", http.MethodPost, c.target, c.body, c.header).problem(t)
+		if p.Code != c.code {
+			t.Errorf("%s: %s, want %s", what, p.Code, c.code)
+		}
+	}
+	s.fake.brokenBlob = true
+	a := s.call("sender-key", http.MethodPost, invoices, "", ref)
+	if p := a.problem(t); p.Code != ferry.CodeBodyRefUnavailable || a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+		t.Errorf("broken off: %d %s, want a 503 to send again after", a.StatusCode, p.Code)
+	}
+	if len(s.fake.messages) != 0 {
+		t.Errorf("%d messages were accepted", len(s.fake.messages))
+	}
+}

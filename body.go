@@ -1,0 +1,32 @@
+package ferry
+
+import (
+	"bytes"
+	"io"
+)
+
+// StagedBody is a body that lies whole and synced in a file of the ledger's
+// folder, and that no message refers to yet. Who has one gives it to Accept as
+// Message.Staged, which takes it over whatever comes of it, or gives it back by
+// Unstage. What a crash leaves, the next start removes.
+type StagedBody struct {
+	Path   string // of its file
+	Size   int64  // bytes
+	SHA256 []byte
+}
+
+// BodyReader is an open body. It was held against its hash when it was opened, so
+// that what comes is what was accepted; who opened it closes it.
+type BodyReader struct {
+	io.ReadSeekCloser
+	Size        int64 // bytes
+	SHA256      []byte
+	ContentType string // empty: not known
+}
+
+// NewBodyReader reads a body that is in memory.
+func NewBodyReader(body []byte) io.ReadSeekCloser { return memoryBody{bytes.NewReader(body)} }
+
+type memoryBody struct{ *bytes.Reader }
+
+func (memoryBody) Close() error { return nil }
