@@ -95,9 +95,11 @@ func (w *world) soon() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(w.Context(), time.Minute)
 }
 
-// start starts double, broker and intake.
+// start starts double, broker and intake. Its tests wait for locks to end, and do so
+// side by side.
 func start(t *testing.T, change ...func(*world, *sbemu.Options)) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{
 		T: t, dir: t.TempDir(), mem: memqueue.New(memqueue.Options{Lock: time.Minute}),
 		route: ferry.Route{Name: invoices}, source: func(*Source) {},

@@ -281,7 +281,10 @@ func TestRepliesWaitForTheirQueue(t *testing.T) {
 
 // Replies are told at least once when connections break while they are sent.
 func TestRepliesUnderCuts(t *testing.T) {
-	w := start(t, func(_ *world, o *sbemu.Options) { o.Queues[1].DuplicateWindow = time.Minute })
+	w := start(t, func(_ *world, o *sbemu.Options) {
+		// What was on its way when a connection is cut stays locked.
+		o.Queues[0].LockDuration, o.Queues[0].MaxDelivery, o.Queues[1].DuplicateWindow = 5*time.Second, 100, time.Minute
+	})
 	n := 0
 	w.emu.OnSend(func(queue string) sbemu.SendFault {
 		if queue != replyQueue {
