@@ -99,6 +99,20 @@ func (a *Admin) Create(ctx context.Context, spec QueueSpec) (made bool, err erro
 	return made, err
 }
 
+// Delete deletes a queue with what is in it, and says whether it was there. It needs
+// the right Manage.
+func (a *Admin) Delete(ctx context.Context, name string) (was bool, err error) {
+	err = a.do(ctx, "delete the queue "+name, func(ctx context.Context, client *admin.Client) error {
+		_, err := client.DeleteQueue(ctx, name, nil)
+		if gone, ok := errors.AsType[*azcore.ResponseError](err); ok && gone.StatusCode == http.StatusNotFound {
+			return nil
+		}
+		was = err == nil
+		return err
+	})
+	return was, err
+}
+
 func (s QueueSpec) properties() *admin.QueueProperties {
 	p := &admin.QueueProperties{DeadLetteringOnMessageExpiration: &s.DeadLetterOnExpiry}
 	if s.Lock > 0 {

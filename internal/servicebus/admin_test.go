@@ -57,6 +57,12 @@ func (a *administration) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.queues[name] = entry.Content.Inner
 		description = entry.Content.Inner
 		w.WriteHeader(http.StatusCreated)
+	case r.Method == http.MethodDelete:
+		if !there {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		delete(a.queues, name)
+		return
 	case !there:
 		_, _ = io.WriteString(w, `<feed xmlns="http://www.w3.org/2005/Atom"><title type="text">Publicly Listed Services</title></feed>`)
 		return
@@ -136,6 +142,23 @@ func TestAQueueIsMadeOnce(t *testing.T) {
 	}
 	if got := a.queues["plain"]; strings.Contains(got, "Duplicate") || strings.Contains(got, "LockDuration") || strings.Contains(got, "MaxDelivery") {
 		t.Errorf("what was not asked for was set: %s", got)
+	}
+}
+
+func TestAQueueIsDeletedOnce(t *testing.T) {
+	a, c := administered(t)
+	a.queues["orders"] = "<QueueDescription " + namespaceXML + "/>"
+	for _, want := range []bool{true, false} {
+		if was, err := c.Admin().Delete(t.Context(), "orders"); err != nil || was != want {
+			t.Errorf("it was there: %t, %v, want %t", was, err, want)
+		}
+	}
+	if len(a.queues) != 0 {
+		t.Errorf("there is %v", a.queues)
+	}
+	a.answer = http.StatusUnauthorized
+	if _, err := c.Admin().Delete(t.Context(), "orders"); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("without the right: %v", err)
 	}
 }
 

@@ -26,6 +26,9 @@ type Harness struct {
 	// Durable drivers keep what they took when their process ends; they are
 	// reopened and killed.
 	Durable bool
+	// Skip has the reasons of the cases, by name, that cannot be run where the queue
+	// is. A driver must pass them elsewhere.
+	Skip map[string]string
 }
 
 // Env is a queue that runs.
@@ -70,7 +73,9 @@ type test struct {
 func Run(t *testing.T, h Harness) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
-			switch {
+			switch reason := h.Skip[c.name]; {
+			case reason != "":
+				t.Skip(reason)
 			case c.durable && !h.Durable:
 				t.Skip("the driver keeps nothing beyond its process")
 			case h.Bubble:

@@ -30,7 +30,9 @@ const (
 	inspectAtOnce    = 16
 	lookPause        = time.Minute // after a look that nobody answered
 	probeTimeout     = 20 * time.Second
-	deliveriesAtMost = 10 // of Microsoft's emulator
+	// What Microsoft's emulator takes at the most.
+	deliveriesAtMost = 10
+	windowAtMost     = 5 * time.Minute
 )
 
 // need is a queue with the rights on it that somebody needs.

@@ -32,9 +32,10 @@ func TestConformance(t *testing.T) {
 type env struct {
 	*queuetest.Env
 	tb        testing.TB
-	double    *sbemu.Server // nil in another process
+	double    *sbemu.Server // nil in another process, and where it is a real one
 	namespace string        // its connection string
-	address   string
+	adminURL  string
+	names     names
 	lock      time.Duration
 
 	mu      sync.Mutex
@@ -47,16 +48,21 @@ var started sync.Map
 
 func openEnv(tb testing.TB, dir string) *env {
 	tb.Helper()
-	e := &env{tb: tb, lock: testLock}
+	e := &env{tb: tb, lock: testLock, names: names{DefaultPrefix}}
 	place := filepath.Join(dir, "namespace")
 	if text, err := os.ReadFile(place); err == nil {
-		e.namespace, e.address, _ = strings.Cut(string(text), " ")
+		e.namespace, e.adminURL, _ = strings.Cut(string(text), " ")
 		if double, here := started.Load(dir); here {
 			e.double = double.(*sbemu.Server)
 		}
 	} else {
 		e.start(dir, place)
 	}
+	e.offer()
+	return e
+}
+
+func (e *env) offer() {
 	e.Env = &queuetest.Env{
 		Broker:   func() queue.Driver { return e.broker() },
 		Worker:   func(name string, routes ...string) queue.Driver { return e.worker(name, routes...) },
@@ -65,7 +71,6 @@ func openEnv(tb testing.TB, dir string) *env {
 		SetAside: e.setAside,
 		Stop:     func() {},
 	}
-	return e
 }
 
 func (e *env) start(dir, place string) {
@@ -74,8 +79,8 @@ func (e *env) start(dir, place string) {
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	e.double, e.namespace, e.address = double, double.ConnectionString(), double.Addr()
-	if err := os.WriteFile(place, []byte(e.namespace+" "+e.address), 0o600); err != nil {
+	e.double, e.namespace, e.adminURL = double, double.ConnectionString(), "http://"+double.Addr()
+	if err := os.WriteFile(place, []byte(e.namespace+" "+e.adminURL), 0o600); err != nil {
 		e.tb.Fatal(err)
 	}
 	started.Store(dir, double)
@@ -96,7 +101,7 @@ func testLog(tb testing.TB) *slog.Logger {
 
 // config is that of who may do everything.
 func (e *env) config() servicebus.Config {
-	return servicebus.Config{ConnectionString: e.namespace, AdminURL: "http://" + e.address}
+	return servicebus.Config{ConnectionString: e.namespace, AdminURL: e.adminURL}
 }
 
 func (e *env) broker() *Broker {
@@ -104,7 +109,7 @@ func (e *env) broker() *Broker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := openBroker(BrokerOptions{
-		Client: e.config(), Lock: e.lock, Provision: true,
+		Client: e.config(), Prefix: e.names.prefix, Lock: e.lock, Provision: true,
 		Workers: slices.Clone(e.workers), Log: testLog(e.tb),
 	})
 	if err != nil {
@@ -115,23 +120,27 @@ func (e *env) broker() *Broker {
 	return b
 }
 
-// worker registers the worker with a new key, and with rights on its own queues
-// only.
+// worker registers the worker with a new key, and, on the double, with rights on its
+// own queues only.
 func (e *env) worker(name string, routes ...string) *Worker {
 	e.tb.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	public, seed := login(e.tb)
-	n := names{DefaultPrefix}
-	rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
-	for _, route := range routes {
-		rights[n.messages(route)] = sbemu.Listen
+	client := e.config()
+	if e.double != nil {
+		n := e.names
+		rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
+		for _, route := range routes {
+			rights[n.messages(route)] = sbemu.Listen
+		}
+		e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
+		client = servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}
 	}
-	e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
 	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
 	e.tell()
 	w, err := openWorker(WorkerOptions{
-		Client: servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
+		Client: client, Prefix: e.names.prefix, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
@@ -184,7 +193,7 @@ func (e *env) setAside(address queue.Address, reason, description string) {
 	defer cancel()
 	client := e.client()
 	defer client.Close(ctx)
-	r := client.Receiver(names{DefaultPrefix}.of(address), servicebus.ReceiverOptions{})
+	r := client.Receiver(e.names.of(address), servicebus.ReceiverOptions{})
 	for {
 		left, err := r.Peek(ctx, 0, 1)
 		if err != nil {
