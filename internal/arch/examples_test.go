@@ -18,7 +18,7 @@ import (
 // makes every destination and route of the worker's.
 func TestExamplesWork(t *testing.T) {
 	top := root(t)
-	for _, folder := range []string{"examples", "examples/compose"} {
+	for _, folder := range []string{"examples", "examples/compose", "examples/servicebus"} {
 		t.Run(folder, func(t *testing.T) {
 			broker, err := config.LoadBroker(filepath.Join(top, folder, "broker.yaml"))
 			if err != nil {
@@ -85,21 +85,26 @@ func loadWorker(t *testing.T, path string) *config.Worker {
 // README.md and docker-compose.yml, against the worker.yaml that uses it.
 func TestLoginsAreMadeForTheExamples(t *testing.T) {
 	top := root(t)
-	for _, c := range []struct{ shown, worker string }{
-		{"README.md", "examples/worker.yaml"},
-		{"docker-compose.yml", "examples/compose/worker.yaml"},
+	for _, c := range []struct {
+		shown, worker string
+		nth           int // of the commands there
+	}{
+		{"README.md", "examples/worker.yaml", 0},
+		{"docker-compose.yml", "examples/compose/worker.yaml", 0},
+		{"docker-compose.yml", "examples/servicebus/worker.yaml", 1},
 	} {
-		t.Run(c.shown, func(t *testing.T) {
+		t.Run(c.worker, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(top, c.shown))
 			if err != nil {
 				t.Fatal(err)
 			}
 			// A command in JSON form reads like one in a shell after this.
 			plain := regexp.MustCompile(`[\[\]",\s]+`).ReplaceAllString(string(text), " ")
-			m := regexp.MustCompile(`workers add (\S+) --routes (\S+) --out (\S+)`).FindStringSubmatch(plain)
-			if m == nil {
-				t.Fatalf("%s does not show how to make a login", c.shown)
+			all := regexp.MustCompile(`workers add (\S+) --routes (\S+) --out (\S+)`).FindAllStringSubmatch(plain, -1)
+			if len(all) <= c.nth {
+				t.Fatalf("%s does not show how to make a login for %s", c.shown, c.worker)
 			}
+			m := all[c.nth]
 			file, err := os.ReadFile(filepath.Join(top, c.worker))
 			if err != nil {
 				t.Fatal(err)

@@ -56,8 +56,11 @@ func azRole(right, queueName string) string {
 	return fmt.Sprintf("az role assignment create --assignee PRINCIPAL --role \"Azure Service Bus Data %s\" --scope \"$SCOPE/%s\"\n", right, queueName)
 }
 
-// isoText writes a duration as ISO 8601 has it, in seconds where minutes do not do.
+// isoText writes a duration as ISO 8601 has it, in the largest unit that does.
 func isoText(d time.Duration) string {
+	if d >= time.Hour && d%time.Hour == 0 {
+		return fmt.Sprintf("PT%dH", d/time.Hour)
+	}
 	if d >= time.Minute && d%time.Minute == 0 {
 		return fmt.Sprintf("PT%dM", d/time.Minute)
 	}
