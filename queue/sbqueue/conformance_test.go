@@ -38,9 +38,10 @@ type env struct {
 	names     names
 	lock      time.Duration
 
-	mu      sync.Mutex
-	workers []WorkerAuth
-	brokers []*Broker
+	mu        sync.Mutex
+	workers   []WorkerAuth
+	everybody []string // workers that there ever were
+	brokers   []*Broker
 }
 
 // started are the doubles of this process by their folders.
@@ -137,6 +138,7 @@ func (e *env) worker(name string, routes ...string) *Worker {
 		e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
 		client = servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}
 	}
+	e.everybody = append(e.everybody, name)
 	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
 	e.tell()
 	w, err := openWorker(WorkerOptions{

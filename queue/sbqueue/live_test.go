@@ -73,13 +73,14 @@ func liveEnv(tb testing.TB, namespace, prefix string) *env {
 func openLive(tb testing.TB, dir, namespace string) *env {
 	tb.Helper()
 	place := filepath.Join(dir, "prefix")
-	if prefix, err := os.ReadFile(place); err == nil {
-		return liveEnv(tb, namespace, string(prefix))
+	prefix, err := os.ReadFile(place)
+	if err != nil {
+		prefix = []byte("ferry-live-" + strings.ToLower(rand.Text()[:12]))
+		if err := os.WriteFile(place, prefix, 0o600); err != nil {
+			tb.Fatal(err)
+		}
 	}
-	e := liveEnv(tb, namespace, "ferry-live-"+strings.ToLower(rand.Text()[:12]))
-	if err := os.WriteFile(place, []byte(e.names.prefix), 0o600); err != nil {
-		tb.Fatal(err)
-	}
+	e := liveEnv(tb, namespace, string(prefix))
 	tb.Cleanup(e.deleteQueues)
 	return e
 }
@@ -87,11 +88,13 @@ func openLive(tb testing.TB, dir, namespace string) *env {
 // deleteQueues deletes everything under the prefix.
 func (e *env) deleteQueues() {
 	e.tb.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	list := []string{e.names.receipts(), e.names.questions()}
 	for _, route := range []string{"route-a", "route-b", "route-c"} { // those of the suite
 		list = append(list, e.names.messages(route))
 	}
-	for _, worker := range []string{"worker-one", "worker-two", "worker-three"} {
+	for _, worker := range e.everybody {
 		list = append(list, e.names.worker(worker))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.tb.Context()), liveTimeout)
@@ -117,7 +120,7 @@ func TestLiveRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer double.Close()
-	const cases = "^(SendReceiveComplete|DuplicateIdDropped|LossIsANewIncarnation|SetAsideIsBroughtBack|HelloAndWelcome|WorkerIsConfined|SurvivesKill)$"
+	const cases = "^(SendReceiveComplete|DuplicateIdDropped|LossIsANewIncarnation|SetAsideIsBroughtBack|HelloAndWelcome|ConcurrentReceiversNoDoubleLock|WorkerIsConfined|SurvivesKill)$"
 	run := func(namespace string) string {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
@@ -130,7 +133,7 @@ func TestLiveRuns(t *testing.T) {
 		return string(out)
 	}
 	out := run(double.ConnectionString())
-	for result, want := range map[string]int{"PASS": 6, "SKIP": 1, "FAIL": 0} {
+	for result, want := range map[string]int{"PASS": 7, "SKIP": 1, "FAIL": 0} {
 		if got := len(regexp.MustCompile(`(?m)^    --- `+result+": TestLive/").FindAllString(out, -1)); got != want {
 			t.Errorf("%s: %d cases, want %d\n%s", result, got, want, out)
 		}
