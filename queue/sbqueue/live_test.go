@@ -146,7 +146,7 @@ func TestLiveRuns(t *testing.T) {
 	}
 	double.SetPolicy("sender", sbemu.Policy{Keys: []string{"a-key"}, Rights: sbemu.Send | sbemu.Listen})
 	for namespace, reason := range map[string]string{
-		double.ConnectionStringOf("sender"):                  "has not the right Manage",
+		double.ConnectionStringOf("sender"):                   "has not the right Manage",
 		double.ConnectionString() + ";EntityPath=ferry.queue": "is the connection string of one queue",
 	} {
 		if out := run(namespace); !strings.Contains(out, "--- SKIP: TestLive ") || !strings.Contains(out, reason) {
