@@ -62,9 +62,9 @@ const (
 	CodeLedgerNewer          Code = "ledgerNewer"       // written by a newer version
 	CodeLedgerUnreadable     Code = "ledgerUnreadable"  // not a ledger, or damaged
 	CodePortTaken            Code = "portTaken"
-	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere
-	CodeQueueRefused         Code = "queueRefused"     // it refuses the broker's login, or denies what it needs
-	CodeQueueUnsuitable      Code = "queueUnsuitable"  // it cannot carry the queue: no JetStream, a limit
+	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere, or the Service Bus namespace
+	CodeQueueRefused         Code = "queueRefused"     // it refuses the login, or denies what is needed
+	CodeQueueUnsuitable      Code = "queueUnsuitable"  // it cannot carry the queue: no JetStream, a limit, a missing queue
 	CodeBadConfig            Code = "badConfiguration"
 	CodeInternal             Code = "internal" // not the caller's doing
 )

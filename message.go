@@ -22,6 +22,7 @@ type Message struct {
 	Traceparent    string // W3C trace context of the sender
 	Sender         Sender
 	SearchTerms    []string // what the route's search keys found in the body
+	ReplyTo        *ReplyTo // who is told its end; nil: nobody
 	CreatedAt      time.Time
 
 	// OnConflict is OnConflictReplace or empty: what to do when the key is

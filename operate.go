@@ -134,6 +134,37 @@ type Calls struct {
 	Most  int `json:"most"`  // as configured
 }
 
+// IntakeState is how a route's intake from a queue elsewhere stands.
+type IntakeState string
+
+// The states of an intake.
+const (
+	IntakeStarting IntakeState = "starting"
+	IntakeRunning  IntakeState = "running"
+	IntakePaused   IntakeState = "paused" // the ledger takes nothing: messages stay in their queue
+	IntakeAway     IntakeState = "away"   // the queue cannot be reached, or may not be read
+	IntakeStopped  IntakeState = "stopped"
+)
+
+// IntakeStates lists the states of an intake.
+func IntakeStates() []IntakeState {
+	return []IntakeState{IntakeStarting, IntakeRunning, IntakePaused, IntakeAway, IntakeStopped}
+}
+
+// IntakeInfo is a route's intake as operators see it. Counts are since the broker
+// started.
+type IntakeInfo struct {
+	Queue        string      `json:"queue"`
+	State        IntakeState `json:"state"`
+	Since        time.Time   `json:"since"`
+	Reason       string      `json:"reason,omitempty"`
+	Hint         string      `json:"hint,omitempty"`
+	Taken        int64       `json:"taken"`        // repeats not counted
+	Duplicates   int64       `json:"duplicates"`   // repeats, completed in the queue
+	DeadLettered int64       `json:"deadLettered"` // in the queue, since they cannot be taken in
+	InHand       int         `json:"inHand"`       // received, and not settled yet
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
@@ -157,6 +188,8 @@ type RouteInfo struct {
 	OldestPending *time.Time       `json:"oldestPending,omitempty"`
 	Owner         *Owner           `json:"owner,omitempty"`
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
+	Intake        *IntakeInfo      `json:"intake,omitempty"`
+	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
 }
 
 // Leaving is a worker that lost a route to another and may not know it yet: it

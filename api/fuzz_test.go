@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -92,5 +93,42 @@ func FuzzBulk(f *testing.F) {
 	f.Add(`{"all":true,"dryRun":true,"ids":[]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		fuzzed(t, "/v1/dead-letters/replay", "", "", "", body)
+	})
+}
+
+// FuzzRange: whatever is asked for, what comes is the part that the answer names,
+// or the whole.
+func FuzzRange(f *testing.F) {
+	for _, seed := range []string{"bytes=0-3", "bytes=-3", "bytes=8-", "bytes=5-2", "bytes=0-1,4-5", "lines=1-2", "bytes=-", "bytes= 1 - 2"} {
+		f.Add(seed)
+	}
+	body, broker := strings.Repeat("0123456789", 12), newFake()
+	h := api.New(broker, api.Options{Log: slog.New(slog.DiscardHandler)})
+	a, err := broker.Accept(f.Context(), ferry.Message{Route: "orders", Body: []byte(body)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, wanted string) {
+		r := httptest.NewRequest(http.MethodGet, "http://b/v1/messages/"+a.ID.String()+"/body", nil)
+		r.Header.Set("Authorization", "Bearer admin-key")
+		r.Header["Range"] = []string{wanted}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		got := w.Body.String()
+		switch w.Code {
+		case http.StatusOK:
+			if got != body {
+				t.Errorf("%q: the whole has %d bytes instead of %d", wanted, len(got), len(body))
+			}
+		case http.StatusPartialContent:
+			var from, to, all int
+			if _, err := fmt.Sscanf(w.Header().Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &all); err != nil ||
+				all != len(body) || from > to || to >= all || got != body[from:to+1] {
+				t.Errorf("%q: %q with %d bytes of %d", wanted, w.Header().Get("Content-Range"), len(got), len(body))
+			}
+		case http.StatusRequestHeaderFieldsTooLarge:
+		default:
+			t.Errorf("%q: status %d", wanted, w.Code)
+		}
 	})
 }

@@ -76,6 +76,8 @@ func enumSchema(t reflect.Type) *openapi3.Schema {
 		values = enum(ferry.Roles())
 	case reflect.TypeFor[ferry.RouteState]():
 		values = enum(ferry.RouteStates())
+	case reflect.TypeFor[ferry.IntakeState]():
+		values = enum(ferry.IntakeStates())
 	}
 	for _, v := range values {
 		schema.Enum = append(schema.Enum, v)

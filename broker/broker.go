@@ -71,6 +71,12 @@ type Options struct {
 	IdempotencyWindow time.Duration
 	MinFree           int64 // see store.Options
 
+	// Tellers tell the ends of messages to who asked for them, by kind.
+	Tellers map[string]Teller
+	// Intake says how a route's intake from a queue elsewhere stands, nil when it has
+	// none.
+	Intake func(route string) *ferry.IntakeInfo
+
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
 	SilentAfter time.Duration
@@ -103,6 +109,7 @@ type Broker struct {
 	bodies    *carrier
 	away      absence
 	waiting   atomic.Int64 // receives that wait
+	outbox    *outbox
 
 	confirmKey []byte
 
@@ -135,6 +142,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
+	if opts.Intake == nil {
+		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
+	}
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
@@ -145,6 +155,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	}
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
+	b.outbox = newOutbox(b)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
 		compiled, err := b.compile(r)
@@ -156,7 +167,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	}
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
@@ -322,6 +333,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.janitor(ctx) })
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
+	b.goRun(func() { b.outbox.run(ctx) })
 	return nil
 }
 
@@ -357,6 +369,10 @@ func (b *Broker) Metrics() http.Handler { return b.metrics.handler() }
 
 // Ready says why messages cannot be accepted: never the queue, nor a destination.
 func (b *Broker) Ready(context.Context) error { return b.ledger.Err() }
+
+// Room says why a message with a body of size bytes cannot be accepted now, nil
+// when it can. It writes: it is for who had one refused, before the next.
+func (b *Broker) Room(ctx context.Context, size int64) error { return b.ledger.Room(ctx, size) }
 
 // changed is told by the ledger what a commit made ready or ended.
 func (b *Broker) changed(changes []store.Change) {

@@ -12,6 +12,10 @@ import (
 const (
 	drainBatch = 64               // brought back in one commit
 	drainPause = 10 * time.Second // after a fault
+	// drainAtOnce bounds how many routes are listened to at a time: each takes a link
+	// to the queue. Where there are more, they take turns of drainTurn.
+	drainAtOnce = 32
+	drainTurn   = 20 * time.Second
 )
 
 // drain brings back what the queue sets aside by itself, where its technology
@@ -29,16 +33,35 @@ func (b *Broker) drain(ctx context.Context) {
 			return b.bringBackReceipts(ctx, list)
 		})
 	})
+	slots := make(chan struct{}, drainAtOnce)
 	for _, route := range b.names {
-		b.goRun(func() {
-			b.drainLoop(ctx, route, func() error {
-				list, err := b.queue.ReceiveDeadMessages(ctx, route, drainBatch)
-				if err != nil {
-					return err
-				}
-				return b.bringBack(ctx, route, list)
-			})
-		})
+		b.goRun(func() { b.drainLoop(ctx, route, func() error { return b.drainRoute(ctx, route, slots) }) })
+	}
+}
+
+// drainRoute waits for what the queue of a route sets aside, for one turn where
+// others wait for theirs.
+func (b *Broker) drainRoute(ctx context.Context, route string, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	turn := ctx
+	if len(b.names) > cap(slots) {
+		limited, stop := context.WithTimeout(ctx, drainTurn)
+		defer stop()
+		turn = limited
+	}
+	list, err := b.queue.ReceiveDeadMessages(turn, route, drainBatch)
+	switch {
+	case err == nil:
+		return b.bringBack(ctx, route, list)
+	case turn.Err() != nil:
+		return nil // nothing came
+	default:
+		return err
 	}
 }
 

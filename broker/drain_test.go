@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,4 +150,33 @@ func TestASetAsideReceiptIsAReceipt(t *testing.T) {
 		}
 		w.balanced()
 	})
+}
+
+// TestEveryRouteIsDrained: also where there are more than are listened to at a time.
+func TestEveryRouteIsDrained(t *testing.T) {
+	const count = 3*drainAtOnce + 1
+	var routes []ferry.Route
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprintf("route-%d", i))
+		routes = append(routes, ferry.Route{Name: names[i]})
+	}
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", names...)
+		h.hello(names...)
+		var ids []ferry.ID
+		for _, name := range names {
+			ids = append(ids, w.send(`{}`, func(m *ferry.Message) { m.Route = name }))
+		}
+		synctest.Wait()
+		for _, name := range names {
+			if n := w.mem.SetAside(queue.MessagesOf(name), tooOften, ""); n != 1 {
+				t.Fatalf("%s: %d messages were in the queue, want 1", name, n)
+			}
+		}
+		time.Sleep(5 * drainTurn)
+		for _, id := range ids {
+			w.state(id, ferry.StateDeadLettered)
+		}
+	}, func(o *Options) { o.Routes = routes })
 }

@@ -26,6 +26,8 @@ type metrics struct {
 	attemptsTotal   *prometheus.CounterVec
 	claimsTotal     *prometheus.CounterVec
 	locksTotal      *prometheus.CounterVec
+	intakeTotal     *prometheus.CounterVec
+	noticesTotal    *prometheus.CounterVec
 	acceptSeconds   prometheus.Histogram
 	deliverySeconds *prometheus.HistogramVec
 	commitSeconds   prometheus.Histogram
@@ -48,13 +50,15 @@ func newMetrics(b *Broker) *metrics {
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),
 		claimsTotal:     counter("claims_total", "Claims of routes with several workers, by what became of them.", "route", "answer"),
 		locksTotal:      counter("locks_total", "Messages that receivers pulled and locked, by what became of the locks.", "route", "outcome"),
+		intakeTotal:     counter("intake_messages_total", "Messages of queues elsewhere, by what became of them.", "route", "outcome"),
+		noticesTotal:    counter("notices_total", "Ends of messages for who asked to be told, by what became of them.", "outcome"),
 		acceptSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_accept_duration_seconds", Help: "From the request to its answer, on disk.", Buckets: fast}),
 		deliverySeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ferry_delivery_duration_seconds", Help: "From acceptance to completion.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 12)}, []string{"route"}),
 		commitSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_duration_seconds", Help: "Of one group commit.", Buckets: fast}),
 		commitWrites:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_writes", Help: "Writes that shared one group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
-		m.attemptsTotal, m.claimsTotal, m.locksTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+		m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
 	return m
 }
 
@@ -75,6 +79,9 @@ func (m *metrics) accepted(a ferry.Accepted) {
 func (m *metrics) claim(route, answer string) { m.claimsTotal.WithLabelValues(route, answer).Inc() }
 
 func (m *metrics) lock(route, outcome string) { m.locksTotal.WithLabelValues(route, outcome).Inc() }
+func (m *metrics) notices(outcome string, n int) {
+	m.noticesTotal.WithLabelValues(outcome).Add(float64(n))
+}
 
 func (m *metrics) commit(took time.Duration, writes int) {
 	m.commitSeconds.Observe(took.Seconds())
@@ -116,6 +123,11 @@ func (b *Broker) RequestRefused(route string, code ferry.Code) {
 		route = "" // names that senders invent must not become series
 	}
 	b.metrics.refusedTotal.WithLabelValues(route, string(code)).Inc()
+}
+
+// IntakeDone counts messages of a queue elsewhere by what became of them.
+func (b *Broker) IntakeDone(route, outcome string, n int) {
+	b.metrics.intakeTotal.WithLabelValues(route, outcome).Add(float64(n))
 }
 
 // ObserveAccept notes how long a request took that was accepted.
@@ -170,6 +182,14 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		if info.Calls != nil {
 			give(desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"), float64(info.Calls.Limit), name)
 		}
+		if info.Intake != nil {
+			runs := 0.0
+			if info.Intake.State == ferry.IntakeRunning {
+				runs = 1
+			}
+			give(desc("intake_running", "1 while messages are taken in from the route's queue elsewhere.", "route"), runs, name)
+		}
+		give(desc("notices_waiting", "Ends of messages that wait to be told to who asked.", "route"), float64(info.Replies), name)
 		if info.Pending > int64(info.InQueue) && info.State == ferry.RouteRunning && !info.Pull { // receivers come when they are ready
 			lag = max(lag, age)
 		}

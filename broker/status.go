@@ -40,6 +40,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 		Name: name, Conditions: b.conditions(&in),
 		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
+		Intake: b.opts.Intake(name), Replies: b.outbox.waiting(name),
 	}
 	for _, n := range in.Dead {
 		info.DeadLetters += n
@@ -243,7 +244,11 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
 		}
 		s.Problems = append(s.Problems, leavingProblems(r)...)
+		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
+			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
+		}
 	}
+	s.Problems = append(s.Problems, b.outbox.problems()...)
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")

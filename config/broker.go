@@ -105,10 +105,11 @@ type BrokerRoute struct {
 	// says what became of it; default 10, at most 1,000.
 	MaxDeliveries int           `yaml:"maxDeliveries"`
 	WorkAway      time.Duration `yaml:"workAway"` // with workers: one; default the broker's
+	// Intake takes messages in from elsewhere; default none.
+	Intake *Intake `yaml:"intake"`
 
 	Schema     any `yaml:"schema" later:"true"`
 	Windows    any `yaml:"windows" later:"true"`
-	Intake     any `yaml:"intake" later:"true"`
 	Duplicates any `yaml:"duplicates" later:"true"`
 }
 
@@ -177,6 +178,7 @@ func (b *Broker) complete() {
 		setDefault(&r.Workers, workersOne)
 		r.completePull()
 		setDefault(&r.WorkAway, b.WorkAway)
+		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
 }
 
@@ -218,12 +220,14 @@ func (b *Broker) check(d *decoder) {
 		r := &b.Routes[i]
 		path := fmt.Sprintf("routes[%d]", i)
 		r.check(d, path)
+		r.Intake.check(d, path+".intake", b.Queue.ServiceBus.Prefix)
 		if line, twice := first[r.Name]; twice && r.Name != "" {
 			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)
 		} else {
 			first[r.Name] = d.line(path + ".name")
 		}
 	}
+	b.checkIntakes(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {

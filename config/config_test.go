@@ -129,7 +129,6 @@ func TestBrokerRefuses(t *testing.T) {
 		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
 		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
-		"later: intake":      {"routes:\n  - name: a1\n    intake: {}\n", "routes[0].intake is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
 		"word too short":     {"workAway: 10s\n", "f.yaml:1: workAway must lie between 20s and 3d", ""},
 		"word too long":      {"routes:\n  - name: a1\n    workAway: 4d\n", "f.yaml:3: routes[0].workAway must lie between 20s and 3d", ""},

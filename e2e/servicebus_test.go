@@ -214,7 +214,7 @@ func TestServiceBusWorkerRevoked(t *testing.T) {
 	w.start()
 	w.await(w.send(invoices, "before", kibibyte("before")).ID, ferry.StateCompleted, 10*time.Second)
 	r := w.cli("workers", "revoke", "erp-worker")
-	if !strings.Contains(r, "hands it nothing") || !strings.Contains(r, "take away") {
+	if !strings.Contains(r, "hands it nothing") || !strings.Contains(r, "rights") {
 		t.Errorf("`workers revoke` does not say what is left to do: %s", r)
 	}
 	a := w.send(invoices, "after", kibibyte("after"))

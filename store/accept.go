@@ -250,6 +250,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
 		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
 		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
+		ReplyTo:  m.ReplyTo,
 		BodyHash: p.hash[:], Size: m.BodySize(),
 	}
 	if m.TimeToLive > 0 {

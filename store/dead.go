@@ -35,6 +35,9 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {
 		return err
 	}
+	if err := l.putNotice(tx, r); err != nil {
+		return err
+	}
 	if onward {
 		return l.leaveOrder(tx, r)
 	}

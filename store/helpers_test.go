@@ -218,7 +218,10 @@ func (l *Ledger) sound() error {
 		}); err != nil {
 			return err
 		}
-		return want.compare(l, tx)
+		if err := want.compare(l, tx); err != nil {
+			return err
+		}
+		return l.soundOutbox(tx)
 	})
 }
 

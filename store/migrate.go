@@ -53,6 +53,11 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bLeft)
 			return err
 		},
+		// An older broker would end messages without telling who asked to be told.
+		func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bOutbox)
+			return err
+		},
 	}
 }
 

@@ -28,7 +28,10 @@ func TestLedgerHolds(t *testing.T) {
 		dir := filepath.Join(root, fmt.Sprint(runs))
 		var failed any
 		synctest.Test(t, func(*testing.T) {
-			m := &machine{dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{}, several: map[string]bool{}, pull: map[string]bool{}}
+			m := &machine{
+				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{},
+			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
 				failed = recover()
@@ -58,9 +61,10 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
-	several  map[string]bool // routes whose turns are claimed, or locked
-	pull     map[string]bool // routes of receivers
-	tokens   []token         // that receivers were given
+	several  map[string]bool           // routes whose turns are claimed, or locked
+	pull     map[string]bool           // routes of receivers
+	tokens   []token                   // that receivers were given
+	told     map[ferry.ID]ferry.Notice // the last of each message
 }
 
 // modelMsg is what must be true of one message.
@@ -90,7 +94,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
-		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass,
+		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell,
 		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
@@ -138,6 +142,9 @@ func (m *machine) accept(rt *rapid.T) {
 	msg.IdempotencyKey = rapid.SampledFrom([]string{"", "", "k1", "k2", "k3"}).Draw(rt, "key")
 	msg.OrderingKey = rapid.SampledFrom([]string{"", "o1", "o2"}).Draw(rt, "ordering key")
 	msg.TimeToLive = rapid.SampledFrom([]time.Duration{0, time.Hour, 30 * 24 * time.Hour}).Draw(rt, "time to live")
+	if target := rapid.SampledFrom([]string{"", "q1", "q2"}).Draw(rt, "reply to"); target != "" {
+		msg.ReplyTo = &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: target}
+	}
 	if rapid.Bool().Draw(rt, "replace") {
 		msg.OnConflict = ferry.OnConflictReplace
 	}
@@ -504,6 +511,7 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("route %s accepted %d, want %d (%v)", route, info.Accepted, n, err)
 		}
 	}
+	notices := m.lastNotices(rt)
 	for _, id := range m.ids {
 		mm := m.msgs[id]
 		if mm.gone {
@@ -517,6 +525,9 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("message: %v", err)
 		}
 		r := m.record(rt, id)
+		if n := notices[id]; r.ReplyTo != nil && r.State.Terminal() && (n.State != r.State || n.Generation != r.Generation) || r.ReplyTo == nil && n.State != "" {
+			rt.Fatalf("the last notice of %+v is %+v", r, n)
+		}
 		state := e.State
 		if state.Pending() {
 			state = ferry.StateAccepted

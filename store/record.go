@@ -56,6 +56,7 @@ type record struct {
 	Acts      []ferry.Act
 	Conflict  string
 	Search    []string // what the route's search keys found in the body
+	ReplyTo   *ferry.ReplyTo
 
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
@@ -144,6 +145,7 @@ const (
 	tSaid        = 41
 	tLocks       = 49
 	tEndedBy     = 51
+	tReplyTo     = 47
 )
 
 const (
@@ -253,6 +255,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if len(r.Search) > 0 {
 		rare(tSearch, r.Search)
+	}
+	if r.ReplyTo != nil {
+		rare(tReplyTo, r.ReplyTo)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encode message %s: %w", r.ID, err)
@@ -401,6 +406,8 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.Awaiting)
 	case tSearch:
 		return json.Unmarshal(v, &r.Search)
+	case tReplyTo:
+		return json.Unmarshal(v, &r.ReplyTo)
 	}
 	return nil
 }

@@ -84,6 +84,7 @@ type group struct {
 	idem    map[idemKey]ferry.ID
 	changes []Change
 	after   []func() // under l.mu
+	notices noticeDelta
 }
 
 // row is the committer's copy of a route's row.
@@ -135,7 +136,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
-	return nil
+	return l.putNotice(tx, r)
 }
 
 func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
@@ -194,9 +195,13 @@ func (l *Ledger) finish(committed bool) {
 	for _, f := range g.after {
 		f()
 	}
+	l.outbox.publish(&g.notices)
 	l.mu.Unlock()
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
+	}
+	if g.notices.added+g.notices.lost > 0 {
+		l.noted(g.notices.lost)
 	}
 }
 

@@ -39,12 +39,13 @@ var (
 	bAudit      = []byte("audit")      // seq -> ferry.AuditEntry
 	bOperations = []byte("operations") // id -> ferry.Operation
 	bSelected   = []byte("selected")   // operation id, n -> message id
+	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox,
 	}
 }
 
@@ -59,6 +60,9 @@ type Options struct {
 	// Notify is told after each commit what became ready and what left the hands
 	// of the relay. It runs on the committer's goroutine and must not block.
 	Notify func([]Change)
+	// OnNotice is told after each commit that put notices into the outbox, and how
+	// many there was no room for. It runs like Notify.
+	OnNotice func(lost int)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
@@ -85,6 +89,7 @@ type Ledger struct {
 	dir    string
 	log    *slog.Logger
 	notify func([]Change)
+	noted  func(lost int)
 	start  string // names this opening; no two are alike
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
@@ -103,6 +108,7 @@ type Ledger struct {
 	keys    map[string]*keyRow
 	workers map[string]*workerRow
 	idem    *idemIndex
+	outbox  outbox
 }
 
 // Open opens or makes the ledger in dir. Errors are *ferry.Error: ledgerLocked,
@@ -113,6 +119,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func([]Change) {}
+	}
+	if opts.OnNotice == nil {
+		opts.OnNotice = func(int) {}
 	}
 	if opts.IdempotencyWindow == 0 {
 		opts.IdempotencyWindow = ferry.IdempotencyWindow
@@ -131,10 +140,10 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, fileID: opts.FileID, opened: time.Now(),
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
-		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes),
+		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: outbox{waiting: map[ferry.NoticeTarget]int{}},
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
@@ -279,6 +288,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 		return err
 	}
 	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+		return err
+	}
+	if err := l.outbox.read(tx); err != nil {
 		return err
 	}
 	return l.idem.rebuild(tx, time.Now())

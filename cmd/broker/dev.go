@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,17 +12,16 @@ import (
 
 	"ferry"
 	"ferry/adapters"
-	"ferry/adapters/adaptertest/practice"
 	"ferry/adapters/erp"
 	"ferry/broker"
 	"ferry/client"
 	"ferry/config"
-	"ferry/queue/drivers"
 	"ferry/secret"
 	"ferry/worker"
 )
 
 type devCmd struct {
+	Queue     string `enum:"nats,servicebus" default:"nats" help:"nats, or servicebus: over a double of Azure Service Bus in this process, without Azure."`
 	Data      string `placeholder:"DIR" help:"Keep the data here (else it goes when the command ends)."`
 	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"warn" help:"debug, info, warn or error."`
@@ -69,9 +67,10 @@ func devListen() (net.Listener, error) {
 
 // dev is one run of `broker dev`.
 type dev struct {
-	app *app
-	dir string
-	url string
+	app    *app
+	dir    string
+	url    string
+	double string // the connection string of the Service Bus double; empty: there is none
 }
 
 func (d *dev) run(c devCmd, listener net.Listener) (err error) {
@@ -86,6 +85,13 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	cfg := config.Default()
 	cfg.DataDir, cfg.PublicURL, cfg.Environment = filepath.Join(d.dir, "broker"), d.url, "dev"
 	cfg.Queue.NATS.Listen = config.ListenOff
+	if c.Queue == config.DriverServiceBus {
+		double, err := d.startDouble(cfg)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = double.Close() }()
+	}
 	cfg.Routes = []config.BrokerRoute{{Name: devRoute, SearchKeys: []string{".invoice.number"}}}
 	s, err := startServer(ctx, cfg, log)
 	if err != nil {
@@ -124,7 +130,9 @@ func (d *dev) show(ctx context.Context, dataDir, erpURL string) error {
 	if err != nil {
 		return err
 	}
-	d.app.printf("Ferry runs: broker %s, a worker and a practice ERP %s, all in this process.\n\n", d.url, erpURL)
+	d.app.printf("Ferry runs: broker %s, a worker and a practice ERP %s, all in this process.\n", d.url, erpURL)
+	d.tellDouble()
+	d.app.printf("\n")
 	started := time.Now()
 	accepted, err := api.Send(ctx, devRoute, ferry.Message{
 		Body: []byte(devSample), ContentType: "application/json",
@@ -193,29 +201,6 @@ func programName() string {
 	return "broker"
 }
 
-// devERP is the practice ERP on a loopback port.
-type devERP struct {
-	url  string
-	erp  *practice.ERP
-	http *http.Server
-}
-
-func startPractice() (*devERP, error) {
-	l, err := listen("127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	system := practice.New("", practice.Settings{OnDuplicate: practice.Conflict, Required: []string{"number"}})
-	p := &devERP{url: "http://" + l.Addr().String(), erp: system, http: &http.Server{Handler: system, ReadHeaderTimeout: 10 * time.Second}}
-	go func() { _ = p.http.Serve(l) }()
-	return p, nil
-}
-
-func (p *devERP) close() {
-	_ = p.http.Close()
-	p.erp.Close()
-}
-
 // inProcess is the worker of `broker dev`.
 type inProcess struct {
 	worker *worker.Worker
@@ -250,11 +235,7 @@ func (d *dev) startWorker(ctx context.Context, s *server, erpURL string) (*inPro
 	if err != nil {
 		return nil, err
 	}
-	inside, ok := s.transport.(*drivers.NATS)
-	if !ok {
-		return nil, fmt.Errorf("the practice worker needs a queue in this process, not %T", s.transport)
-	}
-	q, err := inside.Connect(ctx, devWorker, login.Seed, s.log)
+	q, err := connectInside(ctx, s, login.Seed)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,28 @@ func (a *app) why(r ferry.RouteInfo) string {
 	if r.Hint != "" {
 		parts = append(parts, "hint: "+oneLine(r.Hint))
 	}
+	if r.Intake != nil {
+		parts = append(parts, a.intake(r.Intake))
+	}
+	if r.Replies > 0 {
+		parts = append(parts, fmt.Sprintf("replies that wait to be sent: %d", r.Replies))
+	}
 	return strings.Join(parts, "\n")
+}
+
+// intake says how a route's intake stands, and what it did since the broker started.
+func (a *app) intake(in *ferry.IntakeInfo) string {
+	text := fmt.Sprintf("intake from the queue %s is %s", oneLine(in.Queue), in.State)
+	if in.State != ferry.IntakeRunning {
+		text += " for " + age(a.now(), in.Since)
+	}
+	if in.Reason != "" {
+		text += ": " + oneLine(in.Reason)
+	}
+	if in.Hint != "" {
+		text += "; hint: " + oneLine(in.Hint)
+	}
+	return text + fmt.Sprintf("; %d taken in, %d repeats, %d dead-lettered there", in.Taken, in.Duplicates, in.DeadLettered)
 }
 
 type routesPauseCmd struct {

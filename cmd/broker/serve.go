@@ -108,6 +108,7 @@ func listen(addr string) (net.Listener, error) {
 type server struct {
 	broker    *broker.Broker
 	transport transport
+	intakes   *intakes // nil: no route takes in from elsewhere
 	handler   http.Handler
 	log       *slog.Logger
 }
@@ -157,7 +158,12 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		return nil, err
 	}
 	s := &server{log: log}
-	b, err := broker.New(ctx, broker.Options{
+	in, err := openIntakes(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s.intakes = in
+	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
@@ -168,9 +174,11 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 			s.transport = t
 			return t, nil
 		},
-	})
+	}
+	in.options(&opts)
+	b, err := broker.New(ctx, opts)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
 	s.handler = api.New(b, api.Options{
@@ -179,6 +187,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
+	in.start(b)
 	return s, nil
 }
 
@@ -204,7 +213,8 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *server) stop() error {
+	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return s.broker.Stop(ctx)
+	return errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"ferry/adapters"
 	"ferry/adapters/erp"
 	"ferry/config"
@@ -18,7 +20,7 @@ import (
 // makes every destination and route of the worker's.
 func TestExamplesWork(t *testing.T) {
 	top := root(t)
-	for _, folder := range []string{"examples", "examples/compose", "examples/servicebus"} {
+	for _, folder := range []string{"examples", "examples/compose", "examples/servicebus-emulator"} {
 		t.Run(folder, func(t *testing.T) {
 			broker, err := config.LoadBroker(filepath.Join(top, folder, "broker.yaml"))
 			if err != nil {
@@ -48,6 +50,46 @@ func TestExamplesWork(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEULAsAreLeftToTheUser: the images that stand under somebody's licence get the
+// user's word for it, from the user's environment, and none without it.
+func TestEULAsAreLeftToTheUser(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "docker-compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Image       string
+			Profiles    []string
+			Environment map[string]string
+		}
+	}
+	if err := yaml.Unmarshal(text, &compose); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for name, s := range compose.Services {
+		if s.Image == "" {
+			continue // built here
+		}
+		seen++
+		if s.Environment["ACCEPT_EULA"] != "${ACCEPT_EULA:-}" || s.Environment["MSSQL_SA_PASSWORD"] != "${MSSQL_SA_PASSWORD:-}" {
+			t.Errorf("%s: its licence, or its password, does not come from the user alone: %v", name, s.Environment)
+		}
+		if len(s.Profiles) == 0 {
+			t.Errorf("%s starts without being asked for", name)
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d images of others, not 2", seen)
+	}
+	for name, s := range compose.Services {
+		if bus := strings.HasPrefix(name, "bus-") || strings.HasPrefix(name, "servicebus-"); bus != (len(s.Profiles) == 1 && s.Profiles[0] == "servicebus") {
+			t.Errorf("%s: profiles %v", name, s.Profiles)
+		}
 	}
 }
 
@@ -85,13 +127,10 @@ func loadWorker(t *testing.T, path string) *config.Worker {
 // README.md and docker-compose.yml, against the worker.yaml that uses it.
 func TestLoginsAreMadeForTheExamples(t *testing.T) {
 	top := root(t)
-	for _, c := range []struct {
-		shown, worker string
-		nth           int // of the commands there
-	}{
-		{"README.md", "examples/worker.yaml", 0},
-		{"docker-compose.yml", "examples/compose/worker.yaml", 0},
-		{"docker-compose.yml", "examples/servicebus/worker.yaml", 1},
+	for _, c := range []struct{ shown, worker string }{
+		{"README.md", "examples/worker.yaml"},
+		{"docker-compose.yml", "examples/compose/worker.yaml"},
+		{"docker-compose.yml", "examples/servicebus-emulator/worker.yaml"},
 	} {
 		t.Run(c.worker, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(top, c.shown))
@@ -100,18 +139,14 @@ func TestLoginsAreMadeForTheExamples(t *testing.T) {
 			}
 			// A command in JSON form reads like one in a shell after this.
 			plain := regexp.MustCompile(`[\[\]",\s]+`).ReplaceAllString(string(text), " ")
-			all := regexp.MustCompile(`workers add (\S+) --routes (\S+) --out (\S+)`).FindAllStringSubmatch(plain, -1)
-			if len(all) <= c.nth {
-				t.Fatalf("%s does not show how to make a login for %s", c.shown, c.worker)
-			}
-			m := all[c.nth]
 			file, err := os.ReadFile(filepath.Join(top, c.worker))
 			if err != nil {
 				t.Fatal(err)
 			}
 			worker := loadWorker(t, filepath.Join(top, c.worker))
-			if m[1] != worker.Name {
-				t.Errorf("%s adds worker %s, %s is %s", c.shown, m[1], c.worker, worker.Name)
+			m := regexp.MustCompile(`workers add (` + worker.Name + `) --routes (\S+) --out (\S+)`).FindStringSubmatch(plain)
+			if m == nil {
+				t.Fatalf("%s does not show how to make a login for %s, the worker of %s", c.shown, worker.Name, c.worker)
 			}
 			if m[2] != worker.Routes[0].Name {
 				t.Errorf("%s adds it for route %s, %s delivers %s", c.shown, m[2], c.worker, worker.Routes[0].Name)

@@ -232,6 +232,10 @@ func (c *conn) open(p *wire.Open) *wire.Error {
 	}
 	c.opened = true
 	c.expire.Stop()
+	if c.srv.hooks.freezesNew() { // since the connection began
+		c.frozen = true
+		return nil
+	}
 	most := uint32(c.srv.o.Limits.FrameBytes)
 	if p.MaxFrame.Set {
 		if p.MaxFrame.Value < smallestFrame {

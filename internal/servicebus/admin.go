@@ -67,21 +67,17 @@ func (a *Admin) Queue(ctx context.Context, name string) (QueueInfo, error) {
 			return err
 		}
 		counts, err := client.GetQueueRuntimeProperties(ctx, name, nil)
-		if err != nil || counts == nil {
-			return errors.Join(err, errGoneMeanwhile(counts == nil && err == nil))
+		if err != nil {
+			return err
+		}
+		if counts == nil {
+			return ErrNotFound // gone meanwhile
 		}
 		info.Created = counts.CreatedAt
 		info.Active, info.Dead = int64(counts.ActiveMessageCount), int64(counts.DeadLetterMessageCount)
 		return nil
 	})
 	return info, err
-}
-
-func errGoneMeanwhile(gone bool) error {
-	if gone {
-		return ErrNotFound
-	}
-	return nil
 }
 
 // Create makes a queue, and says whether it was made: false when it is there
@@ -97,20 +93,6 @@ func (a *Admin) Create(ctx context.Context, spec QueueSpec) (made bool, err erro
 		return err
 	})
 	return made, err
-}
-
-// Delete deletes a queue with what is in it, and says whether it was there. It needs
-// the right Manage.
-func (a *Admin) Delete(ctx context.Context, name string) (was bool, err error) {
-	err = a.do(ctx, "delete the queue "+name, func(ctx context.Context, client *admin.Client) error {
-		_, err := client.DeleteQueue(ctx, name, nil)
-		if gone, ok := errors.AsType[*azcore.ResponseError](err); ok && gone.StatusCode == http.StatusNotFound {
-			return nil
-		}
-		was = err == nil
-		return err
-	})
-	return was, err
 }
 
 func (s QueueSpec) properties() *admin.QueueProperties {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ferry/internal/sbemu"
 )
 
 // administration is a small stand-in for the service's: it keeps what was put.
@@ -57,12 +59,6 @@ func (a *administration) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.queues[name] = entry.Content.Inner
 		description = entry.Content.Inner
 		w.WriteHeader(http.StatusCreated)
-	case r.Method == http.MethodDelete:
-		if !there {
-			w.WriteHeader(http.StatusNotFound)
-		}
-		delete(a.queues, name)
-		return
 	case !there:
 		_, _ = io.WriteString(w, `<feed xmlns="http://www.w3.org/2005/Atom"><title type="text">Publicly Listed Services</title></feed>`)
 		return
@@ -145,23 +141,6 @@ func TestAQueueIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestAQueueIsDeletedOnce(t *testing.T) {
-	a, c := administered(t)
-	a.queues["orders"] = "<QueueDescription " + namespaceXML + "/>"
-	for _, want := range []bool{true, false} {
-		if was, err := c.Admin().Delete(t.Context(), "orders"); err != nil || was != want {
-			t.Errorf("it was there: %t, %v, want %t", was, err, want)
-		}
-	}
-	if len(a.queues) != 0 {
-		t.Errorf("there is %v", a.queues)
-	}
-	a.answer = http.StatusUnauthorized
-	if _, err := c.Admin().Delete(t.Context(), "orders"); !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("without the right: %v", err)
-	}
-}
-
 func TestTheAdministrationRefuses(t *testing.T) {
 	a, c := administered(t)
 	for status, want := range map[int]error{
@@ -198,5 +177,53 @@ func TestTheAdministrationOfAnEmulatorIsHTTPAtItsOwnPort(t *testing.T) {
 			t.Errorf("%s goes to %q", c.connection, got)
 		}
 		_ = client.Close(t.Context())
+	}
+}
+
+// The same against the double, which has an administration of its own and checks
+// tokens.
+func TestTheDoubleIsAdministrated(t *testing.T) {
+	server, trust := certificate(t)
+	for name, tune := range map[string]func(*sbemu.Options, *Config){
+		"HTTP":  func(*sbemu.Options, *Config) {},
+		"HTTPS": func(o *sbemu.Options, c *Config) { o.TLS, c.TLS = server, trust },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, func(o *sbemu.Options, c *Config, _ *timing) {
+				tune(o, c)
+				o.Policies = map[string]sbemu.Policy{
+					sbemu.RootPolicy: {Keys: []string{"root"}, Rights: sbemu.Manage},
+					"worker":         {Keys: []string{"w"}, Rights: sbemu.Listen | sbemu.Send},
+				}
+			})
+			cfg := d.client.cfg
+			cfg.AdminURL = strings.ToLower(name) + "://" + d.emu.Addr()
+			root := d.dial(cfg, quick()).Admin()
+			spec := QueueSpec{Name: "ferry.receipts", Lock: time.Minute, DuplicateWindow: time.Minute, MaxDeliveries: 100, DeadLetterOnExpiry: true}
+			for _, want := range []bool{true, false} {
+				if made, err := root.Create(d.soon(), spec); err != nil || made != want {
+					t.Fatalf("made %t: %v", made, err)
+				}
+			}
+			if err := d.client.Sender(spec.Name).Send(d.soon(), messages(0, 3)); err != nil {
+				t.Fatal(err)
+			}
+			got, err := root.Queue(d.soon(), spec.Name)
+			if err != nil || got.Lock != spec.Lock || got.DuplicateWindow != spec.DuplicateWindow || got.MaxDeliveries != 100 ||
+				!got.DeadLetterOnExpiry || got.Active != 3 || got.Dead != 0 || got.TimeToLive != 0 || time.Since(got.Created) > time.Hour {
+				t.Errorf("%+v: %v", got, err)
+			}
+			if _, err := root.Queue(d.soon(), "missing"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("%v", err)
+			}
+			cfg.ConnectionString = d.emu.ConnectionStringOf("worker")
+			worker := d.dial(cfg, quick()).Admin()
+			if _, err := worker.Queue(d.soon(), spec.Name); !errors.Is(err, ErrUnauthorized) {
+				t.Errorf("%v", err)
+			}
+			if _, err := worker.Create(d.soon(), QueueSpec{Name: "another"}); !errors.Is(err, ErrUnauthorized) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

@@ -25,7 +25,7 @@ type Config struct {
 	Credential       azcore.TokenCredential
 
 	WebSockets bool        // AMQP over WebSockets on port 443
-	Proxy      string      // URL of an HTTP proxy, "env" for that of the environment, empty for none; WebSockets and Admin only
+	Proxy      string      // with WebSockets, and for Admin: URL of an HTTP proxy, "env" for that of the environment, empty for none
 	TLS        *tls.Config // nil: the system's certificates
 	// Endpoint is dialled in the place of the namespace's own address, HOST:PORT:
 	// private endpoints, and doubles.

@@ -176,6 +176,42 @@ func TestSeveralReceiversShareAQueue(t *testing.T) {
 	}
 }
 
+// A policy that is taken away ends what works with it, and is named for it. The SDK
+// closes the whole connection then; what works with it goes on over the next one.
+func TestARevokedPolicyIsNamed(t *testing.T) {
+	d := start(t, func(o *sbemu.Options, _ *Config, _ *timing) {
+		o.Policies = map[string]sbemu.Policy{
+			sbemu.RootPolicy: {Keys: []string{"root"}, Rights: sbemu.Manage},
+			"worker":         {Keys: []string{"workers-key"}, Rights: sbemu.Listen | sbemu.Send},
+		}
+	})
+	c := d.dial(Config{ConnectionString: d.emu.ConnectionStringOf("worker"), Log: d.logs.logger()}, quick())
+	if err := c.Sender(queue).Send(d.soon(), messages(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r := c.Receiver(queue, ReceiverOptions{})
+	d.receive(r, 1)
+	ended := make(chan error)
+	go func() { _, err := r.Receive(d.soon(), 1); ended <- err }()
+	d.until("it waits", func() bool { return len(r.turn) == 1 })
+	d.emu.Revoke("worker")
+	if err := <-ended; !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("receive: %v", err)
+	}
+	d.until("a send is refused", func() bool {
+		return errors.Is(c.Sender(queue).Send(d.soon(), messages(0, 1)), ErrUnauthorized)
+	})
+	before := c.number.Load()
+	for range 5 {
+		if _, err := r.Receive(d.soon(), 1); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("receive: %v", err)
+		}
+	}
+	if n := c.number.Load(); n != before {
+		t.Errorf("%d further connections for an answer that the service gave", n-before)
+	}
+}
+
 // The key is in nothing that is said, whatever goes wrong.
 func TestSecretsAreInNoErrorAndNoLog(t *testing.T) {
 	d := start(t, func(o *sbemu.Options, _ *Config, _ *timing) {

@@ -23,7 +23,7 @@ type ReceiverOptions struct {
 // A link that was asked for more messages than there are takes those that come
 // later, and the SDK would give them back and take them again, over and over. So a
 // link is asked for as many as are likely to be there. The rest of what was asked for
-// stays asked for while Receives follow each other; when none comes for 0.1 s, or
+// stays asked for while Receives follow each other; when none comes for 0.25 s, or
 // when one ends without messages, the link is closed and what it took meanwhile is
 // given back, which the service counts as a delivery. Opening a link takes about
 // twelve round trips: wait in long Receives, and not in many short ones.
@@ -45,7 +45,7 @@ type Receiver struct {
 }
 
 // Receiver is a handle for receiving from a queue; nothing is called before it
-// is used. Each has a link of its own.
+// is used. Each has a link of its own, until it is closed.
 func (c *Client) Receiver(queue string, o ReceiverOptions) *Receiver {
 	r := &Receiver{client: c, queue: queue, opts: o, turn: make(chan struct{}, 1), quit: make(chan struct{})}
 	r.links = newSlot(c.timing, (*receiverLink).alive, r.open, c.background)
@@ -92,8 +92,8 @@ func (r *Receiver) begin() chan struct{} {
 func (r *Receiver) yield() {
 	busy := len(r.rest) > 0 && !r.opts.Delete
 	if r.call != nil {
-		open, waiting, err := r.call.state()
-		if !open && waiting == 0 && err == nil {
+		open, left, err := r.call.state()
+		if !open && left == 0 && err == nil {
 			r.call = nil
 		}
 		busy = busy || r.call != nil
@@ -188,7 +188,9 @@ func (r *Receiver) Close(ctx context.Context) error {
 func (r *Receiver) Peek(ctx context.Context, from int64, most int) ([]*azservicebus.ReceivedMessage, error) {
 	var got []*azservicebus.ReceivedMessage
 	err := r.ask(ctx, "peek into "+r.queue, func(ctx context.Context, link *receiverLink) (err error) {
-		got, err = link.sdk.PeekMessages(ctx, most, &azservicebus.PeekMessagesOptions{FromSequenceNumber: &from})
+		got, err = guarded(func() ([]*azservicebus.ReceivedMessage, error) {
+			return link.sdk.PeekMessages(ctx, most, &azservicebus.PeekMessagesOptions{FromSequenceNumber: &from})
+		})
 		return err
 	})
 	return got, err

@@ -24,7 +24,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		dial: 15 * time.Second, open: 30 * time.Second, send: 30 * time.Second, busy: 2 * time.Second,
-		receive: 5 * time.Minute, grace: 10 * time.Second, linger: 100 * time.Millisecond,
+		receive: 5 * time.Minute, grace: 10 * time.Second, linger: 250 * time.Millisecond,
 		settle: 5 * time.Second, ask: 10 * time.Second, leave: 2 * time.Second, close: 5 * time.Second, idle: 5 * time.Minute,
 		paceFirst: 100 * time.Millisecond, paceMost: 3 * time.Second, young: 5 * time.Second,
 	}

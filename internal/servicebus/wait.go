@@ -175,6 +175,9 @@ func (r *Receiver) finish() error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, errUnreadable) {
+		r.client.log.Warn("a message cannot be read: it stays in its queue until that sets it aside, and until then messages are received one at a time", "queue", r.queue, "error", err)
+	}
 	err = r.client.wrap(context.Background(), "receive from "+r.queue, err)
 	r.broken(call.link, call.since(), err)
 	if len(r.rest) > 0 {
@@ -193,16 +196,17 @@ func (r *Receiver) endCall() {
 	if r.opts.Delete {
 		// There is nothing to give back here, and the SDK keeps what it has for
 		// calls after closing.
-		call.cancel()
+		call.stop()
 		call.wait(c.timing.grace)
 		call.link.close()
 		r.rest = append(r.rest, call.takeAll()...)
 		r.rest = append(r.rest, call.link.leftOver()...)
 		return
 	}
+	call.free(c.timing.grace)
 	call.link.close()
 	if !call.wait(c.timing.grace) {
-		call.cancel()
+		call.stop()
 		call.link.conn.end(fmt.Errorf("receive from %s: %w", r.queue, errHung))
 	}
 	r.rest = append(r.rest, call.takeAll()...)

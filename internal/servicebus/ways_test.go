@@ -79,12 +79,12 @@ func proxy(t *testing.T, to string) (address string, used *atomic.Int32) {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
-		front, _, err := w.(http.Hijacker).Hijack()
+		front, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			_ = back.Close()
 			return
 		}
+		_, _ = io.WriteString(front, "HTTP/1.1 200 Connection established\r\n\r\n")
 		go func() { _, _ = io.Copy(back, front); _ = back.Close() }()
 		_, _ = io.Copy(front, back)
 		_ = front.Close()

@@ -56,13 +56,14 @@ func azRole(right, queueName string) string {
 	return fmt.Sprintf("az role assignment create --assignee PRINCIPAL --role \"Azure Service Bus Data %s\" --scope \"$SCOPE/%s\"\n", right, queueName)
 }
 
-// isoText writes a duration as ISO 8601 has it, in the largest unit that does.
+// isoText writes a duration as ISO 8601 has it, in one unit.
 func isoText(d time.Duration) string {
-	if d >= time.Hour && d%time.Hour == 0 {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
 		return fmt.Sprintf("PT%dH", d/time.Hour)
-	}
-	if d >= time.Minute && d%time.Minute == 0 {
+	case d >= time.Minute && d%time.Minute == 0:
 		return fmt.Sprintf("PT%dM", d/time.Minute)
+	default:
+		return fmt.Sprintf("PT%dS", d/time.Second)
 	}
-	return fmt.Sprintf("PT%dS", d/time.Second)
 }

@@ -26,9 +26,9 @@ type Harness struct {
 	// Durable drivers keep what they took when their process ends; they are
 	// reopened and killed.
 	Durable bool
-	// Skip has the reasons of the cases, by name, that cannot be run where the queue
-	// is. A driver must pass them elsewhere.
-	Skip map[string]string
+	// OneLogin says why every connection has the same rights here: the cases in which
+	// the technology refuses a worker are left out.
+	OneLogin string
 }
 
 // Env is a queue that runs.
@@ -67,17 +67,18 @@ type test struct {
 	name    string
 	durable bool // only for durable drivers
 	run     func(s *suite)
+	rights  bool // only where the technology tells workers apart
 }
 
 // Run runs every case.
 func Run(t *testing.T, h Harness) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
-			switch reason := h.Skip[c.name]; {
-			case reason != "":
-				t.Skip(reason)
+			switch {
 			case c.durable && !h.Durable:
 				t.Skip("the driver keeps nothing beyond its process")
+			case c.rights && h.OneLogin != "":
+				t.Skip(h.OneLogin)
 			case h.Bubble:
 				dir := t.TempDir()
 				synctest.Test(t, func(t *testing.T) { runCase(t, h, c, dir) })

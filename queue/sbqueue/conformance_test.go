@@ -32,16 +32,16 @@ func TestConformance(t *testing.T) {
 type env struct {
 	*queuetest.Env
 	tb        testing.TB
-	double    *sbemu.Server // nil in another process, and where it is a real one
+	double    *sbemu.Server // nil in another process
 	namespace string        // its connection string
-	adminURL  string
+	admin     string        // its administration; empty: where the namespace is
 	names     names
 	lock      time.Duration
 
-	mu        sync.Mutex
-	workers   []WorkerAuth
-	everybody []string // workers that there ever were
-	brokers   []*Broker
+	mu      sync.Mutex
+	workers []WorkerAuth
+	seen    []string // names of workers, also of those that were revoked
+	brokers []*Broker
 }
 
 // started are the doubles of this process by their folders.
@@ -52,18 +52,18 @@ func openEnv(tb testing.TB, dir string) *env {
 	e := &env{tb: tb, lock: testLock, names: names{DefaultPrefix}}
 	place := filepath.Join(dir, "namespace")
 	if text, err := os.ReadFile(place); err == nil {
-		e.namespace, e.adminURL, _ = strings.Cut(string(text), " ")
+		e.namespace, e.admin, _ = strings.Cut(string(text), " ")
 		if double, here := started.Load(dir); here {
 			e.double = double.(*sbemu.Server)
 		}
 	} else {
 		e.start(dir, place)
 	}
-	e.offer()
+	e.open()
 	return e
 }
 
-func (e *env) offer() {
+func (e *env) open() {
 	e.Env = &queuetest.Env{
 		Broker:   func() queue.Driver { return e.broker() },
 		Worker:   func(name string, routes ...string) queue.Driver { return e.worker(name, routes...) },
@@ -80,8 +80,8 @@ func (e *env) start(dir, place string) {
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	e.double, e.namespace, e.adminURL = double, double.ConnectionString(), "http://"+double.Addr()
-	if err := os.WriteFile(place, []byte(e.namespace+" "+e.adminURL), 0o600); err != nil {
+	e.double, e.namespace, e.admin = double, double.ConnectionString(), "http://"+double.Addr()
+	if err := os.WriteFile(place, []byte(e.namespace+" "+e.admin), 0o600); err != nil {
 		e.tb.Fatal(err)
 	}
 	started.Store(dir, double)
@@ -102,7 +102,7 @@ func testLog(tb testing.TB) *slog.Logger {
 
 // config is that of who may do everything.
 func (e *env) config() servicebus.Config {
-	return servicebus.Config{ConnectionString: e.namespace, AdminURL: e.adminURL}
+	return servicebus.Config{ConnectionString: e.namespace, AdminURL: e.admin}
 }
 
 func (e *env) broker() *Broker {
@@ -121,28 +121,27 @@ func (e *env) broker() *Broker {
 	return b
 }
 
-// worker registers the worker with a new key, and, on the double, with rights on its
-// own queues only.
+// worker registers the worker with a new key, and with rights on its own queues
+// only.
 func (e *env) worker(name string, routes ...string) *Worker {
 	e.tb.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	public, seed := login(e.tb)
-	client := e.config()
+	login := e.namespace
 	if e.double != nil {
-		n := e.names
-		rights := map[string]sbemu.Rights{n.receipts(): sbemu.Send, n.questions(): sbemu.Send, n.worker(name): sbemu.Listen}
+		rights := map[string]sbemu.Rights{e.names.receipts(): sbemu.Send, e.names.questions(): sbemu.Send, e.names.worker(name): sbemu.Listen}
 		for _, route := range routes {
-			rights[n.messages(route)] = sbemu.Listen
+			rights[e.names.messages(route)] = sbemu.Listen
 		}
 		e.double.SetPolicy(name, sbemu.Policy{Keys: []string{"key-of-" + name}, Entities: rights})
-		client = servicebus.Config{ConnectionString: e.double.ConnectionStringOf(name)}
+		login = e.double.ConnectionStringOf(name)
 	}
-	e.everybody = append(e.everybody, name)
 	e.workers = append(e.workers, WorkerAuth{Name: name, PublicKey: public, Routes: routes})
+	e.seen = append(e.seen, name)
 	e.tell()
 	w, err := openWorker(WorkerOptions{
-		Client: client, Prefix: e.names.prefix, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
+		Client: servicebus.Config{ConnectionString: login}, Prefix: e.names.prefix, Worker: name, Seed: seed, Lock: e.lock, Log: testLog(e.tb),
 	})
 	if err != nil {
 		e.tb.Fatal(err)
@@ -171,6 +170,10 @@ func (e *env) revoke(name string) {
 // lose deletes every queue behind the driver's back.
 func (e *env) lose() {
 	e.tb.Helper()
+	if e.double == nil {
+		e.deleteAll()
+		return
+	}
 	for _, q := range e.double.Namespace().Queues() {
 		if err := e.double.Namespace().Delete(q.Config().Name); err != nil {
 			e.tb.Fatal(err)

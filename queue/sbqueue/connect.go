@@ -51,8 +51,8 @@ type Broker struct {
 	lookAgain atomic.Int64 // Unix ns: not before
 	directory directory
 
-	chains   map[queue.Address]*chain        // guarded by conn.mu
-	peekers  map[string]*servicebus.Receiver // guarded by conn.mu
+	chains   map[queue.Address]*chain // guarded by conn.mu
+	peekers  map[string]*peeker       // by queue; guarded by conn.mu
 	births   births
 	receipts receipts
 }
@@ -113,7 +113,7 @@ func openBroker(opts BrokerOptions) (*Broker, error) {
 	}
 	b := &Broker{
 		conn: c, provision: opts.Provision, admin: c.client.Admin(), chains: make(map[queue.Address]*chain),
-		peekers: make(map[string]*servicebus.Receiver), births: births{of: make(map[string]birth)},
+		peekers: make(map[string]*peeker), births: births{of: make(map[string]birth)},
 	}
 	b.manages.Store(true) // until Service Bus says otherwise
 	if _, err := b.directory.set(opts.Workers); err != nil {

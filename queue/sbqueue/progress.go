@@ -215,16 +215,45 @@ func (b *Broker) peek(ctx context.Context, queueName string, from int64, most in
 	return list, err
 }
 
+// maxPeekers bounds the links that are only looked through.
+const maxPeekers = 100
+
 // peeker is a receiver that only looks.
+type peeker struct {
+	*servicebus.Receiver
+	used time.Time
+}
+
+// peeker gives that of a queue; where there are too many, the one that was not used
+// for longest is closed. Should somebody use it just then, it opens once more.
 func (b *Broker) peeker(queueName string) *servicebus.Receiver {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.peekers[queueName]
-	if r == nil {
-		r = b.client.Receiver(queueName, servicebus.ReceiverOptions{})
-		b.peekers[queueName] = r
+	p := b.peekers[queueName]
+	if p == nil {
+		if len(b.peekers) >= maxPeekers {
+			b.closeOldestPeeker()
+		}
+		p = &peeker{Receiver: b.client.Receiver(queueName, servicebus.ReceiverOptions{})}
+		b.peekers[queueName] = p
 	}
-	return r
+	p.used = time.Now()
+	return p.Receiver
+}
+
+// closeOldestPeeker makes room; b.mu is held.
+func (b *Broker) closeOldestPeeker() {
+	oldest := ""
+	for name, p := range b.peekers {
+		if oldest == "" || p.used.Before(b.peekers[oldest].used) {
+			oldest = name
+		}
+	}
+	r := b.peekers[oldest].Receiver
+	delete(b.peekers, oldest)
+	if !b.closed {
+		b.group.Go(func() { closeReader(b.conn, r) })
+	}
 }
 
 // births is when the queues were made, as far as the broker may ask.

@@ -115,56 +115,6 @@ func TestSettledIsNeverTooHigh(t *testing.T) {
 	})
 }
 
-// world is a broker over the double, with its own client beside it.
-type world struct {
-	*env
-	b      *Broker
-	client *servicebus.Client
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	e := openEnv(t, t.TempDir())
-	t.Cleanup(e.Stop)
-	w := &world{env: e, b: e.broker(), client: e.client()}
-	ctx := t.Context()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		if err := errors.Join(w.b.Close(ctx), w.client.Close(ctx)); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	for _, address := range []queue.Address{queue.AllReceipts(), queue.MessagesOf("a"), queue.MessagesOf("b")} {
-		if _, err := w.b.Ensure(ctx, address); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return w
-}
-
-func (w *world) publish(t *testing.T, route string, n int) []uint64 {
-	t.Helper()
-	packets := make([]queue.Packet, n)
-	for i := range packets {
-		packets[i] = queue.Packet{ID: time.Now().String() + string(rune('a'+i)), Data: []byte("data")}
-	}
-	positions, err := w.b.Publish(t.Context(), queue.MessagesOf(route), packets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return positions
-}
-
-func (w *world) progress(t *testing.T, of queue.Address) queue.Progress {
-	t.Helper()
-	p, err := w.b.Progress(t.Context(), of)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 // TestStrangersDoNotConfuseProgress: what others put into a queue of ours, and how,
 // says nothing of what was published.
 func TestStrangersDoNotConfuseProgress(t *testing.T) {
@@ -392,5 +342,25 @@ func TestTheAdministrationMayBeOutOfReach(t *testing.T) {
 	}
 	if n := a.asked.Load(); n != 1 {
 		t.Errorf("the administration was asked %d times, want once", n)
+	}
+}
+
+// TestLooksAreBounded: a broker with hundreds of routes does not keep hundreds of
+// links only to look.
+func TestLooksAreBounded(t *testing.T) {
+	w := newWorld(t)
+	for i := range maxPeekers + 20 {
+		at := queue.MessagesOf(fmt.Sprint("r", i))
+		if _, err := w.b.Ensure(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.progress(t, at); p.Settled != p.Last {
+			t.Errorf("route %d: %+v", i, p)
+		}
+	}
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	if n := len(w.b.peekers); n != maxPeekers {
+		t.Errorf("%d are kept, want %d", n, maxPeekers)
 	}
 }

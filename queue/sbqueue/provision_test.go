@@ -110,7 +110,7 @@ func TestStartWithManage(t *testing.T) {
 		if err := s.Namespace().Delete("ferry.receipts"); err != nil {
 			t.Fatal(err)
 		}
-		if q, err = s.Namespace().Create(config); err != nil {
+		if _, err := s.Namespace().Create(config); err != nil {
 			t.Fatal(err)
 		}
 		_, err := ConnectBroker(t.Context(), opts)

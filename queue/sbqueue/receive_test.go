@@ -152,19 +152,6 @@ func TestClearLeavesWhatIsHeld(t *testing.T) {
 	}
 }
 
-func (w *world) change(t *testing.T, queueName string, change func(*entity.Config)) {
-	t.Helper()
-	q, err := w.double.Namespace().Queue(queueName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := q.Config()
-	change(&c)
-	if err := q.Update(c); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestWhatServiceBusSetsAside: by its own counts and clocks, with its own words.
 func TestWhatServiceBusSetsAside(t *testing.T) {
 	w := newWorld(t)

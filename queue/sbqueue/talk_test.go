@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,49 +13,6 @@ import (
 
 	"ferry/queue"
 )
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
-func (w *world) log() *lines {
-	l := &lines{}
-	w.b.log = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return l
-}
-
-// eventually waits for something that must come.
-func eventually(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ask(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it never happened: %s", what)
-		}
-	}
-}
-
-func (w *world) close(t *testing.T, d queue.Driver) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
-	defer cancel()
-	if err := d.Close(ctx); err != nil {
-		t.Errorf("close: %v", err)
-	}
-}
 
 // TestForgedReceiptsAreDropped: who has the right to send receipts has it for every
 // name. What is not signed by the worker that it names is removed, counts for
@@ -149,19 +104,6 @@ func TestQuestionsOfStrangersAreNotAnswered(t *testing.T) {
 	if _, err := w.double.Namespace().Queue(w.b.names.worker("nobody-known")); err == nil {
 		t.Error("a queue was made for a stranger")
 	}
-}
-
-func (w *world) messages(t *testing.T, queueName string) []string {
-	t.Helper()
-	q, err := w.double.Namespace().Queue(queueName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids []string
-	for _, m := range q.Main().Messages() {
-		ids = append(ids, m.MessageID)
-	}
-	return ids
 }
 
 // TestAnswersReachOnlyWhoAsked: a repeat of somebody's question, by whoever has it,

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ferry/adapters/adaptertest/practice"
+	"ferry/config"
+	"ferry/internal/disk"
+	"ferry/internal/sbemu"
+	"ferry/queue"
+	"ferry/queue/drivers"
+	"ferry/secret"
+)
+
+// devERP is the practice ERP on a loopback port.
+type devERP struct {
+	url  string
+	erp  *practice.ERP
+	http *http.Server
+}
+
+func startPractice() (*devERP, error) {
+	l, err := listen("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	system := practice.New("", practice.Settings{OnDuplicate: practice.Conflict, Required: []string{"number"}})
+	p := &devERP{url: "http://" + l.Addr().String(), erp: system, http: &http.Server{Handler: system, ReadHeaderTimeout: 10 * time.Second}}
+	go func() { _ = p.http.Serve(l) }()
+	return p, nil
+}
+
+func (p *devERP) close() {
+	_ = p.http.Close()
+	p.erp.Close()
+}
+
+// doubleFile keeps the connection string of the double of one run.
+const doubleFile = "servicebus-double.txt"
+
+// startDouble starts a double of Azure Service Bus on a loopback port, and points
+// the configuration to it. What it holds goes with the process; what was accepted
+// lies in the ledger.
+func (d *dev) startDouble(cfg *config.Broker) (*sbemu.Server, error) {
+	double, err := sbemu.Start(sbemu.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("start the Service Bus double: %w", err)
+	}
+	d.double = double.ConnectionString()
+	path := filepath.Join(d.dir, doubleFile)
+	err = os.Remove(path) // that of an earlier run
+	if err == nil || os.IsNotExist(err) {
+		err = disk.MkdirAll(d.dir, 0o700)
+	}
+	if err == nil {
+		err = disk.WriteNew(path, []byte(d.double+"\n"), 0o600)
+	}
+	if err != nil {
+		_ = double.Close()
+		return nil, fmt.Errorf("keep the double's connection string: %w", err)
+	}
+	bus := &cfg.Queue.ServiceBus
+	cfg.Queue.Driver = config.DriverServiceBus
+	bus.ConnectionString, bus.AdminURL, bus.Provision = secret.Ref("file:"+path), "http://"+double.Addr(), true
+	return double, nil
+}
+
+func (d *dev) tellDouble() {
+	if d.double == "" {
+		return
+	}
+	d.app.printf("Its queue is a double of Azure Service Bus in this process, for trying things out: it keeps nothing.\n")
+	d.app.printf("Any SDK of Service Bus can connect to it:\n  %s\n", d.double)
+}
+
+// connectInside makes the connection of the practice worker.
+func connectInside(ctx context.Context, s *server, seed string) (*queue.Queue, error) {
+	switch t := s.transport.(type) {
+	case *drivers.NATS:
+		return t.Connect(ctx, devWorker, seed, s.log)
+	case *drivers.ServiceBus:
+		return t.Connect(ctx, devWorker, seed, []string{devRoute}, s.log)
+	default:
+		return nil, fmt.Errorf("the practice worker cannot connect to %T", s.transport)
+	}
+}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ferry"
+	"ferry/client"
+	"ferry/internal/servicebus"
+)
+
+// TestDev: `broker dev` shows the whole path, over either queue, and again on the
+// data of the run before.
+func TestDev(t *testing.T) {
+	for _, queue := range []string{"nats", "servicebus"} {
+		t.Run(queue, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for range 2 {
+				p := startProcess(t, dir, "broker", "dev", "--queue", queue, "--data", "kept")
+				eventually(t, 60*time.Second, func() string {
+					if !strings.Contains(p.out.String(), "Ctrl-C ends it") {
+						return "it does not say what to try next"
+					}
+					return ""
+				})
+				text := p.out.String()
+				if !strings.Contains(text, "The ERP has it: document number INV-") {
+					t.Errorf("it does not show the sample's document:\n%s", text)
+				}
+				double := regexp.MustCompile(`Endpoint=sb://\S+;UseDevelopmentEmulator=true`).FindString(text)
+				if (queue == "servicebus") != (double != "") {
+					t.Errorf("the connection string of the double: %q", double)
+				}
+				if double != "" {
+					wantCarriedBy(t, double)
+				}
+				sendToDev(t, text)
+				if code := p.stop(t, 30*time.Second); code != 0 || !strings.Contains(p.out.String(), "stopping") {
+					t.Errorf("exit code %d:\n%s", code, p.out)
+				}
+			}
+		})
+	}
+}
+
+// wantCarriedBy: the queues are there, for any client that has the connection
+// string.
+func wantCarriedBy(t *testing.T, connection string) {
+	t.Helper()
+	bus, err := servicebus.Dial(servicebus.Config{ConnectionString: connection})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bus.Close(t.Context()) }()
+	for _, name := range []string{"ferry.messages.supplier-invoices", "ferry.receipts", "ferry.worker.dev-worker"} {
+		if _, err := bus.Receiver(name, servicebus.ReceiverOptions{}).Peek(t.Context(), 0, 1); err != nil {
+			t.Errorf("the queue %s: %v", name, err)
+		}
+	}
+}
+
+// sendToDev sends one message as the text says.
+func sendToDev(t *testing.T, text string) {
+	t.Helper()
+	m := regexp.MustCompile(`curl -X POST (\S+)/v1/routes/(\S+)/messages -H 'Authorization: Bearer (\S+)' -H 'Content-Type: application/json' -d '([^']+)'`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("it does not show how to send:\n%s", text)
+	}
+	c, err := client.New(m[1], m[3], client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.Send(t.Context(), m[2], ferry.Message{Body: []byte(m[4]), ContentType: "application/json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := c.Await(t.Context(), a.ID.String()); err != nil || e.State != ferry.StateCompleted {
+		t.Errorf("what was sent is %s, %v", e.State, err)
+	}
+}
