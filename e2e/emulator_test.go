@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"ferry"
-	"ferry/config"
 	"ferry/internal/sbemu"
 	"ferry/internal/sbemu/entity"
 )
@@ -95,9 +94,6 @@ func TestExampleOfTheEmulator(t *testing.T) {
 		"http://practice-erp:9090", w.erpURL)
 	w.startBroker()
 	w.cli("workers", "add", "bus-worker", "--routes", invoices, "--out", "bus-worker.nk")
-	if worker, err := config.LoadWorker(w.path("worker.yaml")); err != nil || worker.Name != "bus-worker" {
-		t.Fatalf("%v: %+v", err, worker)
-	}
 	w.startWorker()
 	w.awaitGranted()
 	for i := range 20 {
