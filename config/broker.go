@@ -41,6 +41,9 @@ type Broker struct {
 	// on a queue that runs on meanwhile; default 24 h, from 20 s to 3 days.
 	WorkAway time.Duration `yaml:"workAway"`
 
+	// BodyRef lets senders name a blob in place of a body; default none is taken.
+	BodyRef *BodyRef `yaml:"bodyRef"`
+
 	AdminListen any `yaml:"adminListen" later:"true"`
 	TLS         any `yaml:"tls" later:"true"`
 	Callbacks   any `yaml:"callbacks" later:"true"`
@@ -211,6 +214,7 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.Queue.check(d)
+	b.BodyRef.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}

@@ -83,7 +83,9 @@ type BrokerServiceBus struct {
 	// it needs the right Manage then. Default false.
 	Provision bool `yaml:"provision"`
 
-	Bodies *Bodies `yaml:"bodies" later:"true"`
+	// Bodies is where bodies lie that are too large for a message; default none: they
+	// come from the broker, part by part.
+	Bodies *Bodies `yaml:"bodies"`
 }
 
 // WorkerServiceBus is a worker's way to a queue on Service Bus.
@@ -97,7 +99,8 @@ type WorkerServiceBus struct {
 	// the worker says: a path, file:PATH or env:NAME. A seed itself is refused.
 	NKey string `yaml:"nkey"`
 
-	Bodies *Bodies `yaml:"bodies" later:"true"`
+	// Bodies is the broker's; default none.
+	Bodies *Bodies `yaml:"bodies"`
 }
 
 // Seed is NKey as a reference.
@@ -110,8 +113,49 @@ type Bodies struct {
 	Container        string     `yaml:"container"`
 	ConnectionString secret.Ref `yaml:"connectionString"` // of the storage account
 	Credential       Credential `yaml:"credential"`       // default that of the namespace
+	// SASURL is the container's URL with a shared access signature: a secret, in the
+	// place of the keys above.
+	SASURL secret.Ref `yaml:"sasUrl"`
 	// Lifetime is how long a body stays; default 30 days, from 1 day to 1 year.
 	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// Secrets lists the secrets that are needed.
+func (b *Bodies) Secrets() []secret.Ref {
+	if b == nil {
+		return nil
+	}
+	var refs []secret.Ref
+	for _, ref := range []secret.Ref{b.ConnectionString, b.SASURL, b.Credential.ClientSecret, b.Credential.Password} {
+		if !ref.IsZero() {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// BodyRef says which bodies senders may name by URL.
+type BodyRef struct {
+	// Accounts are hosts, such as contoso.blob.core.windows.net; at most 20. Blobs of
+	// others are refused.
+	Accounts []string `yaml:"accounts"`
+	// Credential reads blobs whose URL is not signed; default none: only signed URLs
+	// are taken.
+	Credential *Credential `yaml:"credential"`
+}
+
+const maxBodyRefAccounts = 20
+
+func (r *BodyRef) check(d *decoder) {
+	if r == nil {
+		return
+	}
+	if len(r.Accounts) == 0 || len(r.Accounts) > maxBodyRefAccounts {
+		d.at("bodyRef", "add accounts: [ACCOUNT.blob.core.windows.net]", "bodyRef.accounts has %d entries, 1 to %d are possible", len(r.Accounts), maxBodyRefAccounts)
+	}
+	if r.Credential != nil {
+		r.Credential.check(d, "bodyRef.credential")
+	}
 }
 
 // Bounds and defaults of a queue on Service Bus.
@@ -270,6 +314,10 @@ func (b *Bodies) check(d *decoder, path string) {
 		return
 	}
 	switch {
+	case !b.SASURL.IsZero():
+		if b.Container != "" || !b.ConnectionString.IsZero() || !b.Credential.isZero() {
+			d.at(path+".sasUrl", "take one of the two ways out", "%s.sasUrl stands alone: it names the container and brings its rights", path)
+		}
 	case b.Container == "":
 		d.at(path, "add container: https://ACCOUNT.blob.core.windows.net/NAME", "%s.container is missing", path)
 	case !b.ConnectionString.IsZero():

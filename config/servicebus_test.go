@@ -114,7 +114,10 @@ func TestServiceBusRefuses(t *testing.T) {
 		"ca":                     {name + ", ca: ./none.pem", "queue.servicebus.ca: there is no file", ""},
 		"lock":                   {name + ", lock: 6m", "queue.servicebus.lock must lie between 5s and 5m0s", ""},
 		"prefix":                 {name + ", prefix: a/b", `"a/b" cannot begin the names of queues`, ""},
-		"later: bodies":          {name + ", bodies: {container: 'https://a.blob.core.windows.net/c'}", "queue.servicebus.bodies is not supported by this version", ""},
+		"bodies: two ways":       {name + ", bodies: {container: 'https://a.blob.core.windows.net/c', sasUrl: env:BODIES}", "queue.servicebus.bodies.sasUrl stands alone", "take one of the two ways out"},
+		"bodies: nowhere":        {name + ", bodies: {lifetime: 7d}", "queue.servicebus.bodies.container is missing", "add container"},
+		"bodies: a bad name":     {name + ", bodies: {container: A, connectionString: env:BODIES}", "is not the name of a container", "the container's name alone"},
+		"bodies: a day at least": {name + ", bodies: {sasUrl: env:BODIES, lifetime: 1h}", "queue.servicebus.bodies.lifetime", ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			broker := "queue: {driver: servicebus, servicebus: {" + c.yaml + "}}\n"

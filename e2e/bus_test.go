@@ -29,7 +29,7 @@ func (w *world) startBus() {
 // brokerQueue is the queue of broker.yaml.
 func (w *world) brokerQueue(lock string) string {
 	if w.double != nil {
-		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", adminUrl: \"http://%s\", provision: true, lock: %s}}", w.double.Addr(), lock)
+		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", adminUrl: \"http://%s\", provision: true, lock: %s%s}}", w.double.Addr(), lock, w.bodies)
 	}
 	return fmt.Sprintf("{nats: {listen: %q, lock: %s}}", w.queue, lock)
 }
@@ -37,7 +37,7 @@ func (w *world) brokerQueue(lock string) string {
 // workerQueue is the queue of worker.yaml.
 func (w *world) workerQueue(name, lock string) string {
 	if w.double != nil {
-		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", nkey: ./%s.nk, lock: %s}}", name, lock)
+		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", nkey: ./%s.nk, lock: %s%s}}", name, lock, w.bodies)
 	}
 	return fmt.Sprintf("{nats: {url: \"nats://%s\", nkey: ./%s.nk, lock: %s}}", w.queue, name, lock)
 }

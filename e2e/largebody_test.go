@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,6 +21,7 @@ import (
 	"runtime/metrics"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +31,7 @@ import (
 	"ferry/api"
 	"ferry/broker"
 	"ferry/client"
+	"ferry/internal/azurite"
 	"ferry/queue"
 	"ferry/queue/memqueue"
 	"ferry/secret"
@@ -277,7 +281,65 @@ func (m memTransport) Close(ctx context.Context) error { return m.q.Close(ctx) }
 // programs and embedded NATS, and reads it back.
 func TestALargeBodyThroughThePrograms(t *testing.T) {
 	t.Parallel()
-	o := options{routes: []string{invoices}, lock: "30s", broker: map[string][]string{invoices: {"maxBytes: 100MiB"}}, destination: []string{"timeout: 2m"}}
+	largeBody(t, options{})
+}
+
+// TestALargeBodyByBlobStorage is the same on Service Bus, with the body by Azurite.
+func TestALargeBodyByBlobStorage(t *testing.T) {
+	address := azurite.Start(t)
+	t.Parallel()
+	storage := &storage{to: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: address})
+	}}}
+	server := httptest.NewServer(storage)
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "storage.txt")
+	if err := os.WriteFile(file, []byte(azurite.ConnectionString(server.Listener.Addr().String())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	largeBody(t, options{bus: true, bodies: fmt.Sprintf(", bodies: {container: bodies, connectionString: %q}", "file:"+file)})
+	if up, down := storage.up.Load(), storage.down.Load(); up < vastBody || down < vastBody {
+		t.Errorf("%d bytes went up to the storage and %d down, want the %d of the body both ways", up, down, vastBody)
+	}
+}
+
+// storage counts what goes to an account and comes from it, bytes.
+type storage struct {
+	to       http.Handler
+	up, down atomic.Int64
+}
+
+func (s *storage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = countedBody{r.Body, &s.up}
+	s.to.ServeHTTP(countedWriter{w, &s.down}, r)
+}
+
+type countedBody struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (c countedBody) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+type countedWriter struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c countedWriter) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func largeBody(t *testing.T, o options) {
+	t.Helper()
+	o.routes, o.lock, o.destination = []string{invoices}, "30s", []string{"timeout: 2m"}
+	o.broker = map[string][]string{invoices: {"maxBytes: 100MiB"}}
 	w := newWorld(t, o)
 	to := &sink{}
 	server := httptest.NewServer(to)

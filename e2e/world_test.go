@@ -26,6 +26,7 @@ type world struct {
 	dir    string
 	api    string        // the broker's HTTP address
 	queue  string        // the queue's address
+	bodies string        // on Service Bus, the store of large bodies: YAML
 	double *sbemu.Server // the queue, where it is Service Bus
 	erp    *practice.ERP
 	erpURL string
@@ -40,6 +41,7 @@ type options struct {
 	erp    practice.Settings
 	routes []string            // default: invoices
 	lock   string              // default 30s
+	bodies string              // see world
 	bus    bool                // the queue is Service Bus, as everywhere in TestOnServiceBus, and with onBus
 	broker map[string][]string // of broker.yaml: further keys of a route, each one a line of YAML
 	// Of worker.yaml: further keys of the route, and of the destination, each one
@@ -50,7 +52,7 @@ type options struct {
 // newWorld starts the ERP and writes the configuration; nothing else runs yet.
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), api: freePort(t), queue: freePort(t), erp: practice.New("", o.erp)}
+	w := &world{t: t, dir: t.TempDir(), api: freePort(t), queue: freePort(t), erp: practice.New("", o.erp), bodies: o.bodies}
 	server := httptest.NewServer(w.erp)
 	w.erpURL = server.URL
 	t.Cleanup(func() {

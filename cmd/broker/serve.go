@@ -176,6 +176,13 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		},
 	}
 	in.options(&opts)
+	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	if refs != nil {
+		opts.BodyRefs = refs
+	}
 	b, err := broker.New(ctx, opts)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))

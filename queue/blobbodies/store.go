@@ -37,6 +37,10 @@ type Options struct {
 	ConnectionString string
 	Container        string
 
+	// Lifetime is how long a body stays at the most, wanted or not; 0: as long as it
+	// is wanted. Who asks later gets it from the ledger.
+	Lifetime time.Duration
+
 	HTTP *http.Client // nil: the SDK's own
 }
 
@@ -56,6 +60,7 @@ const sumKey = "Sha256"
 // Store is a queue.BodyStore on a container.
 type Store struct {
 	container *container.Client
+	lifetime  time.Duration
 }
 
 // New makes the store; nothing is called. Errors are *ferry.Error.
@@ -81,7 +86,7 @@ func New(o Options) (*Store, error) {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "the container for bodies cannot be used: its connection string or URL is malformed").
 			WithHint("see docs/service-bus.md, \"Large bodies\"")
 	}
-	return &Store{container: c}, nil
+	return &Store{container: c, lifetime: o.Lifetime}, nil
 }
 
 // EnsureContainer makes the container where it is missing. Who may not make one
@@ -217,7 +222,9 @@ func (s *Store) Sweep(ctx context.Context, older time.Duration, keep func(name s
 				continue
 			}
 			name := *item.Name
-			if _, _, ours := queue.ParseBodyName(name); !ours || item.Properties.LastModified.After(before) || keep(name) {
+			at := *item.Properties.LastModified
+			over := s.lifetime > 0 && time.Since(at) > s.lifetime
+			if _, _, ours := queue.ParseBodyName(name); !ours || at.After(before) || !over && keep(name) {
 				continue
 			}
 			if err := s.Delete(ctx, name); err != nil {

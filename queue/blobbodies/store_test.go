@@ -7,10 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"ferry"
+	"ferry/internal/azurite"
 	"ferry/queue"
 	"ferry/queue/blobbodies"
 	"ferry/queue/queuetest"
@@ -103,6 +100,24 @@ func TestStrangeBlobsStay(t *testing.T) {
 	}
 }
 
+func TestLifetimeEndsWhatIsWanted(t *testing.T) {
+	f, url := startFake(t)
+	s := open(t, blobbodies.Options{SASURL: url + "?sig=secret", Lifetime: 24 * time.Hour})
+	old, young := queue.BodyName(ferry.NewID(time.Now()), 1), queue.BodyName(ferry.NewID(time.Now()), 1)
+	for _, name := range []string{old, young} {
+		if err := put(t, s, name, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mu.Lock()
+	f.blobs[old].at = time.Now().Add(-25 * time.Hour)
+	f.mu.Unlock()
+	removed, err := s.Sweep(t.Context(), time.Hour, func(string) bool { return true })
+	if err != nil || removed != 1 || f.blobs[young] == nil {
+		t.Errorf("swept %d, %v; want the old one alone", removed, err)
+	}
+}
+
 func TestErrorsNameNoSecret(t *testing.T) {
 	f, url := startFake(t)
 	s := open(t, blobbodies.Options{SASURL: url + "?sig=secret"})
@@ -127,18 +142,9 @@ func TestErrorsNameNoSecret(t *testing.T) {
 	}
 }
 
-// azurite's account is public knowledge: it is in its documentation.
-const azuriteAccount = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;" +
-	"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://%s/devstoreaccount1;"
-
 // TestBodiesOnAzurite runs the same cases on Microsoft's emulator of the storage.
-// FERRY_AZURITE is the folder that it is installed in.
 func TestBodiesOnAzurite(t *testing.T) {
-	folder := os.Getenv("FERRY_AZURITE")
-	if folder == "" {
-		t.Skip("FERRY_AZURITE is not set: make test-all installs it")
-	}
-	account := fmt.Sprintf(azuriteAccount, startAzurite(t, folder))
+	account := azurite.ConnectionString(azurite.Start(t))
 	opened := 0
 	queuetest.RunBodies(t, queuetest.BodiesHarness{
 		Open: func(tb testing.TB) queue.BodyStore {
@@ -155,36 +161,4 @@ func TestBodiesOnAzurite(t *testing.T) {
 			}
 		},
 	})
-}
-
-// startAzurite starts it on a free port and returns its address.
-func startAzurite(t *testing.T, folder string) string {
-	t.Helper()
-	cmd := exec.Command("node", filepath.Join(folder, "node_modules", "azurite", "dist", "src", "blob", "main.js"),
-		"--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", "0", "--skipApiVersionCheck", "--disableTelemetry")
-	cmd.Dir = t.TempDir()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	said := make([]byte, 0, 4096)
-	listening := regexp.MustCompile(`listens on http://(127\.0\.0\.1:\d+)`)
-	for buf := make([]byte, 1024); ; {
-		n, err := out.Read(buf)
-		said = append(said, buf[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return string(m[1])
-		}
-		if err != nil {
-			t.Fatalf("azurite did not start: %v: %s", err, said)
-		}
-	}
 }

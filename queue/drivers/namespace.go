@@ -69,7 +69,16 @@ func Credential(cfg config.Credential, secrets secret.Resolver) (azure.Credentia
 // certificates; nil: as the SDK does, by the environment. A machine's own identity
 // is asked for on the machine, where no proxy is.
 func identityClient(kind, proxy string, roots *x509.CertPool) *http.Client {
-	if kind != azure.ClientSecret && kind != azure.Certificate && kind != azure.WorkloadIdentity || proxy == "" && roots == nil {
+	if kind != azure.ClientSecret && kind != azure.Certificate && kind != azure.WorkloadIdentity {
+		return nil
+	}
+	return clientThrough(proxy, roots)
+}
+
+// clientThrough is a client through a proxy and with further certificates; nil when
+// neither is set.
+func clientThrough(proxy string, roots *x509.CertPool) *http.Client {
+	if proxy == "" && roots == nil {
 		return nil
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -45,11 +45,16 @@ func ConnectServiceBus(ctx context.Context, opts ServiceBusOptions) (*ServiceBus
 	if err != nil {
 		return nil, err
 	}
+	bodies, err := bodyStore(opts.Config.Bodies, opts.Config.ServiceBus, opts.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	driver, err := sbqueue.ConnectBroker(ctx, broker)
 	if err != nil {
 		return nil, err
 	}
-	return &ServiceBus{broker: driver, queue: queue.New(driver, queue.Options{Log: opts.Log}), opts: opts, host: host}, nil
+	ensureBodies(ctx, bodies, opts.Log)
+	return &ServiceBus{broker: driver, queue: queue.New(driver, queueOptions(bodies, opts.Log)), opts: opts, host: host}, nil
 }
 
 // broker is the options for the driver, and the host of the namespace.
@@ -183,16 +188,24 @@ func ConnectServiceBusWorker(ctx context.Context, opts WorkerOptions) (*queue.Qu
 	if err != nil {
 		return nil, err
 	}
+	bodies, err := bodyStore(opts.Config.Bodies, opts.Config.ServiceBus, opts.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	driver, err := sbqueue.Connect(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	return queue.New(driver, queue.Options{Log: opts.Log}), nil
+	return queue.New(driver, queueOptions(bodies, opts.Log)), nil
 }
 
 // Connect makes the connection of a worker in this process.
 func (s *ServiceBus) Connect(ctx context.Context, worker, seed string, routes []string, log *slog.Logger) (*queue.Queue, error) {
 	broker, _, err := s.opts.broker()
+	if err != nil {
+		return nil, err
+	}
+	bodies, err := bodyStore(s.opts.Config.Bodies, s.opts.Config.ServiceBus, s.opts.Secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +215,7 @@ func (s *ServiceBus) Connect(ctx context.Context, worker, seed string, routes []
 	if err != nil {
 		return nil, err
 	}
-	return queue.New(driver, queue.Options{Log: log}), nil
+	return queue.New(driver, queueOptions(bodies, log)), nil
 }
 
 // WorkerQueue is one of the queues that a worker needs.
