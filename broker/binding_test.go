@@ -316,3 +316,20 @@ func TestReceiptsFromBeforeTheStartComeFirst(t *testing.T) {
 		}
 	})
 }
+
+// What a worker calls its inbox and its run is kept: it has a limit.
+func TestNamesInHellosAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		one := w.worker("one", orders)
+		long := strings.Repeat("x", 129)
+		for name, h := range map[string]queue.Hello{"inbox": {Worker: "one", Inbox: long}, "run": {Worker: "one", Inbox: "i", Run: long}} {
+			h.Routes = []queue.RouteHello{{Name: orders}}
+			if _, err := one.q.Hello(t.Context(), h); err == nil {
+				t.Errorf("a long name of the %s was taken", name)
+			}
+		}
+		if info := w.ordersInfo(); info.Worker != "" {
+			t.Errorf("bound to %s", info.Worker)
+		}
+	})
+}

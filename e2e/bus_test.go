@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
 	"ferry/internal/sbemu"
 )
@@ -40,4 +44,28 @@ func (w *world) workerQueue(name, lock string) string {
 		return fmt.Sprintf("{driver: servicebus, servicebus: {connectionString: \"file:./bus.txt\", nkey: ./%s.nk, lock: %s%s}}", name, lock, w.bodies)
 	}
 	return fmt.Sprintf("{nats: {url: \"nats://%s\", nkey: ./%s.nk, lock: %s}}", w.queue, name, lock)
+}
+
+// flowSender sends to a queue as a flow's connector does, with the Go SDK.
+func (w *world) flowSender(queue string) (send func(id string)) {
+	w.t.Helper()
+	sdk, err := azservicebus.NewClientFromConnectionString(w.double.ConnectionString(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = sdk.Close(context.Background()) })
+	sender, err := sdk.NewSender(queue, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func(id string) {
+		w.t.Helper()
+		contentType := "application/json"
+		ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+		defer cancel()
+		err := sender.SendMessage(ctx, &azservicebus.Message{MessageID: &id, ContentType: &contentType, Body: []byte(kibibyte(id))}, nil)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }

@@ -27,6 +27,7 @@ func TestOnServiceBus(t *testing.T) {
 		"KillWithCallsCut": TestKillWithCallsCut,
 		"Order":            TestOrder,
 		"SeveralWorkers":   TestSeveralWorkersOneDies,
+		"AsServiceBusREST": TestAsServiceBusREST,
 		"LargeBodies":      TestLargeBodies,
 	} {
 		t.Run(name, test)

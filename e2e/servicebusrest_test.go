@@ -29,7 +29,7 @@ func newPullWorld(t *testing.T, lines ...string) *world {
 	t.Helper()
 	w := newWorld(t, options{routes: []string{invoices, pulled}, broker: map[string][]string{pulled: append([]string{"workers: pull"}, lines...)}})
 	w.write("sas.key", sasKey+"\n")
-	text := fmt.Sprintf("listen: %s\ndataDir: ./data\nqueue: {nats: {listen: %q}}\n", w.api, w.queue)
+	text := fmt.Sprintf("listen: %s\ndataDir: ./data\nqueue: %s\n", w.api, w.brokerQueue("30s"))
 	text += "sas:\n  - {name: flows, key: file:./sas.key, rights: [send]}\n  - {name: erp, key: file:./sas.key, rights: [listen], routes: [" + pulled + "]}\n"
 	text += "routes:\n  - name: " + invoices + "\n  - name: " + pulled + "\n    workers: pull\n"
 	for _, line := range lines {

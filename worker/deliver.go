@@ -33,6 +33,7 @@ type turn struct {
 
 	resolved int // attempts spent by an open outcome that proved absent
 	looked   bool
+	waits    bool // it is kept in hand until the broker is heard
 	attempt  *ferry.Attempt
 	took     time.Duration  // of the call
 	ticket   ticket         // to make it
@@ -147,6 +148,10 @@ func (t *turn) call() {
 	said := t.callInSlot()
 	t.r.calling.Add(-1)
 	dest.leave(t.ticket, t.lesson(said))
+	if t.waits {
+		t.awaitBroker()
+		return
+	}
 	if said.verdict == nil {
 		return // given back
 	}
@@ -183,7 +188,7 @@ func (t *turn) callInSlot() outcome {
 		return ended(v, situation{open: t.plan.open, wait: pauseFault})
 	}
 	if err != nil {
-		t.fault("body.fetch", err)
+		t.noBody(err)
 		return outcome{}
 	}
 	if !claimed && !t.claim(t.plan.calls()) {

@@ -18,7 +18,6 @@ const (
 	goodbyeTimeout = time.Second
 	helloApart     = time.Second // at least, between two that a change asked for
 	resendEvery    = 5 * time.Second
-	resendHeard    = 3 * helloEvery // results are told again only to a broker that was heard since
 	confirmEvery   = time.Second
 	pruneEvery     = time.Minute
 )
@@ -217,7 +216,7 @@ func (w *Worker) resendLoop(ctx context.Context) {
 func (w *Worker) resend(ctx context.Context) {
 	w.mu.Lock()
 	// While the broker is away nobody confirms, and what the queue took stays there.
-	there := w.brokerStart != "" && time.Since(w.answered) < resendHeard && rules.On(rules.Resend)
+	there := w.brokerStart != "" && time.Since(w.answered) < heardLately && rules.On(rules.Resend)
 	all := w.resendAll
 	w.mu.Unlock()
 	for there && ctx.Err() == nil {

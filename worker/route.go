@@ -83,6 +83,7 @@ const startGrace = 5 * time.Second
 type route struct {
 	Route
 	hands chan struct{} // a token per delivery in hand
+	waits chan struct{} // a token per delivery that waits for the broker
 	wake  chan struct{} // something changed
 	meter *routeMeter
 	place int // among the routes of its destination
@@ -101,7 +102,10 @@ func prefetch(concurrency int) int { return min(max(concurrency, 2), 64) }
 
 func newRoute(r Route, m *routeMeter) *route {
 	slots := r.Destination.opts.Concurrency
-	return &route{Route: r, meter: m, hands: make(chan struct{}, slots+prefetch(slots)), wake: make(chan struct{}, 1)}
+	hands := slots + prefetch(slots)
+	return &route{
+		Route: r, meter: m, hands: make(chan struct{}, hands), waits: make(chan struct{}, hands/2), wake: make(chan struct{}, 1),
+	}
 }
 
 // ready says how many messages may be in hand now. When none, it says how long

@@ -12,9 +12,9 @@ import (
 // and for how long calls may begin on it. Another inbox that gets the route waits
 // until the word has surely ended, or until this worker says that it has heard.
 
-// claimsHeard is how long ago the broker must have been heard for messages of a
-// route whose turns are claimed to be received: without it nobody grants a claim.
-const claimsHeard = 3 * helloEvery
+// heardLately is how long ago the broker may have been heard and still count as
+// there: for what needs it, such as a claim.
+const heardLately = 3 * helloEvery
 
 // moment is a time by two clocks: the one that only goes on, and the one on the
 // wall. The first stands still while a machine sleeps, the other can be set.
@@ -43,7 +43,7 @@ type word struct {
 func (w *word) good() time.Duration {
 	switch {
 	case w.Claims:
-		return claimsHeard
+		return heardLately
 	case w.Good <= 0:
 		return queue.WordGood
 	default:

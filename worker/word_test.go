@@ -1,6 +1,9 @@
 package worker
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +73,7 @@ func TestAWordEndsByTheClockThatSaysMore(t *testing.T) {
 		"the clock was set back":     {word{named: true, RouteWelcome: queue.RouteWelcome{Good: time.Hour}}, at(2*time.Hour, -time.Hour), false},
 		"longer than may be":         {word{named: true, RouteWelcome: queue.RouteWelcome{Good: 1000 * time.Hour}}, at(ferry.MaxWorkAway, ferry.MaxWorkAway), false},
 		"the broker did not name it": {word{RouteWelcome: queue.RouteWelcome{Good: time.Hour}}, at(0, 0), false},
-		"claims need the broker":     {word{named: true, RouteWelcome: queue.RouteWelcome{Good: time.Hour, Claims: true}}, at(claimsHeard, claimsHeard), false},
+		"claims need the broker":     {word{named: true, RouteWelcome: queue.RouteWelcome{Good: time.Hour, Claims: true}}, at(heardLately, heardLately), false},
 	} {
 		c.word.Granted, c.word.asked = true, at(0, 0)
 		if got := c.word.holds(c.now); got != c.holds {
@@ -172,6 +175,47 @@ func TestARefusedHelloEndsTheWord(t *testing.T) {
 		if r := w.worker.routes[0].last(); r.holds(atMoment(time.Now())) {
 			t.Errorf("the word holds: %+v", r)
 		}
+	})
+}
+
+// Bodies that have to be fetched wait for the broker: not in the destination's
+// slots, and not by being given back again and again. What needs no broker goes on.
+func TestLargeBodiesWaitForTheBroker(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.word = queue.RouteWelcome{Granted: true, Binding: 1, Good: 24 * time.Hour}
+		w.run()
+		w.say(func(w *world) { w.helloFails, w.bodiesFail = true, true })
+		time.Sleep(heardLately)
+		body := bytes.Repeat([]byte("x"), ferry.InlineBody+1)
+		sum := sha256.Sum256(body)
+		var large []ferry.HandOut
+		for range cap(w.worker.routes[0].hands) - 1 {
+			h := w.handOut()
+			h.Binding, h.Body, h.Size, h.SHA256 = 1, nil, int64(len(body)), sum[:]
+			large = append(large, h)
+			w.say(func(w *world) { w.bodies[h.ID] = body })
+		}
+		w.publish(large...)
+		time.Sleep(time.Minute)
+		small := w.handOut()
+		small.Binding = 1
+		w.publish(small)
+		time.Sleep(8 * time.Hour)
+		w.wantCounts(1, 0)
+		if r := w.only(); r.ID != small.ID || r.Verdict != ferry.Delivered {
+			t.Errorf("%+v", r)
+		}
+		// About one a minute, of those for which there was no hand.
+		if n := strings.Count(w.log.String(), "delivery.released"); n > 8*60*len(large)/2+len(large) {
+			t.Errorf("%d were given back in 8 hours", n)
+		}
+		if n := len(w.worker.routes[0].waits); n != cap(w.worker.routes[0].waits) {
+			t.Errorf("%d wait", n)
+		}
+		w.say(func(w *world) { w.helloFails, w.bodiesFail = false, false })
+		time.Sleep(2 * pauseAway)
+		w.wantCounts(1+len(large), 0)
+		w.wantSettled()
 	})
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -44,6 +45,7 @@ type world struct {
 	claim      func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
 	receipts   []ferry.Receipt
 	helloFails bool // nobody answers in time
+	bodiesFail bool // nor brings bodies
 	mute       bool // receipts are taken and never confirmed
 	outlives   bool // the queue runs on while the broker is away
 	suffix     int
@@ -108,6 +110,9 @@ func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome 
 func (w *world) Body(_ context.Context, _ string, r queue.BodyRequest) ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.bodiesFail {
+		return nil, errors.New("the broker is away")
+	}
 	body, ok := w.bodies[r.ID]
 	if !ok {
 		return nil, queue.ErrBodyMissing
