@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,6 +171,114 @@ func TestExamplesAreGood(t *testing.T) {
 	}
 	if broker.Routes[0].Name != worker.Routes[0].Name {
 		t.Errorf("the examples name different routes: %s and %s", broker.Routes[0].Name, worker.Routes[0].Name)
+	}
+}
+
+// TestLinksLead: to a file that is there, and a heading in it.
+func TestLinksLead(t *testing.T) {
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, page := range pages {
+		for _, m := range regexp.MustCompile(`\]\(([^)#:\s]*)(#[^)\s]+)?\)`).FindAllStringSubmatch(read(t, page), -1) {
+			links++
+			target := m[1]
+			if target == "" {
+				target = page
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, target)
+				continue
+			}
+			if m[2] != "" && !slices.Contains(anchors(read(t, target)), m[2]) {
+				t.Errorf("%s links to %s%s, and there is no such heading", page, target, m[2])
+			}
+		}
+	}
+	if links < 30 {
+		t.Fatalf("%d links found", links)
+	}
+}
+
+// anchors are those of the headings, as they are made on the pages of a repository.
+func anchors(text string) (list []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		list = append(list, "#"+strings.ReplaceAll(kept, " ", "-"))
+	}
+	return list
+}
+
+// TestServiceBusIsTold: the files on the page are whole ones, and every key of the
+// section stands on it or on the page that it leads to.
+func TestServiceBusIsTold(t *testing.T) {
+	text := read(t, "service-bus.md")
+	dir := t.TempDir()
+	for _, name := range []string{"erp-1.nk", "erp-1.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("a file\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := map[string]string{}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		body := regexp.MustCompile(`(?m)^   `).ReplaceAllString(m[1], "")
+		name := strings.TrimSpace(strings.TrimPrefix(body[:strings.Index(body, "\n")], "#"))
+		body = regexp.MustCompile(`\./(erp-1\.\w+)`).ReplaceAllString(body, `"`+filepath.ToSlash(dir)+`/$1"`)
+		files[name] = filepath.Join(dir, name)
+		if err := os.WriteFile(files[name], []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broker, err := config.LoadBroker(files["broker.yaml"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err := config.LoadWorker(files["worker.yaml"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, w := broker.Queue.ServiceBus, worker.Queue.ServiceBus
+	if b.Namespace != w.Namespace || b.Bodies.Container != w.Bodies.Container || broker.Routes[0].Name != worker.Routes[0].Name {
+		t.Errorf("the two files do not belong together: %+v and %+v", b, w)
+	}
+	if !strings.Contains(text, "workers add "+worker.Name+" --routes "+worker.Routes[0].Name+" ") {
+		t.Errorf("no login is made for worker %s", worker.Name)
+	}
+	for _, key := range keys(reflect.TypeFor[config.BrokerServiceBus](), map[reflect.Type]bool{}) {
+		if !regexp.MustCompile(`\b`+key+`\b`).MatchString(text) && !slices.Contains([]string{"clientSecret", "password", "tokenFile", "adminUrl"}, key) {
+			t.Errorf("service-bus.md does not mention %s", key)
+		}
+	}
+}
+
+// TestStartsOnServiceBusAreTold: each sentence that a look at the queues ends with is
+// in the table of what to do.
+func TestStartsOnServiceBusAreTold(t *testing.T) {
+	_, table, found := strings.Cut(read(t, "service-bus.md"), "## When it does not start")
+	if !found {
+		t.Fatal("service-bus.md does not say what to do when it does not start")
+	}
+	table, _, _ = strings.Cut(table, "\n## ")
+	source := read(t, "../queue/sbqueue/check.go")
+	said := regexp.MustCompile(`(?:unsuitable|warn)\((?:anew|"[^"]*"), "([^"%,]+)|ferry\.Code\w+, "the namespace %s ([^"%:]+)`).FindAllStringSubmatch(source, -1)
+	if len(said) < 9 {
+		t.Fatalf("%d sentences found in check.go: %q", len(said), said)
+	}
+	for _, m := range said {
+		if sentence := strings.TrimSpace(m[1] + m[2]); !strings.Contains(table, "`"+sentence) {
+			t.Errorf("the table does not have %q", sentence)
+		}
+	}
+	sources := source + read(t, "../config/servicebus.go")
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(table, -1) {
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			sentence := regexp.MustCompile(`right (Listen|Send) `).ReplaceAllString(m[1], "right %s ")
+			if !strings.Contains(sources, sentence) {
+				t.Errorf("no program says %q", m[1])
+			}
+		}
 	}
 }
 

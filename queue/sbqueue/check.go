@@ -24,13 +24,15 @@ const (
 	shortestWindow  = time.Minute
 	// deliveries is when Service Bus sets a message aside by itself. Every release
 	// counts there, so that it is only a guard against what nobody foresaw.
-	deliveries       = 2000
-	fewDeliveries    = 10
-	shortestLife     = 24 * time.Hour
-	inspectAtOnce    = 16
-	lookPause        = time.Minute // after a look that nobody answered
-	probeTimeout     = 20 * time.Second
-	deliveriesAtMost = 10 // of Microsoft's emulator
+	deliveries    = 2000
+	fewDeliveries = 10
+	shortestLife  = 24 * time.Hour
+	inspectAtOnce = 16
+	lookPause     = time.Minute // after a look that nobody answered
+	probeTimeout  = 20 * time.Second
+	// What Microsoft's emulator takes at the most.
+	deliveriesAtMost = 10
+	windowAtMost     = 5 * time.Minute
 )
 
 // need is a queue with the rights on it that somebody needs.

@@ -315,7 +315,7 @@ func TestQueuesAreMadeAsTheTierTakesThem(t *testing.T) {
 				return servicebus.ErrRefused
 			}
 			return nil
-		}, servicebus.QueueSpec{Name: "ferry.messages.orders", Lock: time.Minute, MaxDeliveries: 10}, nil},
+		}, servicebus.QueueSpec{Name: "ferry.messages.orders", Lock: time.Minute, MaxDeliveries: 10, DuplicateWindow: 5 * time.Minute}, nil},
 		"no right": {func(servicebus.QueueSpec) error { return servicebus.ErrUnauthorized }, servicebus.QueueSpec{}, queue.ErrUnauthorized},
 		"away":     {func(servicebus.QueueSpec) error { return servicebus.ErrUnavailable }, servicebus.QueueSpec{}, queue.ErrUnavailable},
 	} {

@@ -3,6 +3,7 @@ package sbqueue
 import (
 	"context"
 	"errors"
+	"time"
 
 	"ferry/internal/servicebus"
 )
@@ -44,14 +45,11 @@ func (b *Broker) ensureQueue(ctx context.Context, e need) (made bool, err error)
 // create makes a queue. Not every tier, nor an emulator, takes all of what is
 // wished for: what only makes it better is left out then.
 func (b *Broker) create(ctx context.Context, e need) (made bool, err error) {
-	spec := servicebus.QueueSpec{Name: e.name, Lock: b.lock, MaxDeliveries: deliveries}
-	specs := []servicebus.QueueSpec{spec}
+	window := time.Duration(0)
 	if e.lasting {
-		specs[0].DuplicateWindow = duplicateWindow
-		specs = append(specs, spec)
+		window = duplicateWindow
 	}
-	spec.MaxDeliveries = deliveriesAtMost
-	for _, s := range append(specs, spec) {
+	for _, s := range specsOf(servicebus.QueueSpec{Name: e.name, Lock: b.lock, MaxDeliveries: deliveries, DuplicateWindow: window}) {
 		bounded, cancel := context.WithTimeout(ctx, adminTimeout)
 		made, err = b.admin.Create(bounded, s)
 		cancel()
@@ -66,6 +64,21 @@ func (b *Broker) create(ctx context.Context, e need) (made bool, err error) {
 		}
 	}
 	return false, err
+}
+
+// specsOf are a queue as it is wished for, and what is tried where that is refused:
+// as an emulator takes it, and, as on the tier Basic, without a look for duplicates.
+func specsOf(wished servicebus.QueueSpec) []servicebus.QueueSpec {
+	emulators, plain := wished, wished
+	emulators.MaxDeliveries = deliveriesAtMost
+	plain.DuplicateWindow = 0
+	if wished.DuplicateWindow == 0 {
+		return []servicebus.QueueSpec{wished, emulators}
+	}
+	emulators.DuplicateWindow = windowAtMost
+	plainest := emulators
+	plainest.DuplicateWindow = 0
+	return []servicebus.QueueSpec{wished, emulators, plain, plainest}
 }
 
 // Check looks at everything that a broker needs, its workers' queues too, and

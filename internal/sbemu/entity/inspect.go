@@ -57,6 +57,7 @@ type Totals struct {
 	Expired    int64 // time to live was over: dead-lettered or removed
 	LockLost   int64 // locks that ended unsettled
 	Renewed    int64
+	Peeks      int64 // looks, however many messages they showed
 	Cancelled  int64 // scheduled ones
 }
 

@@ -271,6 +271,7 @@ func (s *Source) Peek(from int64, most int, session *string) ([]*amqp.Message, e
 		return nil, err
 	}
 	defer s.queue.leave()
+	s.totals.Peeks++
 	among := &s.all
 	if session != nil && s.sessionful {
 		g := s.sessions[*session]
