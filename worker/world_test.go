@@ -29,7 +29,7 @@ type world struct {
 	erp    *script
 	dest   *Dest
 	dir    string
-	change func(*Route) // how the route differs from the usual one
+	change func(*Route)                    // how the route differs from the usual one
 	driver func(queue.Driver) queue.Driver // nil: the queue's own
 	log    *logText
 
