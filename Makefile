@@ -48,7 +48,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	./scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## ratios of one run: accepts and whole path without a ledger, the path without a rule
+bench: ## ratios of one run: accepts and whole path without a ledger, the path without a rule, over Service Bus
 	$(GO) run ./internal/bench
 
 .PHONY: cover

@@ -135,5 +135,10 @@ func (b *Broker) bringBackReceipts(ctx context.Context, list []*queue.DeadReceip
 		b.log.Warn("queue.setAside", "message", d.Receipt.ID, "turn", d.Receipt.Turn, "worker", d.Receipt.Worker, "reason", d.Reason, "receipt", true)
 		arrivals[i] = arrival{&d.Receipt, d.From, d}
 	}
-	return b.commitBatch(ctx, arrivals)
+	confirmed, err := b.commitBatch(ctx, arrivals)
+	if err != nil {
+		return err
+	}
+	b.acknowledge(ctx, arrivals, confirmed)
+	return nil
 }

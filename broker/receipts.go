@@ -13,14 +13,22 @@ import (
 	"ferry/store"
 )
 
-// receiptBatch is how many receipts share one commit at the most.
-const receiptBatch = 256
+const (
+	// receiptBatch is how many receipts share one commit at the most.
+	receiptBatch = 256
+	// acknowledgedAtOnce is how many batches are acknowledged while the next ones are
+	// received and committed.
+	acknowledgedAtOnce = 4
+)
 
 // takeReceipts commits what workers report until ctx ends. A receipt is
 // completed in the queue only after its commit, and confirmed to its worker
-// only then.
+// only then; where that is a round trip or two, the next batch does not wait for it.
 func (b *Broker) takeReceipts(ctx context.Context) {
 	const pause = time.Second
+	var acknowledging sync.WaitGroup
+	defer acknowledging.Wait()
+	room := make(chan struct{}, acknowledgedAtOnce)
 	for ctx.Err() == nil {
 		batch, err := b.queue.ReceiveReceipts(ctx, receiptBatch)
 		if err != nil {
@@ -37,10 +45,19 @@ func (b *Broker) takeReceipts(ctx context.Context) {
 		for i, d := range batch {
 			arrivals[i] = arrival{&d.Receipt, d.From, d}
 		}
-		if err := b.commitBatch(ctx, arrivals); err != nil && ctx.Err() == nil {
-			b.log.Error("receipts could not be committed: they stay in the queue", "receipts", len(batch), "error", err)
-			sleep(ctx, pause)
+		confirmed, err := b.commitBatch(ctx, arrivals)
+		if err != nil {
+			if ctx.Err() == nil {
+				b.log.Error("receipts could not be committed: they stay in the queue", "receipts", len(batch), "error", err)
+				sleep(ctx, pause)
+			}
+			continue
 		}
+		room <- struct{}{}
+		acknowledging.Go(func() {
+			defer func() { <-room }()
+			b.acknowledge(ctx, arrivals, confirmed)
+		})
 	}
 }
 
@@ -58,7 +75,12 @@ type settled interface {
 	Release(ctx context.Context) error
 }
 
-func (b *Broker) commitBatch(ctx context.Context, batch []arrival) error {
+// confirmations are turns of which the receipts are on disk, by worker.
+type confirmations map[string][]queue.Confirmed
+
+// commitBatch commits a batch, which the caller has to acknowledge then. What cannot
+// be committed is given back to the queue.
+func (b *Broker) commitBatch(ctx context.Context, batch []arrival) (confirmations, error) {
 	receipts := make([]ferry.Receipt, 0, len(batch))
 	for _, a := range batch {
 		rc := a.receipt
@@ -69,27 +91,34 @@ func (b *Broker) commitBatch(ctx context.Context, batch []arrival) error {
 		bound(rc)
 		receipts = append(receipts, *rc)
 	}
+	confirmed := confirmations{}
+	for i := range receipts {
+		worker := receipts[i].Worker
+		confirmed[worker] = append(confirmed[worker], queue.Confirmed{ID: receipts[i].ID, Turn: receipts[i].Turn})
+	}
 	if !rules.On(rules.AfterCommit) {
-		b.acknowledge(ctx, batch, receipts)
+		b.acknowledge(ctx, batch, confirmed)
 	}
 	if err := b.commitReceipts(ctx, receipts); err != nil {
 		atOnce(batch, func(a arrival) {
 			_ = a.Release(context.WithoutCancel(ctx)) // its lock would end by itself
 		})
-		return err
+		return nil, err
 	}
-	b.acknowledge(ctx, batch, receipts)
-	return nil
+	for _, a := range batch {
+		a.receipt.Result, a.receipt.Attempts = nil, nil // what is large in it is not needed any more
+	}
+	return confirmed, nil
 }
 
 // acknowledge completes receipts in the queue and confirms them to their workers.
-func (b *Broker) acknowledge(ctx context.Context, batch []arrival, receipts []ferry.Receipt) {
+func (b *Broker) acknowledge(ctx context.Context, batch []arrival, confirmed confirmations) {
 	atOnce(batch, func(a arrival) {
 		if err := a.Complete(ctx); err != nil && !errors.Is(err, queue.ErrLockLost) && !errors.Is(err, queue.ErrSettled) && ctx.Err() == nil {
 			b.log.Debug("a committed receipt could not be completed in the queue", "message", a.receipt.ID, "error", err)
 		}
 	})
-	b.confirm(ctx, receipts)
+	b.confirm(ctx, confirmed)
 }
 
 // atOnce settles a batch together: where each is a round trip, one after the other
@@ -181,13 +210,9 @@ func (b *Broker) logOutcome(rc *ferry.Receipt, out *store.Outcome) {
 
 // confirm tells workers whose receipts are on disk. Lost signals cost nothing
 // but a repeat.
-func (b *Broker) confirm(ctx context.Context, receipts []ferry.Receipt) {
-	byWorker := map[string][]queue.Confirmed{}
-	for i := range receipts {
-		byWorker[receipts[i].Worker] = append(byWorker[receipts[i].Worker], queue.Confirmed{ID: receipts[i].ID, Turn: receipts[i].Turn})
-	}
-	for worker, confirmed := range byWorker {
-		if err := b.queue.Signal(ctx, worker, queue.Signal{Confirmed: confirmed}); err != nil && ctx.Err() == nil {
+func (b *Broker) confirm(ctx context.Context, confirmed confirmations) {
+	for worker, turns := range confirmed {
+		if err := b.queue.Signal(ctx, worker, queue.Signal{Confirmed: turns}); err != nil && ctx.Err() == nil {
 			b.log.Debug("receipts could not be confirmed now: the worker will send them again", "worker", worker, "error", err)
 		}
 	}

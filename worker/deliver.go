@@ -29,7 +29,9 @@ type turn struct {
 	h    *ferry.HandOut
 	rec  *record // what the inbox had; nil: nothing
 	plan plan
-	file string // where the body lies while the turn's calls are made; empty: in memory
+	// freeHand lets the route's loop receive another message in this one's place.
+	freeHand func()
+	file     string // where the body lies while the turn's calls are made; empty: in memory
 
 	resolved int // attempts spent by an open outcome that proved absent
 	looked   bool
@@ -43,8 +45,9 @@ type turn struct {
 	deadline time.Time // set when begun
 }
 
-// deliver takes one delivery to its end: it is settled or given back on return.
-func (w *Worker) deliver(r *route, d *queue.Delivery) {
+// deliver takes one delivery to its end: it is settled or given back on return. free
+// frees its hand, as soon as nothing of it waits for anybody but the queue.
+func (w *Worker) deliver(r *route, d *queue.Delivery, free func()) {
 	h := &d.HandOut
 	done, err := w.alone.enter(w.receiveCtx, h.ID)
 	if err != nil {
@@ -52,7 +55,7 @@ func (w *Worker) deliver(r *route, d *queue.Delivery) {
 		return
 	}
 	defer done()
-	t := &turn{w: w, r: r, d: d, h: h}
+	t := &turn{w: w, r: r, d: d, h: h, freeHand: free}
 	rec, err := w.inbox.find(h.ID)
 	if err != nil {
 		t.fault("inbox.read", err)

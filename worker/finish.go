@@ -44,6 +44,8 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	t.w.inbox.expect(t.h.ID, t.h.Turn)
 	told := t.w.teller.begin(receipt)
 	putErr := t.w.inbox.put(t.w.ioCtx, t.h.ID, rec)
+	done := t.parting(putErr)
+	defer done()
 	tellErr := t.w.teller.end(told)
 	t.log(v, next, now)
 	t.r.meter.verdict(v.Kind)
@@ -55,6 +57,27 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 		t.fault("receipt.send", tellErr)
 	default:
 		t.w.complete(t.d)
+	}
+}
+
+// partingAtOnce bounds the deliveries of a worker, beside those in hand, of which
+// only the receipt is to be sent and the delivery to be completed.
+const partingAtOnce = 1024
+
+// parting frees the delivery's hand once its result is on disk: what is left is
+// waiting for the queue, two round trips or more, and no reason to leave the
+// destination without work. Where too many wait the hand stays taken, so that a queue
+// which takes no receipts is not received from any more.
+func (t *turn) parting(putErr error) (done func()) {
+	if putErr != nil {
+		return func() {}
+	}
+	select {
+	case t.w.parting <- struct{}{}:
+		t.freeHand()
+		return func() { <-t.w.parting }
+	default:
+		return func() {}
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"ferry/queue"
@@ -34,8 +35,9 @@ func (w *Worker) loop(ctx context.Context, r *route) {
 		}
 		for _, d := range list {
 			w.deliveries.Go(func() {
-				defer func() { <-r.hands; r.freed() }()
-				w.deliver(r, d)
+				free := sync.OnceFunc(func() { <-r.hands; r.freed() })
+				defer free()
+				w.deliver(r, d, free)
 			})
 		}
 		if err == nil || errors.Is(err, context.Canceled) {

@@ -59,6 +59,8 @@ type Worker struct {
 	loops, deliveries, talkers, tellers sync.WaitGroup
 	stopListen                          func()
 
+	parting chan struct{} // a token per delivery out of hand that waits for the queue only
+
 	helloSoon  chan struct{}
 	resendSoon chan struct{}
 
@@ -93,6 +95,7 @@ func New(opts Options) (*Worker, error) {
 	w := &Worker{
 		opts: opts, simulated: simulated, run: cryptorand.Text(), queue: opts.Queue, log: opts.Log, teller: newTeller(opts.Queue),
 		helloSoon: make(chan struct{}, 1), resendSoon: make(chan struct{}, 1),
+		parting: make(chan struct{}, partingAtOnce),
 	}
 	w.ioCtx, w.stopIO = context.WithCancel(context.Background())
 	w.callCtx, w.stopCalls = context.WithCancel(w.ioCtx)

@@ -29,7 +29,8 @@ type world struct {
 	erp    *script
 	dest   *Dest
 	dir    string
-	change func(*Route) // how the route differs from the usual one
+	change func(*Route)                    // how the route differs from the usual one
+	driver func(queue.Driver) queue.Driver // nil: the queue's own
 	log    *logText
 
 	worker *Worker
@@ -166,7 +167,11 @@ func (w *world) run() {
 	if w.change != nil {
 		w.change(&route)
 	}
-	w.wq = queue.New(w.mq.Worker("erp-worker-1"), queue.Options{})
+	driver := w.mq.Worker("erp-worker-1")
+	if w.driver != nil {
+		driver = w.driver(driver)
+	}
+	w.wq = queue.New(driver, queue.Options{})
 	worker, err := New(Options{
 		Name: "erp-worker-1", Version: "test", Queue: w.wq, InboxDir: w.dir, Routes: []Route{route},
 		FileID: func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file

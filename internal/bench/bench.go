@@ -46,7 +46,7 @@ func (b *bench) run(only string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"accept", b.accepts}, {"path", b.wholePath}, {"protocol", b.protocol}} {
+	}{{"accept", b.accepts}, {"path", b.wholePath}, {"protocol", b.protocol}, {"bus", b.serviceBus}} {
 		if only == "" || only == part.name {
 			if err := part.run(); err != nil {
 				return err
@@ -231,10 +231,12 @@ func (p *process) peakMB() float64 {
 	return 0
 }
 
-// cpuSeconds is the processor time that the process has had so far, where /proc
+func (p *process) cpuSeconds() float64 { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
+
+// cpuOf is the processor time that a process, or "self", has had so far, where /proc
 // tells: it drifts less than the time by the clock on a machine with other work.
-func (p *process) cpuSeconds() float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func cpuOf(process string) float64 {
+	text, err := os.ReadFile("/proc/" + process + "/stat")
 	if err != nil {
 		return 0
 	}

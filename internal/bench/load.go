@@ -24,11 +24,11 @@ type loadResult struct {
 	P50, P99 float64 // ms
 }
 
-// load posts 1 KiB messages over conns kept-alive connections, each waiting for
+// load posts 1 KiB messages over kept-alive connections, each waiting for
 // its answer, and counts the 201s. It writes its requests by hand: a full HTTP
 // client would take as much of the two cores as the server under test. With
 // await, a single connection waits for each message's end.
-func load(target string, conns, messages int, spell time.Duration, await bool) error {
+func load(target string, spell time.Duration, s senders) error {
 	url, key, _ := strings.Cut(target, " ")
 	addr := strings.TrimPrefix(url, "http://")
 	var sent atomic.Int64
@@ -39,12 +39,12 @@ func load(target string, conns, messages int, spell time.Duration, await bool) e
 	var running sync.WaitGroup
 	start := time.Now()
 	run := strconv.FormatInt(start.UnixNano(), 36)
-	for range conns {
+	for range s.conns {
 		running.Go(func() {
-			mine, err := sender(addr, key, run, await, func() (int64, bool) {
+			mine, err := sender(addr, key, run, s, func() (int64, bool) {
 				n := next.Add(1)
-				if messages > 0 {
-					return n, n <= int64(messages)
+				if s.messages > 0 {
+					return n, n <= int64(s.messages)
 				}
 				return n, time.Since(start) < spell
 			})
@@ -72,7 +72,7 @@ func load(target string, conns, messages int, spell time.Duration, await bool) e
 	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99)})
 }
 
-func sender(addr, key, run string, await bool, next func() (int64, bool)) ([]time.Duration, error) {
+func sender(addr, key, run string, s senders, next func() (int64, bool)) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -103,8 +103,8 @@ func sender(addr, key, run string, await bool, next func() (int64, bool)) ([]tim
 		if err := readCreated(in); err != nil {
 			return times, err
 		}
-		if await {
-			if err := awaitCompleted(conn, in, addr, n); err != nil {
+		if s.await {
+			if err := awaitCompleted(conn, in, addr, n+int64(s.already)); err != nil {
 				return times, err
 			}
 		}

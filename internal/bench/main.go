@@ -6,7 +6,7 @@
 // printed are medians over the rounds and the medians of the ratios within each
 // round.
 //
-//	go run ./internal/bench            accepts, whole path, what rules of the protocol cost
+//	go run ./internal/bench            accepts, whole path, what rules of the protocol cost, Service Bus
 //	go run ./internal/bench -short     one round each, to see that it works
 //	go run ./internal/bench -profile F a CPU profile of the whole path
 package main
@@ -38,10 +38,13 @@ func run() error {
 	path := flag.Int("path", 20_000, "messages of each whole-path run")
 	short := flag.Bool("short", false, "one short round: shows that it works, not how fast")
 	profile := flag.String("profile", "", "write a CPU profile of the whole path to this file")
-	only := flag.String("only", "", "accept, path or protocol")
+	only := flag.String("only", "", "accept, path, protocol or bus")
 	noRule := flag.String("without", "", "internal: a rule of the protocol that does not hold, with -tags ferryrules")
 	several := flag.Bool("several", false, "internal: the route is one of several workers")
 	await := flag.Bool("await", false, "internal: wait for each message's end before the next one")
+	already := flag.Int("already", 0, "internal: how many are completed before the first is sent")
+	bus := flag.String("bus", "", "internal: address of the Service Bus double")
+	busKey := flag.String("bus-key", "", "internal: file with the double's connection string")
 	flag.Parse()
 	if *short {
 		*rounds, *spell, *path = 1, 500*time.Millisecond, 2000
@@ -51,11 +54,13 @@ func run() error {
 		if err := without(*noRule); err != nil {
 			return err
 		}
-		return serve(contenderOptions{kind: *kind, dir: *dir, erpURL: *erp, profile: *profile, several: *several})
+		return serve(contenderOptions{kind: *kind, dir: *dir, erpURL: *erp, profile: *profile, several: *several, bus: *bus, busKey: *busKey})
 	case "load":
-		return load(*target, *conns, *messages, *spell, *await)
+		return load(*target, *spell, senders{conns: *conns, messages: *messages, await: *await, already: *already})
 	case "erp":
 		return serveERP()
+	case "double":
+		return serveDouble()
 	}
 	b := &bench{rounds: *rounds, spell: *spell, path: *path, dir: *dir, profile: *profile}
 	return b.run(*only)

@@ -32,15 +32,16 @@ type senders struct {
 	conns    int
 	messages int
 	await    bool // each message has to be completed before the next is sent
+	already  int  // completed before the load begins
 }
 
 // protocol shows what rules cost: the same whole path with them and without, in
 // turn, all of them of one build that can take rules away.
 func (b *bench) protocol() error {
 	loads := []senders{
-		{"1, one by one", 1, max(b.path/20, 100), true},
-		{"1", 1, max(b.path/4, 100), false},
-		{"32", 32, max(b.path/2, 100), false},
+		{name: "1, one by one", conns: 1, messages: max(b.path/20, 100), await: true},
+		{name: "1", conns: 1, messages: max(b.path/4, 100)},
+		{name: "32", conns: 32, messages: max(b.path/2, 100)},
 	}
 	exe := filepath.Join(b.dir, "bench-rules")
 	build := exec.Command("go", "build", "-tags", "ferryrules", "-o", exe, "ferry/internal/bench")
@@ -93,5 +94,5 @@ func beside(ms, others []measured, of func(measured) float64) float64 {
 }
 
 func (s senders) args() []string {
-	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await)}
+	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await), "-already", strconv.Itoa(s.already)}
 }

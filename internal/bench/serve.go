@@ -33,6 +33,7 @@ const (
 	kindFile   = "file"   // the same HTTP surface, an append-only file, one fsync per group
 	kindPath   = "path"   // Ferry, whole path: with a worker that calls the ERP
 	kindQueue  = "queue"  // the same HTTP surface, queue and adapter, and no ledger: neither the broker's nor the worker's inbox
+	kindBus    = "bus"    // Ferry, whole path over Service Bus, to a destination that answers at once
 	kindBare   = "bare"   // the same HTTP surface and adapter, a channel between them: no queue either
 )
 
@@ -47,6 +48,8 @@ const (
 type contender struct {
 	broker    *broker.Broker
 	transport *drivers.NATS
+	bus       *drivers.ServiceBus // kindBus, in the place of transport
+	instant   *instant            // kindBus: the destination
 	service   api.Service
 	completed func() int64
 	stops     []func() error
@@ -57,6 +60,7 @@ type contenderOptions struct {
 	kind, dir, erpURL string
 	profile           string
 	several           bool
+	bus, busKey       string // kindBus: the double's address, and the file that its connection string lies in
 }
 
 func serve(o contenderOptions) error {
@@ -71,6 +75,9 @@ func serve(o contenderOptions) error {
 	mux := http.NewServeMux()
 	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics()}))
 	mux.HandleFunc("GET /completed", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.completed()) })
+	if c.bus != nil {
+		c.handleBus(mux)
+	}
 	mux.HandleFunc("GET /debug/heap", func(w http.ResponseWriter, _ *http.Request) { _ = pprof.Lookup("heap").WriteTo(w, 0) })
 	mux.HandleFunc("GET /debug/goroutines", func(w http.ResponseWriter, _ *http.Request) { _ = pprof.Lookup("goroutine").WriteTo(w, 1) })
 	server := api.Server(l.Addr().String(), mux)
@@ -99,8 +106,11 @@ func newContender(o contenderOptions) (*contender, string, error) {
 	dir, erpURL := o.dir, o.erpURL
 	c := &contender{}
 	b, err := broker.New(ctx, broker.Options{
-		DataDir: filepath.Join(dir, "broker"), Version: "bench", Routes: []ferry.Route{{Name: benchRoute, Several: o.several}},
-		OpenTransport: func(_ context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
+		DataDir: filepath.Join(dir, "broker"), Version: "bench", Routes: []ferry.Route{o.route()},
+		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
+			if o.kind == kindBus {
+				return c.openBus(ctx, o, workers)
+			}
 			t, err := drivers.StartNATS(drivers.NATSOptions{Dir: filepath.Join(dir, "queue"), Workers: workers})
 			c.transport = t
 			return t, err
@@ -138,6 +148,8 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		c.stops = append([]func() error{f.close}, c.stops...)
 	case kindPath:
 		err = c.startWorker(ctx, dir, erpURL)
+	case kindBus:
+		err = c.startBusWorker(ctx, dir)
 	case kindQueue:
 		err = c.startQueue(ctx, erpURL)
 	case kindBare:

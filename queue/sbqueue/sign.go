@@ -1,6 +1,7 @@
 package sbqueue
 
 import (
+	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -53,10 +54,11 @@ func signed(queueName, worker, id string, data []byte) []byte {
 	return append(b, data...)
 }
 
-// signer signs for one worker.
+// signer signs for one worker. An nkey makes its key from the seed for each signature,
+// which takes as long as signing: it is made once here.
 type signer struct {
 	worker string
-	key    nkeys.KeyPair
+	key    ed25519.PrivateKey
 }
 
 // newSigner takes the seed, and wipes it. Errors never hold any of it.
@@ -65,10 +67,7 @@ func newSigner(worker string, seed []byte) (*signer, error) {
 	if err := ferry.ValidName("worker", worker); err != nil {
 		return nil, err
 	}
-	key, err := nkeys.ParseDecoratedUserNKey(seed)
-	if err == nil {
-		_, err = key.PublicKey()
-	}
+	key, err := signingKey(seed)
 	if err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "the nkey of worker %s is not the seed of a user, SU…", worker).
 			WithHint("it is in the file that `broker workers add` wrote")
@@ -76,14 +75,28 @@ func newSigner(worker string, seed []byte) (*signer, error) {
 	return &signer{worker: worker, key: key}, nil
 }
 
-// sign adds who sends the message, with the signature.
-func (s *signer) sign(queueName string, m *azservicebus.Message) error {
-	signature, err := s.key.Sign(signed(queueName, s.worker, *m.MessageID, m.Body))
+func signingKey(seed []byte) (ed25519.PrivateKey, error) {
+	pair, err := nkeys.ParseDecoratedUserNKey(seed)
 	if err != nil {
-		return fmt.Errorf("sign for worker %s: %w", s.worker, err)
+		return nil, err
 	}
+	defer pair.Wipe()
+	plain, err := pair.Seed()
+	if err != nil {
+		return nil, err
+	}
+	_, raw, err := nkeys.DecodeSeed(plain)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw)
+	return ed25519.NewKeyFromSeed(raw), nil
+}
+
+// sign adds who sends the message, with the signature.
+func (s *signer) sign(queueName string, m *azservicebus.Message) {
+	signature := ed25519.Sign(s.key, signed(queueName, s.worker, *m.MessageID, m.Body))
 	m.ApplicationProperties = map[string]any{workerProperty: s.worker, signatureProperty: signature}
-	return nil
 }
 
 // directory is who may be heard. It is replaced whole.

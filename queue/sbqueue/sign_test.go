@@ -57,9 +57,7 @@ func TestOnlyWhatAKnownWorkerSignedIsBelieved(t *testing.T) {
 	}
 	signedBy := func(s *signer) *azservicebus.ReceivedMessage {
 		m := &azservicebus.Message{MessageID: new("id-1"), Body: []byte("a receipt")}
-		if err := s.sign("ferry.receipts", m); err != nil {
-			t.Fatal(err)
-		}
+		s.sign("ferry.receipts", m)
 		return arrived(m)
 	}
 	for name, test := range map[string]struct {

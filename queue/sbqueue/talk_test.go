@@ -31,9 +31,7 @@ func TestForgedReceiptsAreDropped(t *testing.T) {
 	var forged []*azservicebus.Message
 	for range 20 {
 		m := &azservicebus.Message{MessageID: new(rand.Text()), Body: []byte("secret content of a receipt")}
-		if err := stranger.sign(name, m); err != nil {
-			t.Fatal(err)
-		}
+		stranger.sign(name, m)
 		forged = append(forged, m, &azservicebus.Message{MessageID: new(rand.Text()), Body: []byte("secret content of a receipt")})
 	}
 	if err := w.client.Sender(name).Send(t.Context(), forged); err != nil {
@@ -91,9 +89,7 @@ func TestQuestionsOfStrangersAreNotAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &azservicebus.Message{MessageID: new("q"), Body: []byte("hello"), ReplyTo: new("ferry.worker.worker-one")}
-	if err := unknown.signer.sign(w.b.names.questions(), m); err != nil {
-		t.Fatal(err)
-	}
+	unknown.signer.sign(w.b.names.questions(), m)
 	if err := w.client.Sender(w.b.names.questions()).Send(t.Context(), []*azservicebus.Message{m}); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +111,7 @@ func TestAnswersReachOnlyWhoAsked(t *testing.T) {
 	defer w.close(t, two)
 	m := &azservicebus.Message{MessageID: new("q1"), Body: []byte("what is mine?")}
 	name := w.b.names.questions()
-	if err := one.signer.sign(name, m); err != nil {
-		t.Fatal(err)
-	}
+	one.signer.sign(name, m)
 	// Worker two sends it, and asks for an answer to itself.
 	m.ReplyTo = new(w.b.names.worker("worker-two"))
 	if err := two.client.Sender(name).Send(t.Context(), []*azservicebus.Message{m}); err != nil {
