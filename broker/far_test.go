@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +29,8 @@ func TestReceiptsDoNotWaitForAFarQueue(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.worker("one", orders)
 		h.hello(orders)
-		confirmed := 0
-		stop, err := h.q.Listen(t.Context(), func(s queue.Signal) { confirmed += len(s.Confirmed) })
+		var confirmed atomic.Int64
+		stop, err := h.q.Listen(t.Context(), func(s queue.Signal) { confirmed.Add(int64(len(s.Confirmed))) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,13 +40,13 @@ func TestReceiptsDoNotWaitForAFarQueue(t *testing.T) {
 			h.report(h.takeOne(orders), ferry.Delivered, done())
 			w.state(id, ferry.StateCompleted)
 		}
-		if confirmed != 0 {
-			t.Errorf("%d confirmed before they were completed in the queue", confirmed)
+		if n := confirmed.Load(); n != 0 {
+			t.Errorf("%d confirmed before they were completed in the queue", n)
 		}
 		time.Sleep(trip + time.Second)
 		synctest.Wait()
-		if confirmed != acknowledgedAtOnce {
-			t.Errorf("%d of %d confirmed", confirmed, acknowledgedAtOnce)
+		if n := confirmed.Load(); n != acknowledgedAtOnce {
+			t.Errorf("%d of %d confirmed", n, acknowledgedAtOnce)
 		}
 	}, func(o *Options) {
 		open := o.OpenTransport

@@ -64,7 +64,7 @@ func (b *bench) serviceBus() error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("Ferry over Service Bus: %w", err)
+			return fmt.Errorf("over Service Bus: %w", err)
 		}
 	}
 	fmt.Printf("%-32s %9s %12s %8s %8s %10s %14s %10s\n", "", "messages", "messages/s", "/(a)", "/(c)", "cpu µs", "double's µs", "peak MB")
