@@ -31,8 +31,9 @@ type NoticeTarget struct {
 }
 
 // Notice says that the end of a message is to be told to somebody: an entry of
-// the ledger's outbox, written in the commit that ended the message and removed
-// after it was told. It refers to the message and holds no copy of it.
+// the ledger's outbox, written in the commit that ended the message, or heard of
+// somebody else who asks, and removed after it was told. It refers to the message
+// and holds no copy of it.
 type Notice struct {
 	Seq uint64       `json:"-"` // its place in the outbox
 	To  NoticeTarget `json:"to"`
@@ -43,12 +44,14 @@ type Notice struct {
 	At         time.Time `json:"at"`
 	// Dead is of a dead letter: a replay takes it out of the message's record.
 	Dead *DeadLetter `json:"dead,omitempty"`
+	// ReplyTo is how the one who asked knows the message. Somebody else may have asked
+	// since.
+	ReplyTo ReplyTo `json:"replyTo"`
 }
 
 // Ending is a notice with what is told: the message as it ended.
 type Ending struct {
 	Notice
-	ReplyTo  ReplyTo
 	Envelope Envelope
 }
 

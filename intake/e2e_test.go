@@ -248,6 +248,11 @@ func TestRepliesTellTheEnd(t *testing.T) {
 	if c := w.queue(replyQueue).Counts(); c.Active+c.Locked != 0 {
 		t.Errorf("more replies: %+v", c)
 	}
+	// A run that was resubmitted sends the same, and waits for an answer of its own.
+	w.send(message("INV-3", `{"n":3}`, func(m *azservicebus.Message) { m.ReplyTo, m.ReplyToSessionID = new(replyQueue), new("run-4") }))
+	if m := w.replies(1)[0]; *m.CorrelationID != "INV-3" || *m.SessionID != "run-4" || envelopeOf(t, m).Reference != "DOC-INV-3" {
+		t.Errorf("the answer to a repeat: %+v", m)
+	}
 }
 
 // Replies that cannot be sent wait over a restart; a queue that is missing holds up

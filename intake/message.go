@@ -23,13 +23,13 @@ const (
 	propMessageID       = "sb-message-id" // where the key is a hash of it
 	propSessionID       = "sb-session-id"
 	propCorrelationID   = "sb-correlation-id"
-	propSubject         = "sb-label"
-	propTo              = "sb-to"
-	propReplyTo         = "sb-reply-to"
-	propReplyToSession  = "sb-reply-to-session-id"
+	propSubject         = ferry.PropertyLabel
+	propTo              = ferry.PropertyTo
+	propReplyTo         = ferry.PropertyReplyTo
+	propReplyToSession  = ferry.PropertyReplyToSessionID
 	propContentType     = "sb-content-type"
 	propContentEncoding = "sb-content-encoding"
-	propPartitionKey    = "sb-partition-key"
+	propPartitionKey    = ferry.PropertyPartitionKey
 )
 
 const (

@@ -21,8 +21,8 @@ func ending(n byte, change ...func(*ferry.Ending)) ferry.Ending {
 		Notice: ferry.Notice{
 			Seq: uint64(n), To: ferry.NoticeTarget{Kind: ferry.ReplyServiceBus, Route: "invoices", Target: "replies"},
 			ID: ferry.ID{15: n}, Generation: 1, State: ferry.StateCompleted,
+			ReplyTo: ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "replies", CorrelationID: "INV-1"},
 		},
-		ReplyTo:  ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "replies", CorrelationID: "INV-1"},
 		Envelope: ferry.Envelope{ID: ferry.ID{15: n}, Route: "invoices", State: ferry.StateCompleted, Reference: "DOC-1"},
 	}
 	for _, f := range change {

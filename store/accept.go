@@ -161,7 +161,7 @@ func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
 
 // quickRepeat answers a plain repeat without a commit: what it finds is on disk.
 func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
-	if !p.keyed {
+	if !p.keyed || p.msg.ReplyTo != nil {
 		return ferry.Accepted{}, false
 	}
 	l.mu.RLock()
@@ -238,7 +238,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
 	}
 	if !d.fresh {
-		return nil
+		return l.askAgain(tx, d.answer.ID, p.msg.ReplyTo)
 	}
 	m := &p.msg
 	row := l.row(p.route)

@@ -103,7 +103,7 @@ func (l *Ledger) putNotice(tx *bbolt.Tx, r *record) error {
 	now := time.Now().UTC()
 	n := ferry.Notice{
 		To: ferry.NoticeTarget{Kind: r.ReplyTo.Kind, Route: l.peek(r.Route).Name, Target: r.ReplyTo.Target},
-		ID: r.ID, Generation: r.Generation, State: r.State, At: now,
+		ID: r.ID, Generation: r.Generation, State: r.State, At: now, ReplyTo: *r.ReplyTo,
 	}
 	if r.State == ferry.StateDeadLettered {
 		n.Dead = r.Dead
@@ -120,6 +120,26 @@ func (l *Ledger) putNotice(tx *bbolt.Tx, r *record) error {
 	d.add(n.To, +1)
 	d.added++
 	return putJSON(tx, bOutbox, noticeKey(n.To, seq), n)
+}
+
+// askAgain is for a message that was sent once more, by somebody who asks to be
+// told its end: he is told from now on in the place of who asked before, and at once
+// when it has ended.
+func (l *Ledger) askAgain(tx *bbolt.Tx, id ferry.ID, to *ferry.ReplyTo) error {
+	if to == nil {
+		return nil
+	}
+	r, err := get(tx, id)
+	if err != nil || r == nil {
+		return nil //nolint:nilerr // it was read a moment ago: nothing is wrong with the repeat
+	}
+	if r.ReplyTo == nil || *r.ReplyTo != *to {
+		r.ReplyTo = to
+		if err := put(tx, r); err != nil {
+			return err
+		}
+	}
+	return l.putNotice(tx, r)
 }
 
 func (l *Ledger) loseNotice(tx *bbolt.Tx, to ferry.NoticeTarget, now time.Time) error {
@@ -176,10 +196,10 @@ func (l *Ledger) Ending(n ferry.Notice) (e ferry.Ending, ok bool, err error) {
 	e = ferry.Ending{Notice: n}
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, n.ID)
-		if err != nil || r == nil || r.ReplyTo == nil {
+		if err != nil || r == nil {
 			return err
 		}
-		ok, e.ReplyTo = true, *r.ReplyTo
+		ok = true
 		if e.Envelope, err = l.envelope(tx, r); err != nil {
 			return err
 		}

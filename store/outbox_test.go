@@ -40,7 +40,9 @@ func (m *machine) tell(rt *rapid.T) {
 			if mm := m.msgs[n.ID]; err != nil || ok == mm.gone || ok && (e.Envelope.State != n.State || e.Envelope.Generation != n.Generation || e.ReplyTo.Target != to.Target) {
 				rt.Fatalf("the ending of %+v: %+v, %v, %v", n, e, ok, err)
 			}
-			m.told[n.ID] = n
+			if n.Seq > m.told[n.ID].Seq {
+				m.told[n.ID] = n
+			}
 		}
 		if err := m.l.DropNotices(context.Background(), list, nil); err != nil {
 			rt.Fatalf("DropNotices: %v", err)
@@ -57,7 +59,9 @@ func (m *machine) lastNotices(rt *rapid.T) map[ferry.ID]ferry.Notice {
 			rt.Fatalf("Notices: %v", err)
 		}
 		for _, n := range list {
-			last[n.ID] = n
+			if n.Seq > last[n.ID].Seq {
+				last[n.ID] = n
+			}
 		}
 	}
 	return last
@@ -267,4 +271,66 @@ func TestRoom(t *testing.T) {
 	wantCode(t, l.Room(t.Context(), 1<<60), ferry.CodeNoSpace)
 	must0(t, l.Close())
 	wantCode(t, l.Room(t.Context(), 1), ferry.CodeStopping)
+}
+
+// Who sends a message once more, and asks, is told as well: a flow that was
+// resubmitted waits for an answer of its own.
+func TestWhoSendsAgainIsTold(t *testing.T) {
+	l := newLedger(t)
+	again := func(body string, to func(*ferry.Message)) {
+		t.Helper()
+		a, errs, err := l.AcceptBatch(t.Context(), []ferry.Message{message(body, withKey(body), to)}, true)
+		if err != nil || errs[0] != nil || !a[0].Duplicate {
+			t.Fatalf("%+v, %v, %v", a, errs, err)
+		}
+		must0(t, l.sound())
+	}
+	session := func(id string) func(*ferry.Message) {
+		return func(m *ferry.Message) {
+			m.ReplyTo = &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "answers", SessionID: id}
+		}
+	}
+	// Pending: the last who asked is told, once.
+	pending := accept(t, l, "pending", withKey("pending"), session("run-1"))
+	again("pending", session("run-2"))
+	again("pending", session("run-2"))
+	report(t, l, pending, ferry.Delivered, ferry.Next{})
+	list := notices(t, l, "answers")
+	if len(list) != 1 {
+		t.Fatalf("notices %+v", list)
+	}
+	if e, _, err := l.Ending(list[0]); err != nil || e.ReplyTo.SessionID != "run-2" {
+		t.Fatalf("%+v, %v", e.ReplyTo, err)
+	}
+	// Ended: at once, and nobody else.
+	again("pending", session("run-3"))
+	list = notices(t, l, "answers")
+	if len(list) != 2 {
+		t.Fatalf("notices %+v", list)
+	}
+	if e, _, err := l.Ending(list[1]); err != nil || e.ReplyTo.SessionID != "run-3" || e.State != ferry.StateCompleted || e.Envelope.Reference != "INV-1" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	// Posted by somebody who did not ask, and a dead letter by now.
+	posted := deadLetter(t, l, "posted", withKey("posted"))
+	again("posted", session("run-4"))
+	list = notices(t, l, "answers")
+	if e, _, err := l.Ending(list[2]); err != nil || e.ID != posted || e.Dead == nil || e.ReplyTo.SessionID != "run-4" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	// A repeat without a question changes nothing, in one batch neither.
+	again("posted", func(*ferry.Message) {})
+	both := message("twice", withKey("twice"), session("run-5"))
+	other := both
+	other.ID, other.ReplyTo = ferry.NewID(both.CreatedAt), &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "answers", SessionID: "run-6"}
+	if a, errs, err := l.AcceptBatch(t.Context(), []ferry.Message{both, other}, true); err != nil || errs[1] != nil || !a[1].Duplicate {
+		t.Fatalf("%+v, %v, %v", a, errs, err)
+	}
+	if r := rec(t, l, both.ID); r.ReplyTo.SessionID != "run-6" || len(notices(t, l, "answers")) != 3 {
+		t.Fatalf("%+v, %d notices", r.ReplyTo, len(notices(t, l, "answers")))
+	}
+	if a, err := l.Accept(t.Context(), message("posted", withKey("posted"), session("run-7"))); err != nil || !a.Duplicate || len(notices(t, l, "answers")) != 4 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	must0(t, l.sound())
 }
