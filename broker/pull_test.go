@@ -79,7 +79,7 @@ func TestReceiveWaits(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		at := time.Now().Add(time.Minute)
+		at := time.Now().Add(50 * time.Second) // before the lock of the first ends
 		later := w.send(`2`, func(m *ferry.Message) { m.DeliverAt = at })
 		synctest.Wait()
 		cancel()
