@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"crypto/rand"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
 	"ferry"
 	"ferry/client"
@@ -34,10 +38,12 @@ func TestDev(t *testing.T) {
 				if (queue == "servicebus") != (double != "") {
 					t.Errorf("the connection string of the double: %q", double)
 				}
+				c := devClient(t, text)
 				if double != "" {
 					wantCarriedBy(t, double)
+					sendAsFlow(t, c, double)
 				}
-				sendToDev(t, text)
+				sendToDev(t, c, text)
 				if code := p.stop(t, 30*time.Second); code != 0 || !strings.Contains(p.out.String(), "stopping") {
 					t.Errorf("exit code %d:\n%s", code, p.out)
 				}
@@ -62,10 +68,34 @@ func wantCarriedBy(t *testing.T, connection string) {
 	}
 }
 
-// sendToDev sends one message as the text says.
-func sendToDev(t *testing.T, text string) {
+// sendAsFlow puts a message into the queue that a flow would send to.
+func sendAsFlow(t *testing.T, c *client.Client, connection string) {
 	t.Helper()
-	m := regexp.MustCompile(`curl -X POST (\S+)/v1/routes/(\S+)/messages -H 'Authorization: Bearer (\S+)' -H 'Content-Type: application/json' -d '([^']+)'`).FindStringSubmatch(text)
+	bus, err := servicebus.Dial(servicebus.Config{ConnectionString: connection})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bus.Close(t.Context()) }()
+	id := "FLOW-" + rand.Text()
+	err = bus.Sender("flow-invoices").Send(t.Context(), []*azservicebus.Message{{MessageID: &id, Body: []byte(`{"invoice":{"number":"FLOW-1"}}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() string {
+		page, err := c.Messages(t.Context(), ferry.MessageFilter{Q: id})
+		if err != nil || len(page.Items) != 1 || page.Items[0].State != ferry.StateCompleted {
+			return fmt.Sprintf("the flow's message is %+v, %v", page.Items, err)
+		}
+		return ""
+	})
+}
+
+var devCurl = regexp.MustCompile(`curl -X POST (\S+)/v1/routes/(\S+)/messages -H 'Authorization: Bearer (\S+)' -H 'Content-Type: application/json' -d '([^']+)'`)
+
+// devClient is a client with the key of the text.
+func devClient(t *testing.T, text string) *client.Client {
+	t.Helper()
+	m := devCurl.FindStringSubmatch(text)
 	if m == nil {
 		t.Fatalf("it does not show how to send:\n%s", text)
 	}
@@ -73,6 +103,13 @@ func sendToDev(t *testing.T, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// sendToDev sends one message as the text says.
+func sendToDev(t *testing.T, c *client.Client, text string) {
+	t.Helper()
+	m := devCurl.FindStringSubmatch(text)
 	a, err := c.Send(t.Context(), m[2], ferry.Message{Body: []byte(m[4]), ContentType: "application/json"})
 	if err != nil {
 		t.Fatal(err)

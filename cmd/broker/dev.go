@@ -85,6 +85,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	cfg := config.Default()
 	cfg.DataDir, cfg.PublicURL, cfg.Environment = filepath.Join(d.dir, "broker"), d.url, "dev"
 	cfg.Queue.NATS.Listen = config.ListenOff
+	cfg.Routes = []config.BrokerRoute{{Name: devRoute, SearchKeys: []string{".invoice.number"}}}
 	if c.Queue == config.DriverServiceBus {
 		double, err := d.startDouble(cfg)
 		if err != nil {
@@ -92,7 +93,6 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 		}
 		defer func() { _ = double.Close() }()
 	}
-	cfg.Routes = []config.BrokerRoute{{Name: devRoute, SearchKeys: []string{".invoice.number"}}}
 	s, err := startServer(ctx, cfg, log)
 	if err != nil {
 		return err

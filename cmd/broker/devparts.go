@@ -12,6 +12,7 @@ import (
 	"ferry/config"
 	"ferry/internal/disk"
 	"ferry/internal/sbemu"
+	"ferry/internal/sbemu/entity"
 	"ferry/queue"
 	"ferry/queue/drivers"
 	"ferry/secret"
@@ -40,6 +41,9 @@ func (p *devERP) close() {
 	p.erp.Close()
 }
 
+// flowQueue is the queue of the double that a flow would send to.
+const flowQueue = "flow-invoices"
+
 // doubleFile keeps the connection string of the double of one run.
 const doubleFile = "servicebus-double.txt"
 
@@ -67,6 +71,11 @@ func (d *dev) startDouble(cfg *config.Broker) (*sbemu.Server, error) {
 	bus := &cfg.Queue.ServiceBus
 	cfg.Queue.Driver = config.DriverServiceBus
 	bus.ConnectionString, bus.AdminURL, bus.Provision = secret.Ref("file:"+path), "http://"+double.Addr(), true
+	if _, err := double.Namespace().Create(entity.Config{Name: flowQueue}); err != nil {
+		_ = double.Close()
+		return nil, fmt.Errorf("make the flow's queue: %w", err)
+	}
+	cfg.Routes[0].Intake = &config.Intake{ServiceBus: &config.IntakeServiceBus{ServiceBus: bus.ServiceBus, Queue: flowQueue, Concurrency: 32}}
 	return double, nil
 }
 
@@ -76,6 +85,7 @@ func (d *dev) tellDouble() {
 	}
 	d.app.printf("Its queue is a double of Azure Service Bus in this process, for trying things out: it keeps nothing.\n")
 	d.app.printf("Any SDK of Service Bus can connect to it:\n  %s\n", d.double)
+	d.app.printf("What an SDK, or a flow, sends to its queue %s is taken in for the route %s.\n", flowQueue, devRoute)
 }
 
 // connectInside makes the connection of the practice worker.
