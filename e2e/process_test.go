@@ -69,7 +69,9 @@ func startCommand(t *testing.T, dir, program string, cmd *exec.Cmd) *process {
 		if text := p.out.String(); t.Failed() {
 			t.Logf("%s %d wrote:\n%s", program, p.cmd.Process.Pid, last(text, 12<<10))
 		}
-		if strings.Contains(p.out.String(), "DATA RACE") {
+		// A NATS server elsewhere is its makers' code alone: it races by itself when it
+		// reloads its logins while somebody connects. The one inside the broker counts.
+		if program != "nats" && strings.Contains(p.out.String(), "DATA RACE") {
 			t.Errorf("%s has a data race:\n%s", program, last(p.out.String(), 12<<10))
 		}
 	})
