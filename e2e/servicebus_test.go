@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,12 +96,9 @@ func TestServiceBusHiccups(t *testing.T) {
 		case 2:
 			w.double.ServerBusy(20)
 		default:
-			lost := 0
+			var settled atomic.Int64 // each connection calls it by itself
 			w.double.OnSettle(func(string, string) sbemu.SettleFault {
-				if lost++; lost%3 == 0 {
-					return sbemu.SettleFault{Drop: true}
-				}
-				return sbemu.SettleFault{}
+				return sbemu.SettleFault{Drop: settled.Add(1)%3 == 0}
 			})
 			l.awaitMore(15)
 			w.double.OnSettle(nil)
