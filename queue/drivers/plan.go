@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry/config"
+	"ferry/queue/sbqueue"
 )
 
 // The forms of a plan.
@@ -25,7 +26,8 @@ func Plan(form string, cfg config.BrokerServiceBus, routes, workers []string) (s
 	}
 	switch form {
 	case PlanAz:
-		return names.az(cfg), nil
+		rights, err := sbqueue.BrokerRights(cfg.Prefix, routes, workers)
+		return names.az(cfg, rights), err
 	case PlanBicep:
 		return names.bicep(cfg), nil
 	case PlanEmulator:
@@ -41,7 +43,7 @@ func (n names) lasting() []string { return append([]string{n.receipts}, n.messag
 // passing are those in which nothing lies for long: questions, answers, signals.
 func (n names) passing() []string { return append([]string{n.questions}, n.workers...) }
 
-func (n names) az(cfg config.BrokerServiceBus) string {
+func (n names) az(cfg config.BrokerServiceBus, rights []sbqueue.Right) string {
 	var b strings.Builder
 	host := cfg.Namespace
 	if host == "" {
@@ -55,14 +57,7 @@ func (n names) az(cfg config.BrokerServiceBus) string {
 		b.WriteString(azQueue(name, cfg.Lock, false))
 	}
 	b.WriteString("# PRINCIPAL: the identity of the broker. Those of workers: broker workers add\n")
-	for _, name := range n.all() {
-		if n.listens(name) {
-			b.WriteString(azRole("Receiver", name))
-		}
-		if n.sends(name) {
-			b.WriteString(azRole("Sender", name))
-		}
-	}
+	b.WriteString(azRoles(rights))
 	return b.String()
 }
 

@@ -52,8 +52,19 @@ func azQueue(name string, lock time.Duration, lasting bool) string {
 		name, isoText(lock), madeDeliveries, more)
 }
 
-func azRole(right, queueName string) string {
-	return fmt.Sprintf("az role assignment create --assignee PRINCIPAL --role \"Azure Service Bus Data %s\" --scope \"$SCOPE/%s\"\n", right, queueName)
+// azRoles gives the rights that the driver asks for.
+func azRoles(rights []sbqueue.Right) string {
+	var b strings.Builder
+	role := func(given bool, name, queue string) {
+		if given {
+			fmt.Fprintf(&b, "az role assignment create --assignee PRINCIPAL --role \"Azure Service Bus Data %s\" --scope \"$SCOPE/%s\"\n", name, queue)
+		}
+	}
+	for _, r := range rights {
+		role(r.Listen, "Receiver", r.Queue)
+		role(r.Send, "Sender", r.Queue)
+	}
+	return b.String()
 }
 
 // isoText writes a duration as ISO 8601 has it, in one unit.

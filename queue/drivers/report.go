@@ -83,11 +83,11 @@ func CheckServiceBus(ctx context.Context, opts ServiceBusOptions) (ServiceBusRep
 			workers = append(workers, w.Name)
 		}
 	}
-	names, err := queueNames(broker.Prefix, opts.Routes, workers)
+	rights, err := sbqueue.BrokerRights(broker.Prefix, opts.Routes, workers)
 	if err != nil {
 		return ServiceBusReport{}, errors.Join(err, client.Close(ctx))
 	}
-	r := ServiceBusReport{Namespace: host, Well: true, Queues: look(ctx, client, names)}
+	r := ServiceBusReport{Namespace: host, Well: true, Queues: look(ctx, client, rights)}
 	r.take(findings)
 	r.tellManage()
 	r.tellSkew(ctx, broker.Client, host)
@@ -95,35 +95,21 @@ func CheckServiceBus(ctx context.Context, opts ServiceBusOptions) (ServiceBusRep
 }
 
 // look asks for each queue, a few at a time.
-func look(ctx context.Context, client *servicebus.Client, n names) []QueueReport {
-	all := n.all()
-	list := make([]QueueReport, len(all))
+func look(ctx context.Context, client *servicebus.Client, rights []sbqueue.Right) []QueueReport {
+	list := make([]QueueReport, len(rights))
 	var group sync.WaitGroup
 	slots := make(chan struct{}, looksAtOnce)
-	for i, name := range all {
+	for i, r := range rights {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
 			bounded, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
-			list[i] = lookAt(bounded, client, name, n.listens(name), n.sends(name))
+			list[i] = lookAt(bounded, client, r.Queue, r.Listen, r.Send)
 		})
 	}
 	group.Wait()
 	return list
-}
-
-// listens and sends say what the broker does with a queue.
-func (n names) listens(name string) bool { return !n.isWorker(name) }
-func (n names) sends(name string) bool   { return name != n.receipts && name != n.questions }
-
-func (n names) isWorker(name string) bool {
-	for _, w := range n.workers {
-		if w == name {
-			return true
-		}
-	}
-	return false
 }
 
 func lookAt(ctx context.Context, client *servicebus.Client, name string, listen, send bool) QueueReport {

@@ -114,16 +114,15 @@ func (s *ServiceBus) LoginConfig(w ferry.WorkerInfo) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	rights, err := sbqueue.WorkerRights(s.opts.Config.Prefix, sbqueue.WorkerAuth{Name: w.Name, Routes: w.Routes})
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(azNamespace(s.host))
 	fmt.Fprintf(&b, "# its own queue, unless the broker makes it (queue.servicebus.provision)\n%s", azQueue(names.workers[0], s.opts.Config.Lock, false))
 	b.WriteString("# PRINCIPAL: the identity that the worker's machine logs in as\n")
-	for _, name := range append(names.messages, names.workers[0]) {
-		b.WriteString(azRole("Receiver", name))
-	}
-	for _, name := range []string{names.receipts, names.questions} {
-		b.WriteString(azRole("Sender", name))
-	}
+	b.WriteString(azRoles(rights))
 	b.WriteString("# With a connection string instead: one of a policy with Listen and Send. It is\n" +
 		"# good for every queue of the namespace; what the worker sends is signed all the same.\n")
 	return b.String(), nil
