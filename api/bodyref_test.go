@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"ferry"
 )
@@ -57,4 +59,24 @@ func TestBodyByReferenceRefused(t *testing.T) {
 	if len(s.fake.messages) != 0 {
 		t.Errorf("%d messages were accepted", len(s.fake.messages))
 	}
+}
+
+// stillReader gives nothing until its context ends.
+type stillReader struct{ ctx context.Context }
+
+func (r stillReader) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, r.ctx.Err()
+}
+
+// An account that stands still does not hold a request, and its place, for ever.
+func TestABlobThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSurface(t)
+		s.fake.stillBlob = true
+		a := s.call("sender-key", http.MethodPost, invoices, "", "Ferry-Body-Ref: "+fakeRef)
+		if p := a.problem(t); p.Code != ferry.CodeBodyRefUnavailable || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%d %s, want a 503 to send again after", a.StatusCode, p.Code)
+		}
+	})
 }

@@ -30,7 +30,7 @@ type fake struct {
 	staged   map[string][]byte
 	stages   int // bodies that were ever staged
 
-	brokenBlob bool
+	brokenBlob, stillBlob bool
 
 	err    error // answers everything when set
 	panics bool
@@ -116,7 +116,10 @@ const (
 	fakeBlob = `{"from":"a blob"}`
 )
 
-func (f *fake) OpenBodyRef(_ context.Context, url string) (io.ReadCloser, string, error) {
+func (f *fake) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
+	if f.stillBlob {
+		return io.NopCloser(stillReader{ctx}), "", nil
+	}
 	if url != fakeRef {
 		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "not allowed")
 	}

@@ -19,12 +19,7 @@ func (c *call) send() error {
 	if err := c.checkTransfer(); err != nil {
 		return err
 	}
-	m := ferry.Message{
-		Route:       route.Name,
-		CreatedAt:   c.start.UTC(),
-		Traceparent: traceparent(c.r.Header),
-		Sender:      ferry.Sender{Name: c.who.Name, Flow: flowOf(c.r.Header)},
-	}
+	m := c.message(&route)
 	if m.ContentType, err = contentType(c.r.Header); err != nil {
 		return err
 	}

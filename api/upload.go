@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -91,6 +92,15 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// referredTime is how long a blob may take to be read: an account that stands still
+// must not keep one of the few places for bodies on their way.
+const referredTime = 5 * time.Minute
+
+func brokenOff() error {
+	return ferry.Errorf(ferry.CodeBodyRefUnavailable, "the blob that bodyRef names did not come whole").
+		WithHint("send again after the time in Retry-After")
+}
+
 // takeReferred reads a body from where the sender says that it lies. The message is
 // accepted with the body, as any other: what becomes of the blob afterwards does
 // not matter.
@@ -98,7 +108,12 @@ func (c *call) takeReferred(m *ferry.Message, url string, limit int64) error {
 	if n, _ := c.r.Body.Read(make([]byte, 1)); n > 0 {
 		return ferry.Errorf(ferry.CodeBadBodyRef, "the request has a body, and bodyRef names another one").WithHint("leave one of the two out")
 	}
-	blob, contentType, err := c.api.svc.OpenBodyRef(c.ctx(), url)
+	ctx, cancel := context.WithTimeout(c.ctx(), referredTime)
+	defer cancel()
+	blob, contentType, err := c.api.svc.OpenBodyRef(ctx, url)
+	if err != nil && ctx.Err() != nil && c.ctx().Err() == nil {
+		return brokenOff()
+	}
 	if err != nil {
 		return err
 	}
@@ -107,8 +122,7 @@ func (c *call) takeReferred(m *ferry.Message, url string, limit int64) error {
 	staged, err := c.api.svc.StageBody(c.ctx(), m.Route, r, limit)
 	switch {
 	case r.fault != nil && c.ctx().Err() == nil:
-		return ferry.Errorf(ferry.CodeBodyRefUnavailable, "the blob that bodyRef names broke off while it was read").
-			WithHint("send again after the time in Retry-After")
+		return brokenOff()
 	case ferry.CodeOf(err) == ferry.CodeTooLarge:
 		return tooLarge(limit, maxBytesHint)
 	case err != nil:
