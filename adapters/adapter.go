@@ -189,13 +189,33 @@ type DestinationConfig struct {
 	Timeout time.Duration     `yaml:"timeout"` // of one call; default 30 s
 	Headers map[string]string `yaml:"headers"`
 	Health  *HealthConfig     `yaml:"health"`
+	// What some dialects take besides; see docs/erp.
+	Database string `yaml:"database"` // odoo-jsonrpc, odoo-json2, tryton: the database at the server
+	Company  string `yaml:"company"`  // bc, d365fo, acumatica: the company, or data area
+	Client   string `yaml:"client"`   // odata-sap: the SAP client, three digits
+	Version  string `yaml:"version"`  // odata, odata-sap: v2 or v4; acumatica: the endpoint's version
+	Spec     string `yaml:"spec"`     // openapi: the file that describes the API
+	// Mask names members of JSON, at any depth or as JSON pointers, whose values are
+	// never kept or shown.
+	Mask []string `yaml:"mask"`
 	// Verdicts are asked before the dialect's own table; the first match wins.
 	Verdicts []VerdictRule `yaml:"verdicts"`
 }
 
-// VerdictRule judges the answers that it matches. At least one of Status, Code
-// and When must be given; all that are given must match.
+// MakesLookups says whether the dialect makes lookups of keyField and key by
+// itself, so that none has to be configured.
+func (c *DestinationConfig) MakesLookups() bool {
+	switch c.Dialect {
+	case "", "rest", "openapi":
+		return false
+	}
+	return true
+}
+
+// VerdictRule judges the answers that it matches. At least one of Status, Code,
+// Says and When must be given; all that are given must match.
 type VerdictRule struct {
+	Says    string `yaml:"says"`    // regular expression over the answer's error text
 	Status  string `yaml:"status"`  // "409", "5xx", "500-504", or several: "502,504"
 	Code    string `yaml:"code"`    // regular expression over the answer's error code
 	When    string `yaml:"when"`    // jq over the answer's JSON; matches unless it gives false or null
@@ -219,8 +239,39 @@ type RouteConfig struct {
 	ContentType string            `yaml:"contentType"` // of what is sent; default JSON after map, else the sender's
 	Reference   string            `yaml:"reference"`   // jq over the answer: the document number
 	Result      string            `yaml:"result"`      // jq over the answer: what the sender gets
-	// KeyHeader carries the external key; default Idempotency-Key; "-" for none.
+	// Entity is what a message becomes, in the destination's words: an entity set, a
+	// model, a DocType, a record type. Dialects that have it make the address of it.
+	Entity string `yaml:"entity"`
+	// Write is create (default), upsert or update, where the dialect has them.
+	Write string `yaml:"write"`
+	// KeyHeader carries the external key; default Idempotency-Key with dialects rest
+	// and openapi, else none; "-" for none.
 	KeyHeader string `yaml:"keyHeader"`
+	// RequestIDHeader carries a UUID of the request: the same on every attempt and
+	// replay, another one for an edited body. Default none, or the dialect's own.
+	RequestIDHeader string `yaml:"requestIdHeader"`
+	// KeyField is the document's field that bears the external key; it is set in the
+	// body, and a dialect's lookup asks by it.
+	KeyField string `yaml:"keyField"`
+	// KeyLength is how many characters KeyField holds, 8 to 128; a longer key is
+	// shortened to it, always alike. Default: the key as it is.
+	KeyLength int `yaml:"keyLength"`
+	// Key are the fields that tell the document where it is more than KeyField:
+	// field -> jq over the payload.
+	Key map[string]string `yaml:"key"`
+	// Finish is an act on the document after it was created, such as posting it,
+	// in the destination's words.
+	Finish   string `yaml:"finish"`
+	Batch    bool   `yaml:"batch"`    // odata, odata-sap: the map gives several requests, which succeed or fail as one
+	Async    bool   `yaml:"async"`    // netsuite: the answer comes later
+	Company  string `yaml:"company"`  // d365fo: the data area of the documents; default the destination's
+	Activity string `yaml:"activity"` // d365fo: the activity of a recurring data job
+	// Operation and Parameters are openapi's: an operationId, and jq over the payload
+	// by the name of a parameter.
+	Operation  string            `yaml:"operation"`
+	Parameters map[string]string `yaml:"parameters"`
+	// Mask adds to the destination's.
+	Mask []string `yaml:"mask"`
 	// HonoursKey: the destination refuses or repeats its answer for a known key.
 	HonoursKey bool          `yaml:"-"`
 	Lookup     *LookupConfig `yaml:"lookup"`
@@ -251,6 +302,8 @@ type PollConfig struct {
 
 // LookupConfig is how the destination is asked for a document by external key.
 type LookupConfig struct {
+	// Where is a condition beside the key, in the dialect's own language.
+	Where     string `yaml:"where"`
 	URL       string `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
 	Reference string `yaml:"reference"` // jq over the answer; null or empty means absent
 	Result    string `yaml:"result"`

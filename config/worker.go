@@ -110,6 +110,10 @@ func (r *DestinationRef) decodeNode(d *decoder, n *yaml.Node, path string) {
 type inline struct {
 	Adapter     string                 `yaml:"adapter"`
 	Dialect     string                 `yaml:"dialect"`
+	Database    string                 `yaml:"database"`
+	Client      string                 `yaml:"client"`
+	Version     string                 `yaml:"version"`
+	Spec        string                 `yaml:"spec"`
 	Auth        httpauth.Config        `yaml:"auth"`
 	Timeout     time.Duration          `yaml:"timeout"`
 	Health      *adapters.HealthConfig `yaml:"health"`
@@ -119,7 +123,7 @@ type inline struct {
 
 // inlineKeys are the keys of inline.
 func inlineKeys() []string {
-	return []string{"adapter", "dialect", "auth", "timeout", "health", "concurrency", "rate"}
+	return []string{"adapter", "dialect", "database", "client", "version", "spec", "auth", "timeout", "health", "concurrency", "rate"}
 }
 
 // Defaults of destinations.
@@ -178,15 +182,22 @@ func (w *Worker) complete(d *decoder) {
 	}
 	for i := range w.Routes {
 		r := &w.Routes[i]
+		dest := w.Destinations[r.Destination.Name]
+		if r.Lookup == nil && (r.KeyField != "" || len(r.Key) > 0) && dest != nil && dest.MakesLookups() {
+			r.Lookup = &adapters.LookupConfig{}
+		}
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
-			if r.Lookup != nil {
+			switch {
+			case r.Write == "upsert": // written over itself, it is the same document
+				r.OnUnknown = OnUnknownRepost
+			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
 		r.completeConfirm()
-		if dest := w.Destinations[r.Destination.Name]; dest != nil {
+		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)
 		}
 	}
@@ -207,6 +218,7 @@ func (r *WorkerRoute) takeInline() *Destination {
 	dest.DestinationConfig = adapters.DestinationConfig{
 		Adapter: r.inline.Adapter, Dialect: r.inline.Dialect, URL: r.RouteConfig.URL,
 		Auth: r.inline.Auth, Timeout: r.inline.Timeout, Health: r.inline.Health,
+		Database: r.inline.Database, Client: r.inline.Client, Version: r.inline.Version, Spec: r.inline.Spec,
 	}
 	r.inline, r.RouteConfig.URL = inline{}, ""
 	return dest
@@ -308,7 +320,8 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.at(path+".onUnknown", "add lookup: {url: …, reference: …}", "%s.onUnknown is lookup, and no lookup is configured", path)
 	}
 	if r.Lookup != nil {
-		if r.Lookup.URL == "" {
+		dest := destinations[r.Destination.Name]
+		if r.Lookup.URL == "" && (dest == nil || !dest.MakesLookups()) {
 			d.at(path+".lookup", "add url:, such as /invoices?externalId={externalKey}", "%s.lookup has no url", path)
 		}
 		d.checkJQ(path+".lookup.reference", r.Lookup.Reference)
@@ -316,6 +329,12 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
 	d.checkJQ(path+".map", r.Map)
+	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
+		d.checkJQ(path+".key."+field, r.Key[field])
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
+		d.checkJQ(path+".parameters."+name, r.Parameters[name])
+	}
 	d.checkJQ(path+".reference", r.Reference)
 	d.checkJQ(path+".result", r.Result)
 	r.checkConfirm(d, path)

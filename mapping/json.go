@@ -38,6 +38,10 @@ func Decode(data []byte) (any, error) {
 // encode writes v as JSON of at most `most` bytes. It is our own because a
 // value may share its parts: a few bytes of program make a value whose text
 // would fill the memory, and the bound must hold while it is written.
+// Encode writes a value that [Decode] or [Program.Eval] gave as JSON, of at most
+// MaxOutput bytes.
+func Encode(v any) ([]byte, error) { return encode(v, MaxOutput) }
+
 func encode(v any, most int) ([]byte, error) {
 	e := encoder{most: most}
 	if err := e.value(v); err != nil {

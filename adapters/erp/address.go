@@ -50,7 +50,7 @@ func joinQueries(parts ...string) string {
 
 // values are what placeholders stand for.
 type values struct {
-	externalKey, messageID, correlationID, orderingKey, confirmURL string
+	externalKey, messageID, correlationID, orderingKey, confirmURL, requestID string
 }
 
 func (v values) of(name string) string {
@@ -63,15 +63,20 @@ func (v values) of(name string) string {
 		return v.correlationID
 	case confirmURL:
 		return v.confirmURL
+	case requestID:
+		return v.requestID
 	default:
 		return v.orderingKey
 	}
 }
 
-const placeholders = "{externalKey}, {messageId}, {correlationId}, {orderingKey}, {confirmUrl}"
+const placeholders = "{externalKey}, {messageId}, {correlationId}, {orderingKey}, {confirmUrl}, {requestId}"
 
 // confirmURL is the placeholder of the address that the destination calls back.
 const confirmURL = "confirmUrl"
+
+// requestID is the placeholder of a UUID of the request, see message.requestID.
+const requestID = "requestId"
 
 // template is a path and a query with placeholders.
 type template struct {

@@ -25,38 +25,57 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
-	v, again := r.deliverOnce(ctx, call)
-	if again {
-		// Nothing was written, and the token was dropped: once more with a fresh one.
-		v, _ = r.deliverOnce(ctx, call)
-	}
+	v := r.deliver(ctx, r.message(call))
 	r.redact(&v)
 	withoutToken(&v, call.ConfirmURL)
 	return v
 }
 
-// deliverOnce makes one request. again: it was refused for its token alone, with
-// no effect, and a fresh token can be had.
-func (r *route) deliverOnce(ctx context.Context, call adapters.Call) (v ferry.Verdict, again bool) {
-	req, err := r.request(ctx, call)
+// deliver writes the message, with what the dialect wants before and after it.
+func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
+	if r.searches(m) {
+		return r.searchAndWrite(ctx, m)
+	}
+	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
+	return r.finishAfter(ctx, m, v, a)
+}
+
+// put makes one request that writes: once more where it was refused for its token
+// or session alone, which wrote nothing.
+func (r *route) put(ctx context.Context, make func() (*operation, error), m *message) (ferry.Verdict, *httpcall.Answer) {
+	v, a, again := r.putOnce(ctx, make, m)
+	if again {
+		v, a, _ = r.putOnce(ctx, make, m)
+	}
+	return v, a
+}
+
+// putOnce makes one request. a is nil when none was sent.
+func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m *message) (v ferry.Verdict, a *httpcall.Answer, again bool) {
+	op, err := make()
 	if ctx.Err() != nil {
-		if err == nil {
-			closeBody(req)
-		}
-		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}, false
+		op.drop()
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}, nil, false
 	}
 	if err != nil {
-		return noRequest(err), false
+		return noRequest(err), nil, false
+	}
+	req, err := r.request(ctx, m, op)
+	if err != nil {
+		return noRequest(err), nil, false
 	}
 	line := requestLine(req.Method, req.URL)
-	if err := r.dest.auth.Apply(req); err != nil {
-		closeBody(req)
-		return withoutCredentials(err, line), false
+	a, err = r.dest.send(req)
+	if err != nil {
+		return withoutCredentials(err, line), nil, false
 	}
-	v = r.judge(ctx, httpcall.Do(r.dest.transport, req), req.URL)
+	if u, ok := r.form.(unpacker); ok && a.Err == nil {
+		a = u.unpack(a)
+	}
+	v, problem := r.judge(ctx, a, req.URL)
 	v.Request = line
-	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && r.dest.renews(req, v.Status)
-	return v, again
+	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && a.Err == nil && r.dest.renews(req, a, problem)
+	return v, a, again
 }
 
 // noRequest judges a message that no request can be made of. A map that was
@@ -76,24 +95,24 @@ func noRequest(err error) ferry.Verdict {
 }
 
 // judge turns what came of a call into a verdict.
-func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) ferry.Verdict {
+func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (ferry.Verdict, httpcall.Problem) {
+	var problem httpcall.Problem
 	if a.Err != nil {
-		return withoutAnswer(a)
+		return withoutAnswer(a), problem
 	}
 	// The time for the call may be over; reading its answer is bounded by itself.
 	ctx = context.WithoutCancel(ctx)
 	tables := []httpcall.Table{r.dest.rules, r.dest.dialect.verdicts}
-	var problem httpcall.Problem
 	inside := tables[0].LooksInside(a.Status) || tables[1].LooksInside(a.Status)
 	success := a.Status >= 200 && a.Status <= 299
 	if !success || inside {
-		problem = httpcall.DecodeProblem(a.Body)
+		problem = r.dest.dialect.problemOf(a)
 	}
 	if success && inside && !a.Whole() {
 		return ferry.Verdict{
 			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Status: a.Status,
 			Text: "the answer ended early or is too long, and its status alone does not tell", RemoteCorrelationID: httpcall.CorrelationID(a.Header),
-		}
+		}, problem
 	}
 	rule, ok := httpcall.Judge(ctx, a, problem, tables...)
 	if !ok {
@@ -110,14 +129,16 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) f
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
 			if v.Kind == ferry.Delivered && r.later(ctx, &v, a, problem, asked) {
-				return v
+				return v, problem
 			}
 		}
 		r.takeReference(ctx, &v, a)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
+	case stale:
+		v.Kind = ferry.Failed
 	}
-	return v
+	return v, problem
 }
 
 // settleConflict decides what a conflict is. A body that is no error and names
@@ -155,7 +176,7 @@ func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 	}
 	v.Reference = cut(reference, ferry.MaxReferenceLength)
 	if r.result != nil {
-		result, err := resultOf(ctx, r.result, a)
+		result, err := r.resultOf(ctx, r.result, a)
 		if err != nil {
 			note = sentences(note, fmt.Sprintf("the answer's result cannot be read: %v", err))
 		}
@@ -173,19 +194,23 @@ func (r *route) referenceIn(ctx context.Context, a *httpcall.Answer) (string, er
 	if err != nil {
 		return "", err
 	}
-	text, err := r.reference.StringOf(ctx, value)
+	text, err := r.reference.StringOf(ctx, r.form.document(value))
 	if err == nil && strings.TrimSpace(text) == "" {
 		err = errors.New("it is empty")
 	}
 	return strings.TrimSpace(text), err
 }
 
-func resultOf(ctx context.Context, program *mapping.Program, a *httpcall.Answer) ([]byte, error) {
+func (r *route) resultOf(ctx context.Context, program *mapping.Program, a *httpcall.Answer) ([]byte, error) {
 	value, err := answerValue(a)
 	if err != nil {
 		return nil, err
 	}
-	result, err := program.RunValue(ctx, value)
+	return resultIn(ctx, program, r.form.document(value))
+}
+
+func resultIn(ctx context.Context, program *mapping.Program, document any) ([]byte, error) {
+	result, err := program.RunValue(ctx, document)
 	if err == nil && len(result) > ferry.MaxResult {
 		return nil, fmt.Errorf("it has %d bytes, at most %d are kept", len(result), ferry.MaxResult)
 	}
@@ -238,11 +263,10 @@ func (r *route) redact(v *ferry.Verdict) {
 	if v.Text == "" && v.Code == "" && len(v.Fields) == 0 && v.RemoteCorrelationID == "" {
 		return
 	}
-	auth := r.dest.auth
-	v.Text, v.Code = auth.Redact(v.Text), auth.Redact(v.Code)
-	v.RemoteCorrelationID = auth.Redact(v.RemoteCorrelationID)
+	v.Text, v.Code = r.dest.redact(v.Text), r.dest.redact(v.Code)
+	v.RemoteCorrelationID = r.dest.redact(v.RemoteCorrelationID)
 	for i := range v.Fields {
-		v.Fields[i].Text = auth.Redact(v.Fields[i].Text)
+		v.Fields[i].Text = r.dest.redact(v.Fields[i].Text)
 	}
 }
 

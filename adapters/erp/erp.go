@@ -37,12 +37,7 @@ func Dialects() []string {
 	return names
 }
 
-// dialect is how one kind of ERP answers.
-type dialect struct {
-	verdicts httpcall.Table // of calls that write
-	lookups  httpcall.Table // of lookups: only kinds that say why there is no answer
-}
-
+// dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{"rest": rest()}
 }
@@ -57,6 +52,7 @@ type destination struct {
 	dialect   dialect
 	rules     httpcall.Table // the destination's own, asked first
 	health    *template
+	session   session // nil: the dialect has none
 	signed    signed
 }
 
@@ -65,9 +61,13 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 	if cfg.Dialect == "" {
 		cfg.Dialect = "rest"
 	}
+	d.cfg.Dialect = cfg.Dialect
 	var ok bool
 	if d.dialect, ok = dialects()[cfg.Dialect]; !ok {
 		return nil, d.bad("there is no dialect %q", cfg.Dialect).WithHint("known dialects: %s", strings.Join(Dialects(), ", "))
+	}
+	if err := d.dialect.refuseSettings(cfg.Dialect, destinationSettings(&cfg)); err != nil {
+		return nil, d.wrap(err)
 	}
 	var err error
 	if d.base, err = parseBase(cfg.URL); err != nil {
@@ -85,6 +85,9 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 	if err := checkHeaders(cfg.Headers); err != nil {
 		return nil, d.wrap(err)
 	}
+	if cfg.Health == nil && d.dialect.health != "" {
+		cfg.Health = &adapters.HealthConfig{URL: d.dialect.health}
+	}
 	if cfg.Health != nil {
 		if d.health, err = parseTemplate("health.url", cfg.Health.URL); err != nil {
 			return nil, d.wrap(err)
@@ -94,7 +97,7 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		}
 	}
 	for i, r := range cfg.Verdicts {
-		rule, err := httpcall.ParseRule(r.Status, r.Code, r.When, r.Verdict, r.Effect)
+		rule, err := httpcall.ParseRule(r.Status, r.Code, r.Says, r.When, r.Verdict, r.Effect)
 		if err != nil {
 			return nil, d.wrap(fmt.Errorf("verdicts, rule %d: %w", i+1, err))
 		}
@@ -105,14 +108,30 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		transport = d.own
 	}
 	d.transport = d.auth.Wrap(transport)
+	if d.dialect.open != nil {
+		if err := d.dialect.open(d); err != nil {
+			return nil, d.wrap(err)
+		}
+	}
+	if d.dialect.session != nil {
+		d.session = d.dialect.session(d)
+	}
 	return d, nil
 }
 
 // Fingerprint changes when a secret of the destination does.
 func (d *destination) Fingerprint() string { return d.auth.Fingerprint() }
 
-// Close closes idle connections.
+// closeTime bounds logging out.
+const closeTime = 5 * time.Second
+
+// Close logs out where the dialect logs on, and closes idle connections.
 func (d *destination) Close() error {
+	if d.session != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		d.session.close(ctx)
+	}
 	if d.own != nil {
 		d.own.CloseIdleConnections()
 	}
@@ -123,10 +142,10 @@ func (d *destination) Close() error {
 // refusal of the credentials means up: wrong paths are found, and said better, by
 // deliveries.
 func (d *destination) Probe(ctx context.Context) error {
-	if d.health == nil {
+	if d.health == nil && d.dialect.probe == nil {
 		return adapters.ErrNoProbe
 	}
-	a, err := d.ask(ctx, d.health)
+	a, err := d.ask(ctx)
 	switch {
 	case errors.Is(err, httpauth.ErrRefused):
 		return fmt.Errorf("%w: %w", adapters.ErrRefused, err)
@@ -134,73 +153,145 @@ func (d *destination) Probe(ctx context.Context) error {
 		return err
 	case a.Err != nil:
 		return fmt.Errorf("%s: %w", a.Failure, a.Err)
-	case refusesLogon(a.Status):
-		return fmt.Errorf("%w: the health request is answered with status %d", adapters.ErrRefused, a.Status)
-	case a.Status >= 500, a.Status == http.StatusTooManyRequests:
-		return fmt.Errorf("the destination answers the health request with status %d", a.Status)
+	}
+	kind, text := d.judgeHealth(ctx, a)
+	switch {
+	case kind == ferry.Unauthorized:
+		return fmt.Errorf("%w: the health request is answered with %s", adapters.ErrRefused, text)
+	case kind == ferry.Unavailable, kind == ferry.Throttled:
+		return fmt.Errorf("the destination answers the health request with %s", text)
 	}
 	return nil
-}
-
-func refusesLogon(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
-}
-
-// renews says whether fresh credentials can be had after a request was answered
-// with 401.
-func (d *destination) renews(req *http.Request, status int) bool {
-	r, ok := d.auth.(httpauth.Renewer)
-	return ok && status == http.StatusUnauthorized && r.Refused(req)
 }
 
 // Check reads the secrets and asks the health address, or the destination's own
 // address, with them.
 func (d *destination) Check(ctx context.Context) error {
-	address := d.health
-	if address == nil {
-		address = &template{}
-	}
-	a, err := d.ask(ctx, address)
+	a, err := d.ask(ctx)
 	switch {
 	case err != nil:
 		return d.wrap(err)
 	case a.Err != nil:
 		return d.bad("it cannot be reached (%s): %w", a.Failure, a.Err).WithHint("check url, proxy and certificates")
-	case refusesLogon(a.Status):
-		return d.bad("it refuses the credentials: status %d", a.Status).WithHint("check auth, and the secret that it refers to")
-	case a.Status >= 500:
-		return d.bad("it answers with status %d", a.Status)
+	}
+	switch kind, text := d.judgeHealth(ctx, a); kind {
+	case ferry.Unauthorized:
+		return d.bad("it refuses the credentials: %s", text).WithHint("check auth, and the secret that it refers to")
+	case ferry.Unavailable, ferry.Throttled:
+		return d.bad("it answers with %s", text)
 	}
 	return nil
 }
 
-// ask makes a GET of an address without placeholders, once more where a fresh
-// token may help.
-func (d *destination) ask(ctx context.Context, address *template) (*httpcall.Answer, error) {
+// judgeHealth says what an answer to the health request comes to; "" for well.
+func (d *destination) judgeHealth(ctx context.Context, a *httpcall.Answer) (ferry.VerdictKind, string) {
+	text := fmt.Sprintf("status %d", a.Status)
+	switch {
+	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
+		return ferry.Unauthorized, text
+	case a.Status >= 500:
+		return ferry.Unavailable, text
+	case a.Status == http.StatusTooManyRequests:
+		return ferry.Throttled, text
+	case !d.dialect.lookups.LooksInside(a.Status):
+		return "", text
+	}
+	// Some systems refuse with a status that says all is well.
+	problem := d.dialect.problemOf(a)
+	rule, ok := httpcall.Judge(context.WithoutCancel(ctx), a, problem, d.dialect.lookups)
+	if !ok || rule.Kind == absent {
+		return "", text
+	}
+	return rule.Kind, d.redact(cut(sentences(text, rule.Text, problem.Text), ferry.MaxAttemptText))
+}
+
+// ask makes the health request, once more where it was refused for its token or
+// session alone.
+func (d *destination) ask(ctx context.Context) (*httpcall.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
-	req, a, err := d.askOnce(ctx, address)
-	if err == nil && d.renews(req, a.Status) {
-		_, a, err = d.askOnce(ctx, address)
+	req, a, err := d.askOnce(ctx)
+	if err == nil && a.Err == nil && d.renews(req, a, d.dialect.problemOf(a)) {
+		_, a, err = d.askOnce(ctx)
 	}
 	return a, err
 }
 
-func (d *destination) askOnce(ctx context.Context, address *template) (*http.Request, *httpcall.Answer, error) {
-	url, err := d.base.join(address, values{})
+func (d *destination) askOnce(ctx context.Context) (*http.Request, *httpcall.Answer, error) {
+	op, err := d.healthRequest()
 	if err != nil {
 		return nil, nil, err
 	}
-	req, err := httpcall.NewRequest(ctx, http.MethodGet, url, nil)
+	req, err := newRequest(ctx, op)
 	if err != nil {
 		return nil, nil, err
 	}
 	setAll(req.Header, d.cfg.Headers)
 	standardHeaders(req.Header)
-	if err := d.auth.Apply(req); err != nil {
-		return nil, nil, err
+	overrule(req.Header, op.header)
+	a, err := d.send(req)
+	return req, a, err
+}
+
+func (d *destination) healthRequest() (*operation, error) {
+	if d.cfg.Health == nil && d.dialect.probe != nil {
+		return d.dialect.probe(d)
 	}
-	return req, httpcall.Do(d.transport, req), nil
+	address := d.health
+	if address == nil {
+		address = &template{}
+	}
+	url, err := d.base.join(address, values{})
+	if err != nil {
+		return nil, err
+	}
+	return &operation{method: http.MethodGet, url: url}, nil
+}
+
+// send makes a call with the credentials, and what the session wants. An error
+// says that one of the two cannot be had: nothing was sent.
+func (d *destination) send(req *http.Request) (*httpcall.Answer, error) {
+	if !d.dialect.ownLogon {
+		if err := d.auth.Apply(req); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+	}
+	if d.session != nil {
+		if err := d.session.prepare(req.Context(), req); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+	}
+	return httpcall.Do(d.transport, req), nil
+}
+
+// renews says whether what a request was refused for, its token or its session,
+// can be had anew.
+func (d *destination) renews(req *http.Request, a *httpcall.Answer, problem httpcall.Problem) bool {
+	if r, ok := d.auth.(httpauth.Renewer); ok && a.Status == http.StatusUnauthorized && r.Refused(req) {
+		return true
+	}
+	return d.session != nil && d.session.ended(req, a, problem)
+}
+
+// show puts a mask where credentials would be.
+func (d *destination) show(req *http.Request) {
+	if !d.dialect.ownLogon {
+		d.auth.Show(req)
+	}
+	if d.session != nil {
+		d.session.show(req)
+	}
+}
+
+// redact takes what would log on out of what the destination said: some quote it.
+func (d *destination) redact(text string) string {
+	text = d.auth.Redact(text)
+	if d.session != nil {
+		text = d.session.redact(text)
+	}
+	return text
 }
 
 func (d *destination) bad(format string, args ...any) *ferry.Error {

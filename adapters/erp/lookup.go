@@ -16,67 +16,84 @@ import (
 )
 
 // Lookup asks for the document of the call's external key. Only a readable
-// answer, or a 404, proves anything.
+// answer, or one that a rule calls absent, proves anything.
 func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupResult {
 	if r.lookup == nil {
 		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: "the route has no lookup"})
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
-	address, err := r.address(r.lookup.url, call)
-	if err != nil {
-		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()})
-	}
-	result, again := r.lookupOnce(ctx, call, address)
-	if again {
-		result, _ = r.lookupOnce(ctx, call, address)
-	}
+	m := r.message(call)
+	result := r.readFinding(context.WithoutCancel(ctx), m, r.search(ctx, m))
 	if result.State == adapters.Unanswered {
 		r.redact(&result.Verdict)
 	}
 	return result
 }
 
-// lookupOnce makes one request. again: it was refused for its token alone, and a
-// fresh one can be had.
-func (r *route) lookupOnce(ctx context.Context, call adapters.Call, address string) (result adapters.LookupResult, again bool) {
-	req, err := httpcall.NewRequest(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return unanswered(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
-	}
-	setAll(req.Header, r.dest.cfg.Headers)
-	standardHeaders(req.Header)
-	if trace := childTrace(call.Traceparent); trace != "" {
-		req.Header.Set("Traceparent", trace)
-	}
-	req.Header.Set("Ferry-Message-Id", call.ID.String())
-	line := requestLine(req.Method, req.URL)
-	if err := r.dest.auth.Apply(req); err != nil {
-		return unanswered(withoutCredentials(err, line)), false
-	}
-	result = r.judgeLookup(ctx, httpcall.Do(r.dest.transport, req), call)
-	if result.State == adapters.Unanswered {
-		result.Verdict.Request = line
-		again = result.Verdict.Kind == ferry.Unauthorized && r.dest.renews(req, result.Verdict.Status)
-	}
-	return result, again
+// finding is what the question for a document came to.
+type finding struct {
+	state    adapters.LookupState
+	document any              // of Found: what the lookup's jq programs see
+	answer   *httpcall.Answer // of Found
+	verdict  ferry.Verdict    // of Unanswered: why; its Request is always there
 }
 
-func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapters.Call) adapters.LookupResult {
-	switch {
-	case a.Err != nil:
-		return unanswered(withoutAnswer(a))
-	case a.Status == http.StatusNotFound, a.Status == http.StatusNoContent:
-		return adapters.LookupResult{State: adapters.Absent}
-	case a.Status == http.StatusOK:
-		return r.readLookup(context.WithoutCancel(ctx), a, call)
+// search asks for the message's document: once more where the question was
+// refused for its token or session alone.
+func (r *route) search(ctx context.Context, m *message) finding {
+	f, again := r.searchOnce(ctx, m)
+	if again {
+		f, _ = r.searchOnce(ctx, m)
 	}
-	problem := httpcall.DecodeProblem(a.Body)
-	rule, ok := httpcall.Judge(ctx, a, problem, r.dest.dialect.lookups)
-	if !ok {
+	return f
+}
+
+func (r *route) searchOnce(ctx context.Context, m *message) (f finding, again bool) {
+	op, err := r.form.find(ctx, m)
+	if err != nil {
+		return noAnswer(ferry.Verdict{Kind: ferry.Failed, Text: cut(err.Error(), ferry.MaxAttemptText)}), false
+	}
+	req, err := r.question(ctx, m, op)
+	if err != nil {
+		return noAnswer(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
+	}
+	line := requestLine(req.Method, req.URL)
+	a, err := r.dest.send(req)
+	if err != nil {
+		return noAnswer(withoutCredentials(err, line)), false
+	}
+	f, problem := r.judgeLookup(context.WithoutCancel(ctx), a, m)
+	f.verdict.Request = line
+	again = f.state == adapters.Unanswered && f.verdict.Kind == ferry.Unauthorized && a.Err == nil && r.dest.renews(req, a, problem)
+	return f, again
+}
+
+// noAnswer is a question that was not answered, which proves nothing.
+func noAnswer(v ferry.Verdict) finding {
+	v.Effect = ferry.EffectNone // questions write nothing
+	return finding{state: adapters.Unanswered, verdict: v}
+}
+
+func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, m *message) (finding, httpcall.Problem) {
+	var problem httpcall.Problem
+	if a.Err != nil {
+		return noAnswer(withoutAnswer(a)), problem
+	}
+	lookups := r.dest.dialect.lookups
+	if a.Status < 200 || a.Status > 299 || lookups.LooksInside(a.Status) {
+		problem = r.dest.dialect.problemOf(a)
+	}
+	rule, ok := httpcall.Judge(ctx, a, problem, lookups)
+	switch {
+	case ok && rule.Kind == absent:
+		return finding{state: adapters.Absent}, problem
+	case !ok && a.Status == http.StatusOK:
+		return r.readAnswer(a, m), problem
+	case !ok:
 		rule.Kind = ferry.Failed
 	}
-	text := problem.Text
+	text := sentences(rule.Text, problem.Text)
 	if text == "" {
 		text = fmt.Sprintf("status %d", a.Status)
 	}
@@ -87,47 +104,72 @@ func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, call adapte
 	if v.Kind == ferry.Throttled || v.Kind == ferry.Unavailable {
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
 	}
-	return unanswered(v)
+	return noAnswer(v), problem
 }
 
-// readLookup reads an answer of status 200.
-func (r *route) readLookup(ctx context.Context, a *httpcall.Answer, call adapters.Call) adapters.LookupResult {
-	unread := func(err error) adapters.LookupResult {
-		return unanswered(ferry.Verdict{
-			Kind: ferry.Failed, Status: a.Status, RemoteCorrelationID: httpcall.CorrelationID(a.Header),
-			Text: cut(fmt.Sprintf("the answer to the lookup cannot be read: %v", err), ferry.MaxAttemptText),
-		})
-	}
+// readAnswer reads an answer of status 200.
+func (r *route) readAnswer(a *httpcall.Answer, m *message) finding {
 	value, err := answerValue(a)
 	if err != nil {
-		return unread(err)
+		return unread(a, err)
 	}
-	reference, err := r.lookup.reference.StringOf(ctx, value)
-	if err != nil {
-		return unread(err)
+	document, err := r.form.found(m, a, value)
+	switch {
+	case err != nil:
+		return unread(a, err)
+	case document == nil:
+		return finding{state: adapters.Absent}
 	}
-	reference = strings.TrimSpace(reference)
-	if reference == "" {
+	return finding{state: adapters.Found, document: document, answer: a}
+}
+
+func unread(a *httpcall.Answer, err error) finding {
+	return noAnswer(ferry.Verdict{
+		Kind: ferry.Failed, Status: a.Status, RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		Text: cut(fmt.Sprintf("the answer to the lookup cannot be read: %v", err), ferry.MaxAttemptText),
+	})
+}
+
+// readFinding makes the worker's answer of a finding. A document that is still to
+// be finished counts as absent: delivering again finds it, and finishes it.
+func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters.LookupResult {
+	switch {
+	case f.state == adapters.Unanswered:
+		return unanswered(f.verdict)
+	case f.state == adapters.Absent, !r.isFinished(f.document):
 		return adapters.LookupResult{State: adapters.Absent}
+	}
+	failed := func(err error) adapters.LookupResult {
+		v := unread(f.answer, err).verdict
+		v.Request = f.verdict.Request
+		return unanswered(v)
+	}
+	reference, err := r.lookup.reference.StringOf(ctx, f.document)
+	reference = strings.TrimSpace(reference)
+	if err == nil && reference == "" {
+		err = errors.New("the document that was found bears no reference")
+	}
+	if err != nil {
+		return failed(err)
 	}
 	out := adapters.LookupResult{State: adapters.Found, Reference: cut(reference, ferry.MaxReferenceLength)}
 	if r.lookup.same != nil {
-		payload, err := call.Payload()
+		payload, err := m.Payload()
 		if err != nil {
 			// A person has to look: what is there may be it, and may not.
 			out.Different = true
 			out.Verdict = ferry.Verdict{Code: adapters.CodeMappingFailed, Text: "the destination has a document of this key, and whether it is of this body cannot be told: " + err.Error()}
 			return out
 		}
-		same, err := r.isSame(ctx, value, payload)
+		same, err := r.isSame(ctx, f.document, payload)
 		if err != nil {
-			return unread(err)
+			return failed(err)
 		}
 		out.Different = !same
 	}
 	if r.lookup.result != nil {
 		// A result that cannot be read does not take back that the document exists.
-		out.Result, _ = resultOf(ctx, r.lookup.result, a)
+		out.Result, _ = resultIn(ctx, r.lookup.result, f.document)
 	}
 	return out
 }

@@ -246,7 +246,7 @@ func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
 	if err != nil {
 		return forgotten(err.Error())
 	}
-	v := r.pollAt(ctx, address, call, polling{follow: true, renew: true})
+	v := r.pollAt(ctx, address, r.message(call), polling{follow: true, renew: true})
 	r.redact(&v)
 	if v.Kind.HasIt() || v.Kind == ferry.Rejected {
 		r.dest.signed.drop(call.StatusURL)
@@ -262,36 +262,41 @@ func forgotten(text string) ferry.Verdict {
 // once more with a fresh token.
 type polling struct{ follow, renew bool }
 
-func (r *route) pollAt(ctx context.Context, address *url.URL, call adapters.Call, may polling) ferry.Verdict {
-	req, err := httpcall.NewRequest(ctx, http.MethodGet, address.String(), nil)
+func (r *route) pollAt(ctx context.Context, address *url.URL, m *message, may polling) ferry.Verdict {
+	op, err := r.pollOperation(ctx, m, address)
 	if err != nil {
 		return forgotten(err.Error())
 	}
-	setAll(req.Header, r.dest.cfg.Headers)
-	standardHeaders(req.Header)
-	if trace := childTrace(call.Traceparent); trace != "" {
-		req.Header.Set("Traceparent", trace)
+	req, err := r.question(ctx, m, op)
+	if err != nil {
+		return forgotten(err.Error())
 	}
-	req.Header.Set("Ferry-Message-Id", call.ID.String())
 	line := requestLine(req.Method, req.URL)
-	if err := r.dest.auth.Apply(req); err != nil {
+	a, err := r.dest.send(req)
+	if err != nil {
 		return withoutCredentials(err, line)
 	}
-	a := httpcall.Do(r.dest.transport, req)
 	if may.follow && a.Status == http.StatusSeeOther {
 		result, err := address.Parse(a.Header.Get("Location"))
 		if err == nil && a.Header.Get("Location") != "" && result.User == nil && r.dest.base.holds(result) {
 			may.follow = false
-			return r.pollAt(ctx, result, call, may)
+			return r.pollAt(ctx, result, m, may)
 		}
 	}
 	v := r.judgePoll(context.WithoutCancel(ctx), a, address)
-	if v.Kind == ferry.Unauthorized && may.renew && r.dest.renews(req, v.Status) {
+	if v.Kind == ferry.Unauthorized && may.renew && a.Err == nil && r.dest.renews(req, a, r.dest.dialect.problemOf(a)) {
 		may.renew = false
-		return r.pollAt(ctx, address, call, may)
+		return r.pollAt(ctx, address, m, may)
 	}
 	v.Request = line
 	return v
+}
+
+func (r *route) pollOperation(ctx context.Context, m *message, address *url.URL) (*operation, error) {
+	if f, ok := r.form.(asker); ok {
+		return f.ask(ctx, m, address)
+	}
+	return &operation{method: http.MethodGet, url: address.String()}, nil
 }
 
 // judgePoll turns the answer to a poll into a verdict.
@@ -307,7 +312,7 @@ func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.UR
 		return v
 	case a.Status == http.StatusNotFound, a.Status == http.StatusGone:
 		v.Kind, v.Effect, v.Code = ferry.Unknown, ferry.EffectMaybe, adapters.CodeForgotten
-		v.Text = cut(sentences("the destination no longer knows the operation", httpcall.DecodeProblem(a.Body).Text), ferry.MaxAttemptText)
+		v.Text = cut(sentences("the destination no longer knows the operation", r.dest.dialect.problemOf(a).Text), ferry.MaxAttemptText)
 		return v
 	case a.Status < 200 || a.Status > 299:
 		return r.pollRefused(ctx, a, v)
@@ -345,7 +350,7 @@ func (r *route) stillRunning(v *ferry.Verdict, a *httpcall.Answer, asked *url.UR
 
 // pollFailed: the destination says that it could not be done.
 func (r *route) pollFailed(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
-	problem := httpcall.DecodeProblem(a.Body)
+	problem := r.dest.dialect.problemOf(a)
 	v.Kind, v.Code, v.Text, v.Fields = ferry.Rejected, problem.Code, problem.Text, problem.Fields
 	if r.poll.text == nil {
 		return
@@ -374,7 +379,7 @@ func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 
 // pollRefused says why there is no answer. Failed: what came means nothing.
 func (r *route) pollRefused(ctx context.Context, a *httpcall.Answer, v ferry.Verdict) ferry.Verdict {
-	problem := httpcall.DecodeProblem(a.Body)
+	problem := r.dest.dialect.problemOf(a)
 	rule, ok := httpcall.Judge(ctx, a, problem, r.dest.dialect.lookups)
 	if !ok {
 		rule.Kind = ferry.Failed

@@ -9,35 +9,59 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
+	"ferry/mapping"
 )
 
-// request makes the request of a delivery, without credentials. An error is the
-// message's fault, or that of the route's map; one of reading the body is errBody.
-// Who does not send the request closes its body.
-func (r *route) request(ctx context.Context, call adapters.Call) (*http.Request, error) {
-	address, err := r.address(r.url, call)
+// request makes the request of an operation, without credentials. An error is
+// the message's fault, or that of the route's map. Who does not send the request
+// closes its body.
+func (r *route) request(ctx context.Context, m *message, op *operation) (*http.Request, error) {
+	req, err := newRequest(ctx, op)
 	if err != nil {
 		return nil, err
 	}
-	body, size, err := r.payload(ctx, call)
-	if err != nil {
-		return nil, err
-	}
-	req, err := httpcall.NewStream(ctx, r.method, address, body, size)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.setHeaders(req.Header, call); err != nil {
+	if err := r.setHeaders(req.Header, m); err != nil {
 		closeBody(req)
 		return nil, err
 	}
+	overrule(req.Header, op.header)
 	return req, nil
+}
+
+// question is request for what only reads.
+func (r *route) question(ctx context.Context, m *message, op *operation) (*http.Request, error) {
+	req, err := newRequest(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	setAll(req.Header, r.dest.cfg.Headers)
+	standardHeaders(req.Header)
+	if trace := childTrace(m.Traceparent); trace != "" {
+		req.Header.Set("Traceparent", trace)
+	}
+	req.Header.Set("Ferry-Message-Id", m.ID.String())
+	overrule(req.Header, op.header)
+	return req, nil
+}
+
+func newRequest(ctx context.Context, op *operation) (*http.Request, error) {
+	if op.body == nil {
+		return httpcall.NewRequest(ctx, op.method, op.url, nil)
+	}
+	return httpcall.NewStream(ctx, op.method, op.url, op.body, op.size)
+}
+
+func overrule(h, by http.Header) {
+	for name, values := range by {
+		h[name] = values
+	}
 }
 
 // errBody says that the body, which was fetched, cannot be read: the worker's
@@ -46,7 +70,8 @@ var errBody = errors.New("the body cannot be read")
 
 // payload is what is sent, and its length: the body as it is, read while it is
 // sent, or what the map makes of it, which has to have it in memory.
-func (r *route) payload(ctx context.Context, call adapters.Call) (io.ReadCloser, int64, error) {
+func (r *route) payload(ctx context.Context, m *message) (io.ReadCloser, int64, error) {
+	call := m.Call
 	if r.mapping == nil {
 		body, err := call.OpenBody()
 		if err != nil {
@@ -57,14 +82,11 @@ func (r *route) payload(ctx context.Context, call adapters.Call) (io.ReadCloser,
 		}
 		return body, call.Size, nil
 	}
-	body, err := call.Payload()
-	if tooLarge := (*adapters.BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
-		return nil, 0, fmt.Errorf("the body cannot be mapped: %w; a route without a map delivers it as it is", err)
-	}
+	value, err := m.mapped(ctx)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", errBody, err)
+		return nil, 0, err
 	}
-	mapped, err := r.mapping.Run(ctx, body)
+	mapped, err := mapping.Encode(value)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the body cannot be mapped: %w", err)
 	}
@@ -78,10 +100,13 @@ func closeBody(req *http.Request) {
 	}
 }
 
-func (r *route) address(t *template, call adapters.Call) (string, error) {
+func (r *route) address(t *template, m *message) (string, error) {
 	v := values{
-		externalKey: call.ExternalKey, messageID: call.ID.String(),
-		correlationID: call.CorrelationID, orderingKey: call.OrderingKey, confirmURL: call.ConfirmURL,
+		externalKey: m.ExternalKey, messageID: m.ID.String(),
+		correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
+	}
+	if slices.Contains(t.names(), requestID) {
+		v.requestID = m.requestID()
 	}
 	whole := *t
 	if t == r.url {
@@ -98,7 +123,7 @@ func separator(a, b *template) []part {
 	return nil
 }
 
-func (r *route) setHeaders(h http.Header, call adapters.Call) error {
+func (r *route) setHeaders(h http.Header, call *message) error {
 	setAll(h, r.dest.cfg.Headers)
 	setAll(h, r.cfg.Headers)
 	standardHeaders(h)
@@ -114,6 +139,9 @@ func (r *route) setHeaders(h http.Header, call adapters.Call) error {
 	}
 	if r.keyHeader != "" {
 		h.Set(r.keyHeader, call.ExternalKey)
+	}
+	if r.cfg.RequestIDHeader != "" {
+		h.Set(r.cfg.RequestIDHeader, call.requestID())
 	}
 	if trace := childTrace(call.Traceparent); trace != "" {
 		h.Set("Traceparent", trace)
@@ -134,7 +162,13 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 	if r.confirm == adapters.ConfirmCallback {
 		call.ConfirmURL = shownConfirmURL // its token is for the destination alone
 	}
-	req, err := r.request(ctx, call)
+	m := r.message(call)
+	m.shown = true
+	op, err := r.form.write(ctx, m)
+	if err != nil {
+		return adapters.Preview{}, withContext("route "+r.cfg.Route, err)
+	}
+	req, err := r.request(ctx, m, op)
 	if err != nil {
 		return adapters.Preview{}, withContext("route "+r.cfg.Route, err)
 	}
@@ -145,7 +179,7 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 			return adapters.Preview{}, withContext("route "+r.cfg.Route, err)
 		}
 	}
-	r.dest.auth.Show(req)
+	r.dest.show(req)
 	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(body)}
 	for name, values := range req.Header {
 		p.Header[name] = strings.Join(values, ", ")

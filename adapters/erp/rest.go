@@ -1,13 +1,13 @@
 package erp
 
 import (
+	"context"
+	"net/http"
+	"strings"
+
 	"ferry"
 	"ferry/adapters/httpcall"
 )
-
-// conflict is a rule's way to say: the destination claims a duplicate. What it
-// is, the host finds out; no verdict bears it.
-const conflict ferry.VerdictKind = "conflict"
 
 // rest is the dialect of HTTP services that follow the standards: statuses as
 // in RFC 9110 and RFC 6585, errors as in RFC 9457 or one of the common shapes.
@@ -36,7 +36,9 @@ func rest() dialect {
 			// On a create nobody can tell whether a 500, 502 or 504 came before or after it.
 			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
 		},
+		settings: []string{"url", "method", "lookup.url"},
 		lookups: httpcall.Table{
+			{Status: httpcall.Status(204, 404), Kind: absent},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
 			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
 			{Status: httpcall.Status(502, 503, 504), Kind: ferry.Unavailable},
@@ -44,3 +46,44 @@ func rest() dialect {
 		},
 	}
 }
+
+// plain is the form of messages at HTTP services: a request as the route
+// configures it.
+type plain struct{ r *route }
+
+func (p plain) write(ctx context.Context, m *message) (*operation, error) {
+	r := p.r
+	address, err := r.address(r.url, m)
+	if err != nil {
+		return nil, err
+	}
+	if r.cfg.KeyField != "" {
+		fields, err := m.fields(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return newOperation(r.method, address, fields)
+	}
+	op := &operation{method: r.method, url: address}
+	op.body, op.size, err = r.payload(ctx, m)
+	return op, err
+}
+
+func (p plain) find(_ context.Context, m *message) (*operation, error) {
+	address, err := p.r.address(p.r.lookup.url, m)
+	if err != nil {
+		return nil, err
+	}
+	return newOperation(http.MethodGet, address, nil)
+}
+
+// found: an answer without a reference says that there is no document.
+func (p plain) found(_ *message, _ *httpcall.Answer, value any) (any, error) {
+	reference, err := p.r.lookup.reference.StringOf(context.Background(), value)
+	if err != nil || strings.TrimSpace(reference) == "" {
+		return nil, err
+	}
+	return value, nil
+}
+
+func (plain) document(value any) any { return value }

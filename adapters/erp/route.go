@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ferry"
 	"ferry/adapters"
 	"ferry/httpauth"
 	"ferry/mapping"
@@ -16,6 +17,8 @@ type route struct {
 	cfg         adapters.RouteConfig
 	method      string
 	keyHeader   string // "" for none
+	form        form
+	key         map[string]*mapping.Program // of cfg.Key
 	url         *template
 	query       *template
 	mapping     *mapping.Program // nil: the payload as it is
@@ -47,6 +50,9 @@ func (d *destination) Route(cfg adapters.RouteConfig) (adapters.Adapter, error) 
 }
 
 func (r *route) compile() error {
+	if err := r.compileForm(); err != nil {
+		return err
+	}
 	cfg := r.cfg
 	switch r.method = strings.ToUpper(cfg.Method); r.method {
 	case "":
@@ -57,11 +63,16 @@ func (r *route) compile() error {
 	}
 	switch r.keyHeader = cfg.KeyHeader; {
 	case cfg.KeyHeader == "":
-		r.keyHeader = "Idempotency-Key"
+		if _, isPlain := r.form.(plain); isPlain {
+			r.keyHeader = "Idempotency-Key"
+		}
 	case cfg.KeyHeader == "-":
 		r.keyHeader = ""
 	case !httpauth.IsHeaderName(cfg.KeyHeader) || httpauth.IsConnectionHeader(cfg.KeyHeader) || carriesSecret(cfg.KeyHeader):
 		return bad("keyHeader: %q cannot carry the external key", cfg.KeyHeader)
+	}
+	if h := cfg.RequestIDHeader; h != "" && (!httpauth.IsHeaderName(h) || httpauth.IsConnectionHeader(h) || carriesSecret(h)) {
+		return bad("requestIdHeader: %q cannot carry an id", h)
 	}
 	if err := checkHeaders(cfg.Headers); err != nil {
 		return err
@@ -94,6 +105,43 @@ func (r *route) compile() error {
 	return r.compileConfirm()
 }
 
+// compileForm lets the dialect complete the settings, and checks those that all
+// dialects share.
+func (r *route) compileForm() error {
+	d := &r.dest.dialect
+	if r.cfg.Lookup != nil {
+		own := *r.cfg.Lookup // the dialect may complete it
+		r.cfg.Lookup = &own
+	}
+	if err := d.refuseSettings(r.dest.cfg.Dialect, routeSettings(&r.cfg)); err != nil {
+		return err
+	}
+	switch cfg := r.cfg; {
+	case cfg.KeyLength != 0 && cfg.KeyField == "":
+		return bad("keyLength is the length of keyField, which is missing")
+	case cfg.KeyLength != 0 && (cfg.KeyLength < 8 || cfg.KeyLength > ferry.MaxKeyLength):
+		return bad("keyLength is %d", cfg.KeyLength).WithHint("8 to %d", ferry.MaxKeyLength)
+	}
+	r.key = map[string]*mapping.Program{}
+	for field, src := range r.cfg.Key {
+		program, err := compile("key."+field, src)
+		if err != nil {
+			return err
+		}
+		if program == nil {
+			return bad("key.%s is empty", field).WithHint("jq over the payload, such as .invoice.number")
+		}
+		r.key[field] = program
+	}
+	if d.form == nil {
+		r.form = plain{r}
+		return nil
+	}
+	var err error
+	r.form, err = d.form(r, &r.cfg)
+	return err
+}
+
 func (r *route) compileLookup() error {
 	cfg := r.cfg.Lookup
 	if cfg == nil {
@@ -104,13 +152,13 @@ func (r *route) compileLookup() error {
 	if l.url, err = parseTemplate("lookup.url", cfg.URL); err != nil {
 		return err
 	}
-	names := l.url.names()
-	if slices.Contains(names, confirmURL) {
-		return bad("lookup.url has {confirmUrl}, which is for what is delivered")
-	}
-	if !slices.Contains(names, "externalKey") && !slices.Contains(names, "messageId") {
-		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
-			WithHint("such as /invoices?externalId={externalKey}")
+	if _, isPlain := r.form.(plain); isPlain {
+		if err := l.asksForMessage(); err != nil {
+			return err
+		}
+	} else if r.cfg.KeyField == "" && len(r.cfg.Key) == 0 {
+		return bad("the lookup asks for no message: neither keyField nor key is set").
+			WithHint("keyField: the document's field that bears the external key")
 	}
 	if cfg.Reference == "" {
 		return bad("lookup.reference is missing").WithHint("jq over the answer, such as .items[0].id; null means absent")
@@ -124,6 +172,19 @@ func (r *route) compileLookup() error {
 		}
 	}
 	r.lookup = l
+	return nil
+}
+
+// asksForMessage checks that the address tells one message from another.
+func (l *lookup) asksForMessage() error {
+	names := l.url.names()
+	if slices.Contains(names, confirmURL) {
+		return bad("lookup.url has {confirmUrl}, which is for what is delivered")
+	}
+	if !slices.Contains(names, "externalKey") && !slices.Contains(names, "messageId") {
+		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
+			WithHint("such as /invoices?externalId={externalKey}")
+	}
 	return nil
 }
 

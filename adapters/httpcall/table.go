@@ -16,6 +16,9 @@ import (
 type Rule struct {
 	Status []StatusRange    // none: any status
 	Code   *regexp.Regexp   // over the code that the answer gives
+	Says   *regexp.Regexp   // over the words that the answer gives
+	Header string           // "Name: value", in any case: a header of the answer
+	NoJSON bool             // the body is not whole JSON
 	When   *mapping.Program // over the answer's JSON: matches unless it gives false, null or nothing
 	Kind   ferry.VerdictKind
 	Effect ferry.Effect
@@ -56,7 +59,7 @@ func Judge(ctx context.Context, a *Answer, p Problem, tables ...Table) (Rule, bo
 	for _, table := range tables {
 		for _, looksInside := range []bool{true, false} {
 			for _, rule := range table {
-				if rule.looksInside() == looksInside && rule.matches(ctx, a.Status, p.Code, value) {
+				if rule.looksInside() == looksInside && rule.matches(ctx, a, p, value) {
 					return rule, true
 				}
 			}
@@ -76,11 +79,22 @@ func (t Table) LooksInside(status int) bool {
 	return false
 }
 
-func (r Rule) looksInside() bool { return r.Code != nil || r.When != nil }
+func (r Rule) looksInside() bool {
+	return r.Code != nil || r.Says != nil || r.When != nil || r.Header != "" || r.NoJSON
+}
 
-func (r Rule) matches(ctx context.Context, status int, code string, value func() (any, bool)) bool {
-	if !r.matchesStatus(status) || r.Code != nil && !r.Code.MatchString(code) {
+func (r Rule) matches(ctx context.Context, a *Answer, p Problem, value func() (any, bool)) bool {
+	switch {
+	case !r.matchesStatus(a.Status),
+		r.Code != nil && !r.Code.MatchString(p.Code),
+		r.Says != nil && !r.Says.MatchString(p.Text),
+		r.Header != "" && !r.matchesHeader(a):
 		return false
+	}
+	if r.NoJSON {
+		if _, ok := value(); ok {
+			return false
+		}
 	}
 	if r.When == nil {
 		return true
@@ -91,6 +105,11 @@ func (r Rule) matches(ctx context.Context, status int, code string, value func()
 	}
 	out, err := r.When.Eval(ctx, body)
 	return err == nil && out != nil && out != false
+}
+
+func (r Rule) matchesHeader(a *Answer) bool {
+	name, value, _ := strings.Cut(r.Header, ":")
+	return strings.EqualFold(strings.TrimSpace(a.Header.Get(name)), strings.TrimSpace(value))
 }
 
 func (r Rule) matchesStatus(status int) bool {
@@ -106,14 +125,14 @@ func (r Rule) matchesStatus(status int) bool {
 }
 
 // ParseRule makes a rule of configuration: status as "409", "5xx", "500-504" or
-// several with commas, code a regular expression, when a jq program; at least
-// one of the three. An empty effect is the one that is usual for the verdict:
+// several with commas, code and says regular expressions, when a jq program; at
+// least one of the four. An empty effect is the one that is usual for the verdict:
 // maybe for failed and unknown.
-func ParseRule(status, code, when, verdict, effect string) (Rule, error) {
+func ParseRule(status, code, says, when, verdict, effect string) (Rule, error) {
 	var r Rule
 	var err error
-	if status == "" && code == "" && when == "" {
-		return r, bad("a verdict rule needs status, code or when")
+	if status == "" && code == "" && says == "" && when == "" {
+		return r, bad("a verdict rule needs status, code, says or when")
 	}
 	if r.Status, err = parseStatus(status); err != nil {
 		return r, err
@@ -121,6 +140,11 @@ func ParseRule(status, code, when, verdict, effect string) (Rule, error) {
 	if code != "" {
 		if r.Code, err = regexp.Compile(code); err != nil {
 			return r, bad("code: %w", err)
+		}
+	}
+	if says != "" {
+		if r.Says, err = regexp.Compile(says); err != nil {
+			return r, bad("says: %w", err)
 		}
 	}
 	if when != "" {

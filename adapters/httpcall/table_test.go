@@ -9,7 +9,7 @@ import (
 
 func rule(t *testing.T, status, code, when, verdict, effect string) httpcall.Rule {
 	t.Helper()
-	r, err := httpcall.ParseRule(status, code, when, verdict, effect)
+	r, err := httpcall.ParseRule(status, code, "", when, verdict, effect)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestParseRuleRefuses(t *testing.T) {
 		"effect":          {"500", "", "", "failed", "perhaps"},
 		"delivered none":  {"200", "", "", "delivered", "none"},
 	} {
-		if _, err := httpcall.ParseRule(c[0], c[1], c[2], c[3], c[4]); ferry.CodeOf(err) != ferry.CodeBadConfig {
+		if _, err := httpcall.ParseRule(c[0], c[1], "", c[2], c[3], c[4]); ferry.CodeOf(err) != ferry.CodeBadConfig {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

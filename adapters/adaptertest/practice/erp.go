@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -40,6 +41,9 @@ type Settings struct {
 	// of the call always draw alike.
 	Seed  uint64 `json:"seed"`
 	Later Later  `json:"later"` // creates are answered later
+	// Dialect is what the ERP speaks, one of [Dialects]; empty: rest. It cannot be
+	// changed afterwards.
+	Dialect string `json:"dialect"`
 }
 
 // Document is what the ERP wrote.
@@ -82,8 +86,10 @@ const (
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
 // writes that have not happened yet.
 type ERP struct {
-	mux    *http.ServeMux
-	apiKey string
+	mux     *http.ServeMux
+	apiKey  string
+	dialect string
+	mode    mode
 
 	mu        sync.Mutex
 	settings  Settings
@@ -106,17 +112,18 @@ type ERP struct {
 }
 
 // New makes an ERP without documents. A key that is not empty must then come
-// with every call but the ping, in X-Api-Key or as the password of basic
-// authentication.
+// with every call but the ping: in X-Api-Key, as the password of basic
+// authentication, as a bearer token, or as the secret of "token NAME:SECRET". A
+// dialect that is not known is rest.
 func New(apiKey string, settings Settings) *ERP {
 	e := &ERP{
 		mux: http.NewServeMux(), apiKey: apiKey, settings: settings,
 		byKey: map[string][]int{}, places: map[string]int{}, met: map[string]int{}, drawn: map[string]int{}, open: map[string]int{},
 		calls: map[string]int{}, timers: map[*time.Timer]struct{}{}, operations: map[string]*operation{},
 	}
-	e.mux.HandleFunc("POST /invoices", e.guard(e.create))
-	e.mux.HandleFunc("GET /invoices", e.guard(e.find))
-	e.mux.HandleFunc("GET /invoices/{number}", e.guard(e.get))
+	e.dialect = dialectOf(settings)
+	e.mode = modes()[e.dialect](e)
+	e.mode.mount(e)
 	e.mux.HandleFunc("GET /operations/{id}", e.guard(e.poll))
 	e.mux.HandleFunc("GET /ping", e.ping)
 	e.mux.HandleFunc("GET /documents", e.guard(e.list))
@@ -128,6 +135,13 @@ func New(apiKey string, settings Settings) *ERP {
 	}))
 	e.mux.HandleFunc("PUT /_settings", e.guard(e.putSettings))
 	return e
+}
+
+func dialectOf(s Settings) string {
+	if _, known := modes()[s.Dialect]; !known {
+		return "rest"
+	}
+	return s.Dialect
 }
 
 // ServeHTTP answers a call.
@@ -195,8 +209,14 @@ func (e *ERP) guard(next http.HandlerFunc) http.HandlerFunc {
 		if _, password, ok := r.BasicAuth(); ok {
 			key = password
 		}
+		switch scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.ToLower(scheme) {
+		case "bearer":
+			key = rest
+		case "token":
+			_, key, _ = strings.Cut(rest, ":")
+		}
 		if e.apiKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(e.apiKey)) != 1 {
-			problem(w, http.StatusUnauthorized, "unauthorized", "the API key is missing or wrong", nil)
+			e.mode.refuse(w, failure{status: http.StatusUnauthorized, code: "unauthorized", text: "the API key is missing or wrong"})
 			return
 		}
 		next(w, r)

@@ -184,10 +184,10 @@ func (e *ERP) drawLocked(op Op, key string) float64 {
 func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document, usual func()) {
 	switch f.Kind {
 	case FaultStatus:
-		f.reply(w)
+		e.mode.refuse(w, f.failure())
 	case FaultStatusAfterWrite:
 		e.write(doc)
-		f.reply(w)
+		e.mode.refuse(w, f.failure())
 	case FaultSlow:
 		if wait(r, f.Delay) {
 			usual()
@@ -231,18 +231,12 @@ func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document
 	}
 }
 
-func (f Fault) reply(w http.ResponseWriter) {
-	if f.RetryAfter != "" {
-		w.Header().Set("Retry-After", f.RetryAfter)
-	}
-	if f.Location != "" {
-		w.Header().Set("Location", f.Location)
-	}
+func (f Fault) failure() failure {
 	text := f.Text
 	if text == "" {
 		text = "a fault that was asked for"
 	}
-	problem(w, f.Status, f.Code, text, nil)
+	return failure{status: f.Status, code: f.Code, text: text, retryAfter: f.RetryAfter, location: f.Location}
 }
 
 // wait waits for a while, or until the caller goes; it says whether the caller

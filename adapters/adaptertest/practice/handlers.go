@@ -24,72 +24,77 @@ func (e *ERP) create(w http.ResponseWriter, r *http.Request) {
 	if key == "" {
 		key = r.Header.Get("Ferry-Message-Id")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
-		problem(w, http.StatusRequestEntityTooLarge, "tooLarge", "the invoice cannot be read, or is too large", nil)
+	body, ok := e.read(w, r)
+	if !ok {
 		return
 	}
-	doc := Document{ExternalID: key, MessageID: r.Header.Get("Ferry-Message-Id"), ContentType: r.Header.Get("Content-Type")}
+	e.take(w, r, Document{ExternalID: key, ContentType: r.Header.Get("Content-Type")}, body)
+}
+
+// read reads a body; not ok: the caller has been told.
+func (e *ERP) read(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		e.mode.refuse(w, failure{status: http.StatusRequestEntityTooLarge, code: "tooLarge", text: "the invoice cannot be read, or is too large"})
+		return nil, false
+	}
+	return body, true
+}
+
+// take is a create in any dialect: the invoice in body, JSON of members or XML,
+// becomes doc, whose ExternalID the dialect has found. Faults come first.
+func (e *ERP) take(w http.ResponseWriter, r *http.Request, doc Document, body []byte) {
+	doc.MessageID = r.Header.Get("Ferry-Message-Id")
 	doc.OrderingKey = e.orderingKey(body)
 	defer e.lasts(doc.OrderingKey)()
 	store := func() {
-		if status, code, text, faults := e.check(&doc, body); status != 0 {
-			problem(w, status, code, text, faults)
+		if f := e.check(&doc, body); f.status != 0 {
+			e.mode.refuse(w, f)
 			return
 		}
 		if later := e.later(); later.How != "" {
 			e.answerLater(w, r, doc, later)
 			return
 		}
-		e.answer(w, doc)
+		written, status := e.write(doc)
+		e.mode.accept(w, written, status)
 	}
-	fault, ok := e.meet(OpCreate, key)
+	fault, ok := e.meet(OpCreate, doc.ExternalID)
 	if !ok {
 		store()
 		return
 	}
-	if status, code, text, faults := e.check(&doc, body); status != 0 && fault.writes() {
-		problem(w, status, code, text, faults)
+	if f := e.check(&doc, body); f.status != 0 && fault.writes() {
+		e.mode.refuse(w, f)
 		return
 	}
 	e.fail(w, r, fault, doc, store)
 }
 
-// answer writes the document and says so.
-func (e *ERP) answer(w http.ResponseWriter, doc Document) {
-	written, status := e.write(doc)
-	switch status {
-	case http.StatusConflict:
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]any{
-			"type": "urn:practice:duplicate", "title": "Duplicate", "status": status, "code": "duplicate",
-			"detail": "an invoice with this external id exists", "id": written.ID,
-		})
-	case http.StatusInternalServerError:
-		problem(w, status, "", "Internal Server Error", nil)
-	case http.StatusInsufficientStorage:
-		problem(w, status, "full", "the practice ERP takes no more documents", nil)
-	default:
-		w.Header().Set("Location", "/invoices/"+written.ID)
-		reply(w, status, summary(written))
+// ask is a question for a document in any dialect: faults come first.
+func (e *ERP) ask(w http.ResponseWriter, r *http.Request, key string, answer func()) {
+	if fault, ok := e.meet(OpLookup, key); ok {
+		e.fail(w, r, fault, Document{}, answer)
+		return
 	}
+	answer()
 }
 
 // check validates an invoice and fills in the document; a status of 0 is good.
-func (e *ERP) check(doc *Document, body []byte) (status int, code, text string, faults []fieldFault) {
+func (e *ERP) check(doc *Document, body []byte) failure {
 	trimmed := bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	if strings.Contains(doc.ContentType, "xml") || bytes.HasPrefix(trimmed, []byte("<")) {
 		if err := wellFormed(trimmed); err != nil {
-			return http.StatusBadRequest, "malformed", "the XML is not well-formed", nil
+			return failure{status: http.StatusBadRequest, code: "malformed", text: "the XML is not well-formed"}
 		}
 		doc.Text = string(body)
-		return 0, "", "", nil
+		return failure{}
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(trimmed, &members); err != nil || members == nil {
-		return http.StatusBadRequest, "malformed", "the body is neither a JSON object nor XML", nil
+		return failure{status: http.StatusBadRequest, code: "malformed", text: "the body is neither a JSON object nor XML"}
 	}
+	var faults []fieldFault
 	for _, name := range e.required() {
 		if value, ok := members[name]; !ok || string(value) == "null" || string(value) == `""` {
 			faults = append(faults, fieldFault{Detail: name + " is required", Pointer: "#/" + name})
@@ -99,10 +104,10 @@ func (e *ERP) check(doc *Document, body []byte) (status int, code, text string, 
 		faults = append(faults, fieldFault{Detail: "total must not be negative", Pointer: "#/total"})
 	}
 	if len(faults) > 0 {
-		return http.StatusBadRequest, "validation", "the invoice is not valid", faults
+		return failure{status: http.StatusBadRequest, code: "validation", text: "the invoice is not valid", fields: faults}
 	}
 	doc.Body = body
-	return 0, "", "", nil
+	return failure{}
 }
 
 // orderingKey is the member of a JSON invoice that Settings.OrderBy names.
@@ -160,11 +165,7 @@ func (e *ERP) find(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, http.StatusOK, map[string]any{"items": items})
 	}
-	if fault, ok := e.meet(OpLookup, key); ok {
-		e.fail(w, r, fault, Document{}, answer)
-		return
-	}
-	answer()
+	e.ask(w, r, key, answer)
 }
 
 func (e *ERP) get(w http.ResponseWriter, r *http.Request) {
@@ -218,6 +219,10 @@ func (e *ERP) putSettings(w http.ResponseWriter, r *http.Request) {
 	case WriteAgain, Conflict, BareError, Repeat:
 	default:
 		problem(w, http.StatusBadRequest, "malformed", "onDuplicate is conflict, error, repeat or empty", nil)
+		return
+	}
+	if s.Dialect != "" && s.Dialect != e.dialect {
+		problem(w, http.StatusBadRequest, "malformed", "the dialect cannot be changed while it runs", nil)
 		return
 	}
 	e.Set(s)

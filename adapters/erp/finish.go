@@ -1,0 +1,143 @@
+package erp
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/adapters/httpcall"
+)
+
+// searches says whether the document is asked for before it is written.
+func (r *route) searches(m *message) bool {
+	if r.lookup == nil {
+		return false
+	}
+	s, ok := r.form.(searcher)
+	return ok && s.searches(m)
+}
+
+// searchAndWrite asks for the document first: where nothing keeps a second one
+// away, where it has to be read to be written over, and where a document that
+// was created is still to be finished.
+func (r *route) searchAndWrite(ctx context.Context, m *message) ferry.Verdict {
+	v, changed := r.searchAndWriteOnce(ctx, m)
+	if changed {
+		// Somebody wrote it in between: read and written once more.
+		if v, changed = r.searchAndWriteOnce(ctx, m); changed {
+			v.Text = sentences("the document is changed by somebody else all the time", v.Text)
+		}
+	}
+	return v
+}
+
+func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Verdict, changed bool) {
+	f := r.search(ctx, m)
+	updates := r.cfg.Write == writeUpdate
+	switch {
+	case f.state == adapters.Unanswered:
+		if f.verdict.Kind == ferry.Unknown {
+			f.verdict.Kind = ferry.Unavailable
+		}
+		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)
+		return f.verdict, false
+	case f.state == adapters.Absent && updates:
+		return ferry.Verdict{
+			Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "notFound", Request: f.verdict.Request,
+			Text: "there is no document of the key to write over",
+		}, false
+	case f.state == adapters.Absent:
+		v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
+		return r.finishAfter(ctx, m, v, a), false
+	case updates:
+		v, _ = r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
+		return v, wasStale(v)
+	case r.isFinished(f.document):
+		return r.foundBefore(ctx, m, f), false
+	}
+	// It was created, and the act after it did not come about. What an earlier
+	// revision wrote is written over first.
+	if u, ok := r.form.(updater); ok && m.Revision > 1 {
+		v, _ := r.put(ctx, func() (*operation, error) { return u.update(ctx, m, f.document) }, m)
+		if !v.Kind.HasIt() {
+			return v, wasStale(v)
+		}
+	}
+	return r.finish(ctx, m, f.document, r.referenceOf(ctx, f.document)), false
+}
+
+// wasStale says whether an update met a document that had changed meanwhile.
+func wasStale(v ferry.Verdict) bool { return v.Kind == ferry.Failed && v.Status == 412 }
+
+// foundBefore: the document was there before this attempt wrote anything. Where
+// more is to be compared than the key, the worker asks again and decides.
+func (r *route) foundBefore(ctx context.Context, m *message, f finding) ferry.Verdict {
+	reference := r.referenceOf(ctx, f.document)
+	if r.lookup.same != nil || m.Revision > 1 {
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeMaybeDuplicate, Request: f.verdict.Request,
+			Text: "a document of the key is there: " + reference,
+		}
+	}
+	v := ferry.Verdict{
+		Kind: ferry.Duplicate, Effect: ferry.EffectDone, Status: f.answer.Status, Request: f.verdict.Request,
+		Reference: reference, RemoteCorrelationID: httpcall.CorrelationID(f.answer.Header),
+	}
+	if r.lookup.result != nil {
+		// A result that cannot be read does not take back that the document exists.
+		v.Result, _ = resultIn(ctx, r.lookup.result, f.document)
+	}
+	return v
+}
+
+// referenceOf is the document's own number by the lookup's jq, as far as it can be read.
+func (r *route) referenceOf(ctx context.Context, document any) string {
+	text, err := r.lookup.reference.StringOf(context.WithoutCancel(ctx), document)
+	if err != nil {
+		return ""
+	}
+	return cut(strings.TrimSpace(text), ferry.MaxReferenceLength)
+}
+
+func (r *route) isFinished(document any) bool {
+	f, ok := r.form.(finisher)
+	return !ok || r.cfg.Finish == "" || f.finished(document)
+}
+
+// finishAfter acts on a document that a create brought into being.
+func (r *route) finishAfter(ctx context.Context, m *message, v ferry.Verdict, a *httpcall.Answer) ferry.Verdict {
+	if _, ok := r.form.(finisher); !ok || r.cfg.Finish == "" || v.Kind != ferry.Delivered {
+		return v
+	}
+	value, err := answerValue(a)
+	if err != nil {
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Status: v.Status, Request: v.Request, RemoteCorrelationID: v.RemoteCorrelationID,
+			Text: fmt.Sprintf("the document was created, and %s could not be asked for: %v", r.cfg.Finish, err),
+		}
+	}
+	done := r.finish(ctx, m, r.form.document(value), v.Reference)
+	if done.Kind.HasIt() && v.Result != nil {
+		done.Result = v.Result
+	}
+	return done
+}
+
+// finish acts on the document. Whatever it comes to, the document itself is
+// there: a text says so, and delivering again goes on here.
+func (r *route) finish(ctx context.Context, m *message, document any, reference string) ferry.Verdict {
+	f := r.form.(finisher)
+	v, _ := r.put(ctx, func() (*operation, error) { return f.finish(ctx, m, document) }, m)
+	if v.Kind.HasIt() {
+		v.Reference = reference
+		return v
+	}
+	v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s did not succeed", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)
+	if v.Kind == ferry.NotTried {
+		// A request of this attempt was made, so that it counts.
+		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
+	}
+	return v
+}
