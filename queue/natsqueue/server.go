@@ -65,9 +65,9 @@ type Server struct {
 	broker nkeys.KeyPair // made at start, never stored
 	public string
 
-	mu      sync.Mutex // of reloads
+	mu      sync.Mutex // of changes
 	nats    *server.Server
-	workers []WorkerAuth
+	logins  *logins
 	stopped bool
 }
 
@@ -90,7 +90,7 @@ func StartServer(opts ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the broker's key: %w", err)
 	}
-	s := &Server{opts: opts, broker: broker, public: public, workers: opts.Workers}
+	s := &Server{opts: opts, broker: broker, public: public}
 	if err := s.start(); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,12 @@ func canListen(address string) error {
 }
 
 func (s *Server) startOnce() error {
-	options, err := s.options()
+	known, err := knownLogins(s.public, s.opts.Workers)
+	if err != nil {
+		return err
+	}
+	logins := newLogins(known)
+	options, err := s.options(logins)
 	if err != nil {
 		return err
 	}
@@ -138,6 +143,7 @@ func (s *Server) startOnce() error {
 	if err != nil {
 		return fmt.Errorf("start the queue's server: %w", err)
 	}
+	logins.server = ns
 	fatal := make(chan string, 1)
 	ns.SetLoggerV2(&logger{log: s.opts.Log, fatal: fatal}, false, false, false)
 	ended := make(chan struct{})
@@ -155,7 +161,7 @@ func (s *Server) startOnce() error {
 		ns.WaitForShutdown()
 		return err
 	}
-	s.nats = ns
+	s.nats, s.logins = ns, logins
 	return nil
 }
 
@@ -181,8 +187,8 @@ func waitReady(ns *server.Server, ended <-chan struct{}, fatal <-chan string, ti
 	return nil
 }
 
-// options are made anew for each start and reload: the server changes what it is given.
-func (s *Server) options() (*server.Options, error) {
+// options are made anew for each start: the server changes what it is given.
+func (s *Server) options(logins *logins) (*server.Options, error) {
 	o := &server.Options{
 		ServerName:         "ferry",
 		NoSigs:             true,
@@ -193,7 +199,9 @@ func (s *Server) options() (*server.Options, error) {
 		StoreDir:           s.opts.StoreDir,
 		JetStreamMaxMemory: 1 << 20, // nothing is kept in memory only
 		JetStreamMaxStore:  s.opts.MaxStoreBytes + 64<<20,
-		Nkeys:              []*server.NkeyUser{{Nkey: s.public}},
+		AlwaysEnableNonce:  true, // for the keys to sign
+
+		CustomClientAuthentication: logins,
 	}
 	if s.opts.Listen != "" {
 		host, port, err := net.SplitHostPort(s.opts.Listen)
@@ -208,13 +216,6 @@ func (s *Server) options() (*server.Options, error) {
 			o.Port = server.RANDOM_PORT
 		}
 	}
-	for _, w := range s.workers {
-		user, err := w.user()
-		if err != nil {
-			return nil, err
-		}
-		o.Nkeys = append(o.Nkeys, user)
-	}
 	return o, nil
 }
 
@@ -226,16 +227,11 @@ func (s *Server) SetWorkers(workers []WorkerAuth) error {
 	if s.stopped {
 		return queue.ErrClosed
 	}
-	before := s.workers
-	s.workers = workers
-	options, err := s.options()
-	if err == nil {
-		err = s.nats.ReloadOptions(options)
-	}
+	known, err := knownLogins(s.public, workers)
 	if err != nil {
-		s.workers = before
 		return fmt.Errorf("change the queue's workers: %w", err)
 	}
+	s.logins.replace(known)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package natsqueue
 import (
 	"fmt"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
 	"ferry"
@@ -43,20 +42,6 @@ func (w WorkerAuth) rights() (rights, error) {
 		)
 	}
 	return rights{publish: publish, subscribe: []string{inboxOf + w.Name + ".>", signalSubject + w.Name}}, nil
-}
-
-func (w WorkerAuth) user() (*server.NkeyUser, error) {
-	r, err := w.rights()
-	if err != nil {
-		return nil, err
-	}
-	return &server.NkeyUser{
-		Nkey: w.PublicKey,
-		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: r.publish},
-			Subscribe: &server.SubjectPermission{Allow: r.subscribe},
-		},
-	}, nil
 }
 
 // brokerRights are what the broker needs on a server elsewhere: streams and
