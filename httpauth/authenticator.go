@@ -63,6 +63,14 @@ type Renewer interface {
 	Refused(req *http.Request) bool
 }
 
+// Credentials is an Authenticator that has a user name and a password, for
+// destinations that want them in the body, such as JSON-RPC.
+type Credentials interface {
+	// Credentials reads the password for one request. What puts it into a body
+	// masks it in previews itself; Redact takes it out of answers.
+	Credentials() (username string, password secret.Value, err error)
+}
+
 // What keeps Apply from putting credentials on a request, beside a secret that
 // cannot be read.
 var (
@@ -149,6 +157,12 @@ func (b basic) Apply(req *http.Request) error {
 	}
 	req.SetBasicAuth(b.cfg.Username, password.Reveal())
 	return nil
+}
+
+// Credentials gives user name and password for a body.
+func (b basic) Credentials() (string, secret.Value, error) {
+	password, err := b.resolver.Resolve(b.ref)
+	return b.cfg.Username, password, err
 }
 
 func (b basic) Show(req *http.Request) { req.Header.Set("Authorization", "Basic "+Mask) }

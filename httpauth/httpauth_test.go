@@ -162,3 +162,28 @@ func TestValidateRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Some destinations want user name and password in the body.
+func TestBasicGivesItsCredentials(t *testing.T) {
+	secrets := vault{"env:P": "pass-word"}
+	auth, err := httpauth.Open(httpauth.Config{Type: "basic", Username: "ferry", Password: "env:P"}, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := auth.(httpauth.Credentials)
+	if !ok {
+		t.Fatal("basic has no credentials to give")
+	}
+	if user, password, err := c.Credentials(); err != nil || user != "ferry" || password.Reveal() != "pass-word" {
+		t.Errorf("%q, %v", user, err)
+	}
+	delete(secrets, "env:P")
+	if _, password, err := c.Credentials(); err == nil || !password.IsZero() {
+		t.Error("a missing password is no error")
+	}
+	if none, err := httpauth.Open(httpauth.Config{}, secrets); err != nil {
+		t.Fatal(err)
+	} else if _, ok := none.(httpauth.Credentials); ok {
+		t.Error("none has credentials to give")
+	}
+}
