@@ -22,8 +22,7 @@ type decimal struct {
 	scale    int
 }
 
-// decimalFunctions are what programs get beyond jq; the package's comment
-// explains them.
+// decimalFunctions reckon with amounts; the package's comment explains them.
 func decimalFunctions() []gojq.CompilerOption {
 	return []gojq.CompilerOption{
 		gojq.WithFunction("decsum", 0, 0, func(in any, _ []any) any { return decsum(in) }),

@@ -32,6 +32,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/itchyny/gojq"
@@ -58,11 +59,19 @@ var (
 // Program is a compiled jq program. It may be run concurrently.
 type Program struct {
 	code *gojq.Code
+	vars []string // the variables that it uses, without $
+	// values are those of vars; nil stands for null everywhere.
+	values []any
 }
 
 // Compile compiles src. An error is a *ferry.Error that names line and column,
 // both from 1, the column in characters.
-func Compile(src string) (*Program, error) {
+func Compile(src string) (*Program, error) { return CompileVars(src) }
+
+// CompileVars is Compile for a program that may use variables of those names,
+// given without $: `externalKey` is $externalKey in the program. They are null
+// until [Program.With] gives values.
+func CompileVars(src string, names ...string) (*Program, error) {
 	if len(src) > MaxSource {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "the jq program has %d bytes", len(src)).
 			WithHint("at most %d", MaxSource)
@@ -71,11 +80,42 @@ func Compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, sourceError(src, err)
 	}
-	code, err := gojq.Compile(query, decimalFunctions()...)
+	used := mentioned(src, names)
+	dollars := make([]string, len(used))
+	for i, name := range used {
+		dollars[i] = "$" + name
+	}
+	code, err := gojq.Compile(query, append(functions(), gojq.WithVariables(dollars))...)
 	if err != nil {
 		return nil, sourceError(src, err)
 	}
-	return &Program{code: code}, nil
+	return &Program{code: code, vars: used, values: make([]any, len(used))}, nil
+}
+
+// mentioned gives those of names that src may use as variables. One that stands
+// in a text or a comment only is harmless.
+func mentioned(src string, names []string) []string {
+	var used []string
+	for _, name := range names {
+		if strings.Contains(src, "$"+name) {
+			used = append(used, name)
+		}
+	}
+	return used
+}
+
+// With gives the program with values for its variables. value is asked for those
+// only that the program uses; it gives what [Program.Eval] may give. A program
+// without variables is given back as it is.
+func (p *Program) With(value func(name string) any) *Program {
+	if len(p.vars) == 0 {
+		return p
+	}
+	bound := &Program{code: p.code, vars: p.vars, values: make([]any, len(p.vars))}
+	for i, name := range p.vars {
+		bound.values[i] = value(name)
+	}
+	return bound
 }
 
 // Run gives the program's first output over the JSON input, as JSON.
@@ -143,7 +183,7 @@ func (p *Program) Eval(ctx context.Context, input any) (out any, err error) {
 			out, err = nil, fmt.Errorf("the program failed: %v", r)
 		}
 	}()
-	out, ok := p.code.RunWithContext(ctx, input).Next()
+	out, ok := p.code.RunWithContext(ctx, input, p.values...).Next()
 	if !ok {
 		return nil, ErrNoOutput
 	}
