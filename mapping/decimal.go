@@ -6,8 +6,6 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
-
-	"github.com/itchyny/gojq"
 )
 
 // maxDigits bounds the digits before and after the point of what the decimal
@@ -22,69 +20,166 @@ type decimal struct {
 	scale    int
 }
 
-// decimalFunctions are what programs get beyond jq; the package's comment
-// explains them.
-func decimalFunctions() []gojq.CompilerOption {
-	return []gojq.CompilerOption{
-		gojq.WithFunction("decsum", 0, 0, func(in any, _ []any) any { return decsum(in) }),
-		gojq.WithFunction("decadd", 2, 2, binary("decadd", add)),
-		gojq.WithFunction("decsub", 2, 2, binary("decsub", func(a, b decimal) decimal { return add(a, b.negated()) })),
-		gojq.WithFunction("decmul", 2, 2, binary("decmul", multiply)),
-		gojq.WithFunction("decround", 1, 1, func(in any, args []any) any { return decround(in, args[0]) }),
-		gojq.WithFunction("decimal", 0, 0, func(in any, _ []any) any {
+// decimalFunctions reckon with amounts, and write them; docs/mapping.md has an
+// example of each. Those that write give null for null.
+func decimalFunctions() []function {
+	return []function{
+		{name: "decsum", call: func(in any, _ []any) (any, error) { return decsum(in) }},
+		reckon("decadd", func(a, b decimal) any { return add(a, b).number() }),
+		reckon("decsub", func(a, b decimal) any { return add(a, b.negated()).number() }),
+		reckon("decmul", func(a, b decimal) any { return multiply(a, b).number() }),
+		reckon("deccmp", func(a, b decimal) any {
+			scale := max(a.scale, b.scale)
+			return a.scaledTo(scale).Cmp(b.scaledTo(scale))
+		}),
+		{name: "decdiv", least: 3, most: 3, call: func(_ any, args []any) (any, error) {
+			a, b, err := two(args)
+			if err != nil {
+				return nil, err
+			}
+			n, err := places(args[2])
+			if err == nil && b.unscaled.Sign() == 0 {
+				err = fmt.Errorf("%s is to be divided by 0", a.number())
+			}
+			if err != nil {
+				return nil, err
+			}
+			return divide(a, b, n).number(), nil
+		}},
+		{name: "decimal", call: func(in any, _ []any) (any, error) {
 			text, err := numberText(in)
 			if err == nil {
 				_, err = parseDecimal(text)
 			}
+			return json.Number(text), err
+		}},
+		{name: "decround", least: 1, most: 1, call: func(in any, args []any) (any, error) {
+			d, err := toDecimal(in)
 			if err != nil {
-				return fmt.Errorf("decimal: %w", err)
+				return nil, err
 			}
-			return json.Number(text)
+			n, err := places(args[0])
+			if err != nil {
+				return nil, err
+			}
+			return d.rounded(n).number(), nil
+		}},
+		write("decneg", 0, func(d decimal, _ int) any { return d.negated().number() }),
+		write("decabs", 0, func(d decimal, _ int) any { return decimal{new(big.Int).Abs(d.unscaled), d.scale}.number() }),
+		write("mindecimals", 1, func(d decimal, n int) any { return d.rounded(max(n, d.scale)).number() }),
+		write("decstring", 1, func(d decimal, n int) any { return string(d.rounded(n).number()) }),
+		write("decstring", 0, func(d decimal, _ int) any { return string(d.number()) }),
+		write("deccomma", 1, func(d decimal, n int) any { return strings.Replace(string(d.rounded(n).number()), ".", ",", 1) }),
+		write("trytondecimal", 0, func(d decimal, _ int) any {
+			return map[string]any{"__class__": "Decimal", "decimal": string(d.number())}
 		}),
+		shape("parsedecimal", 1, func(in any, args []any) (any, error) { return parseWritten(in, args[0]) }),
 	}
 }
 
-func binary(name string, f func(a, b decimal) decimal) func(any, []any) any {
-	return func(_ any, args []any) any {
-		a, err := toDecimal(args[0])
+// reckon is a function of two amounts.
+func reckon(name string, f func(a, b decimal) any) function {
+	return function{name: name, least: 2, most: 2, call: func(_ any, args []any) (any, error) {
+		a, b, err := two(args)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
-		b, err := toDecimal(args[1])
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return f(a, b).number()
-	}
+		return f(a, b), nil
+	}}
 }
 
-func decsum(in any) any {
+// write is a function that writes an amount, some with a number of decimals.
+func write(name string, args int, f func(d decimal, n int) any) function {
+	return shape(name, args, func(in any, args []any) (any, error) {
+		d, err := toDecimal(in)
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		if len(args) > 0 {
+			if n, err = places(args[0]); err != nil {
+				return nil, err
+			}
+		}
+		return f(d, n), nil
+	})
+}
+
+func two(args []any) (a, b decimal, err error) {
+	if a, err = toDecimal(args[0]); err == nil {
+		b, err = toDecimal(args[1])
+	}
+	return a, b, err
+}
+
+func decsum(in any) (any, error) {
 	items, ok := in.([]any)
 	if !ok {
-		return fmt.Errorf("decsum: %s is no array", kindOf(in))
+		return nil, fmt.Errorf("%s is no array", kindOf(in))
 	}
 	sum := decimal{unscaled: new(big.Int)}
 	for i, item := range items {
 		d, err := toDecimal(item)
 		if err != nil {
-			return fmt.Errorf("decsum: item %d: %w", i, err)
+			return nil, fmt.Errorf("item %d: %w", i, err)
 		}
 		sum = add(sum, d)
 	}
-	return sum.number()
+	return sum.number(), nil
 }
 
-func decround(in, places any) any {
-	d, err := toDecimal(in)
+func places(v any) (int, error) {
+	n, err := wholeNumber(v, 0, maxDigits)
 	if err != nil {
-		return fmt.Errorf("decround: %w", err)
+		return 0, fmt.Errorf("the number of decimals: %w", err)
 	}
-	text, err := numberText(places)
-	n, convErr := strconv.Atoi(text)
-	if err != nil || convErr != nil || n < 0 || n > maxDigits {
-		return fmt.Errorf("decround: the number of decimals is a whole number from 0 to %d", maxDigits)
+	return n, nil
+}
+
+// parseWritten reads an amount as people and reports write it: with that decimal
+// separator, grouped by threes or not, the minus in front or behind.
+func parseWritten(in, separator any) (any, error) {
+	mark, _ := separator.(string)
+	if mark != "," && mark != "." {
+		return nil, fmt.Errorf("%s is no decimal separator: \",\" or \".\"", shown(separator))
 	}
-	return d.rounded(n).number()
+	text, ok := in.(string)
+	if !ok {
+		return nil, fmt.Errorf("%s is no text", shown(in))
+	}
+	fail := fmt.Errorf("the text %q is no amount with %q before the decimals", clip(text), mark)
+	s, sign := strings.TrimSpace(text), ""
+	if strings.HasPrefix(s, "-") != strings.HasSuffix(s, "-") {
+		s, sign = strings.TrimSpace(strings.Trim(s, "-")), "-"
+	}
+	whole, fraction, found := strings.Cut(s, mark)
+	if found && fraction == "" {
+		return nil, fail
+	}
+	for _, group := range []string{".", ",", " ", "'", "\u00a0", "\u202f", "\u2019"} {
+		if group == mark || !strings.Contains(whole, group) {
+			continue
+		}
+		parts := strings.Split(whole, group)
+		for i, part := range parts {
+			if i > 0 && len(part) != 3 || i == 0 && (part == "" || len(part) > 3) {
+				return nil, fail
+			}
+		}
+		whole = strings.Join(parts, "")
+		break // one kind of separator
+	}
+	if whole == "" || strings.Trim(whole+fraction, "0123456789") != "" {
+		return nil, fail
+	}
+	if found {
+		whole += "." + fraction
+	}
+	d, err := parseDecimal(sign + whole)
+	if err != nil {
+		return nil, err
+	}
+	return d.number(), nil
 }
 
 func add(a, b decimal) decimal {
@@ -94,6 +189,24 @@ func add(a, b decimal) decimal {
 
 func multiply(a, b decimal) decimal {
 	return decimal{unscaled: new(big.Int).Mul(a.unscaled, b.unscaled), scale: a.scale + b.scale}
+}
+
+// divide gives a/b with n decimals, halves away from zero; b is not 0.
+func divide(a, b decimal, n int) decimal {
+	// a.u/10^a.s / (b.u/10^b.s) * 10^n, as one fraction of whole numbers.
+	upper := new(big.Int).Mul(a.unscaled, pow10(b.scale+n))
+	lower := new(big.Int).Mul(b.unscaled, pow10(a.scale))
+	return decimal{unscaled: quotient(upper, lower), scale: n}
+}
+
+// quotient rounds halves away from zero.
+func quotient(a, b *big.Int) *big.Int {
+	size, unit := new(big.Int).Abs(a), new(big.Int).Abs(b)
+	size.Add(size.Lsh(size, 1), unit).Quo(size, unit.Lsh(unit, 1))
+	if a.Sign()*b.Sign() < 0 {
+		size.Neg(size)
+	}
+	return size
 }
 
 func (d decimal) negated() decimal {
@@ -110,14 +223,7 @@ func (d decimal) rounded(n int) decimal {
 	if n >= d.scale {
 		return decimal{unscaled: d.scaledTo(n), scale: n}
 	}
-	unit := pow10(d.scale - n)
-	half := new(big.Int).Quo(unit, big.NewInt(2))
-	size := new(big.Int).Abs(d.unscaled)
-	size.Add(size, half).Quo(size, unit)
-	if d.unscaled.Sign() < 0 {
-		size.Neg(size)
-	}
-	return decimal{unscaled: size, scale: n}
+	return decimal{unscaled: quotient(d.unscaled, pow10(d.scale-n)), scale: n}
 }
 
 // number writes d with all its decimals, never with an exponent.

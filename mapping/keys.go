@@ -1,12 +1,110 @@
 package mapping
 
 import (
+	"cmp"
 	"crypto/sha1" // UUIDs of version 5 are made with it; nothing is protected by it
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
+
+// keyFunctions shape keys; docs/mapping.md has an example of each. A key that is
+// null or empty is an error: it would find, or make, the wrong document.
+func keyFunctions() []function {
+	return []function{
+		key0("urikey", func(s string) (string, error) { return uriKey(s), nil }),
+		key0("guid", func(s string) (string, error) { return GUID(s), nil }),
+		key0("guid32", func(s string) (string, error) { return GUID32(s), nil }),
+		key0("odataguid", func(s string) (string, error) { return "guid'" + GUID(s) + "'", nil }),
+		key0("fromsapalpha", func(s string) (string, error) {
+			if strings.Trim(s, "0123456789") != "" {
+				return s, nil
+			}
+			return cmp.Or(strings.TrimLeft(s, "0"), "0"), nil
+		}),
+		{name: "odatakey", call: func(in any, _ []any) (any, error) {
+			switch v := in.(type) {
+			case bool:
+				return strconv.FormatBool(v), nil
+			case string:
+				if v != "" {
+					return "'" + strings.ReplaceAll(v, "'", "''") + "'", nil
+				}
+			}
+			return keyText(in)
+		}},
+		{name: "shortkey", least: 1, most: 1, call: func(in any, args []any) (any, error) {
+			s, err := keyText(in)
+			if err != nil {
+				return nil, err
+			}
+			most, err := wholeNumber(args[0], leastShortKey, 10_000)
+			if err != nil {
+				return nil, fmt.Errorf("the most characters: %w", err)
+			}
+			return ShortKey(s, most), nil
+		}},
+		{name: "sapalpha", least: 1, most: 1, call: func(in any, args []any) (any, error) {
+			s, err := keyText(in)
+			if err != nil {
+				return nil, err
+			}
+			length, err := wholeNumber(args[0], 1, 1000)
+			switch {
+			case err != nil:
+				return nil, fmt.Errorf("the length: %w", err)
+			case utf8.RuneCountInString(s) > length:
+				return nil, fmt.Errorf("the key %q has more than %d characters", clip(s), length)
+			case strings.Trim(s, "0123456789") != "":
+				return s, nil // only numbers are filled up
+			}
+			return strings.Repeat("0", length-len(s)) + s, nil
+		}},
+	}
+}
+
+// leastShortKey is the least that programs may ask a short key to have: of fewer
+// characters of a hash, two keys are soon the same.
+const leastShortKey = 8
+
+func key0(name string, f func(string) (string, error)) function {
+	return function{name: name, call: func(in any, _ []any) (any, error) {
+		s, err := keyText(in)
+		if err != nil {
+			return nil, err
+		}
+		return f(s)
+	}}
+}
+
+// keyText is the text of a key: a text, or a number as it is written.
+func keyText(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		if v == "" {
+			return "", errors.New("the key is empty")
+		}
+		return v, nil
+	case json.Number, int, *big.Int:
+		return numberText(v)
+	default:
+		return "", fmt.Errorf("%s is no key: text or a number is wanted", kindOf(v))
+	}
+}
+
+// uriKey escapes all but the unreserved characters of RFC 3986, section 2.3; a
+// space becomes %20: OData services refuse a plus.
+func uriKey(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
 
 // hashLength is how many characters of a hash stand in a short key: 80 bits, so
 // that among a billion keys two would be the same once in a million times.

@@ -7,15 +7,54 @@
 // decimal takes part: +, -, *, /, add, floor, and number literals with a
 // fraction work in 64-bit floating point (100.00 written in a program, or made
 // by tonumber, becomes 100; 0.1+0.2 is not 0.3). Amounts are therefore reckoned
-// with the functions that this package adds; they take numbers or strings that
-// look like numbers, and give numbers:
+// with the functions that this package adds, beside those for the dates and keys
+// of ERPs; docs/mapping.md has an example of each. Those marked * give null for
+// null.
 //
-//	decsum          the exact sum of the input array: [.lines[].amount] | decsum
-//	decadd(a; b)    a + b, exact, with the larger number of decimals
-//	decsub(a; b)    a - b, exact, with the larger number of decimals
-//	decmul(a; b)    a * b, exact, with the decimals of both together
-//	decround(n)     the input with n decimals, halves away from zero: 2.345 -> 2.35
-//	decimal         the input as a number, its text untouched: "100.00" -> 100.00
+// Amounts, as numbers or as texts that look like numbers:
+//
+//	decsum               the exact sum of the input array: [.lines[].amount] | decsum
+//	decadd(a; b)         a + b, with the larger number of decimals
+//	decsub(a; b)         a - b, with the larger number of decimals
+//	decmul(a; b)         a * b, with the decimals of both together
+//	decdiv(a; b; n)      a / b with n decimals, halves away from zero
+//	deccmp(a; b)         -1, 0 or 1: a is less than b, equal, more
+//	decround(n)          the input with n decimals, halves away from zero: 2.345 -> 2.35
+//	mindecimals(n)     * with at least n decimals: 12.5 -> 12.50
+//	decneg, decabs     * negated, without its sign
+//	decimal              as a number, its text untouched: "100.00" -> 100.00
+//	decstring(n)       * as a text with n decimals; without n with those it has
+//	deccomma(n)        * likewise with a comma: "1234,50"
+//	parsedecimal(mark) * an amount as people write it, mark "," or "."
+//	trytondecimal      * Tryton's object
+//
+// Dates and times, from ISO 8601, SAP's eight digits, OData V2 or Tryton's
+// objects; the time zone of the machine is never taken:
+//
+//	isodate            * 2026-11-26, the day as it is written
+//	sapdate            * 20261126
+//	odatadate          * /Date(MS)/, Edm.DateTime of OData V2
+//	odatadateoffset    * /Date(MS+0000)/, Edm.DateTimeOffset of OData V2
+//	fromodatadate      * ISO 8601 of any form
+//	odatadatetime      * datetime'…', a literal in addresses of OData V2
+//	odatadatetimeoffset* datetimeoffset'…', likewise
+//	utctime            * RFC 3339 in UTC, Edm.DateTimeOffset of OData V4
+//	odootime           * 2026-11-26 09:30:00, in UTC
+//	trytondate, trytondatetime, fromtryton * Tryton's objects
+//	startofday, noon, endofday * a moment of a day, in UTC or in the zone given
+//	inzone(zone)       * the same moment, in another zone
+//	withzone(zone)     * the moment of a time without an offset
+//	parsedate(pattern), formatdate(pattern) * DD.MM.YYYY and the like
+//	adddays(n), addmonths(n), endofmonth * days
+//
+// Keys, from texts or numbers; null and empty ones are errors:
+//
+//	odatakey             a literal of OData: quoted, apostrophes doubled
+//	odataguid            guid'…', a literal of OData V2
+//	urikey               percent-encoded, a space as %20
+//	shortkey(n)          see [ShortKey]; n is at least 8
+//	guid, guid32         see [GUID], [GUID32]
+//	sapalpha(n)          numbers filled up with zeroes to n digits; fromsapalpha undoes it
 //
 // The keys of objects come out sorted: jq does not keep their order. Duplicate
 // keys of an object: the last one counts. Output is not escaped for HTML.
@@ -32,6 +71,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/itchyny/gojq"
@@ -58,11 +98,19 @@ var (
 // Program is a compiled jq program. It may be run concurrently.
 type Program struct {
 	code *gojq.Code
+	vars []string // the variables that it uses, without $
+	// values are those of vars; nil stands for null everywhere.
+	values []any
 }
 
 // Compile compiles src. An error is a *ferry.Error that names line and column,
 // both from 1, the column in characters.
-func Compile(src string) (*Program, error) {
+func Compile(src string) (*Program, error) { return CompileVars(src) }
+
+// CompileVars is Compile for a program that may use variables of those names,
+// given without $: `externalKey` is $externalKey in the program. They are null
+// until [Program.With] gives values.
+func CompileVars(src string, names ...string) (*Program, error) {
 	if len(src) > MaxSource {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "the jq program has %d bytes", len(src)).
 			WithHint("at most %d", MaxSource)
@@ -71,11 +119,42 @@ func Compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, sourceError(src, err)
 	}
-	code, err := gojq.Compile(query, decimalFunctions()...)
+	used := mentioned(src, names)
+	dollars := make([]string, len(used))
+	for i, name := range used {
+		dollars[i] = "$" + name
+	}
+	code, err := gojq.Compile(query, append(options(), gojq.WithVariables(dollars))...)
 	if err != nil {
 		return nil, sourceError(src, err)
 	}
-	return &Program{code: code}, nil
+	return &Program{code: code, vars: used, values: make([]any, len(used))}, nil
+}
+
+// mentioned gives those of names that src may use as variables. One that stands
+// in a text or a comment only is harmless.
+func mentioned(src string, names []string) []string {
+	var used []string
+	for _, name := range names {
+		if strings.Contains(src, "$"+name) {
+			used = append(used, name)
+		}
+	}
+	return used
+}
+
+// With gives the program with values for its variables. value is asked for those
+// only that the program uses; it gives what [Program.Eval] may give. A program
+// without variables is given back as it is.
+func (p *Program) With(value func(name string) any) *Program {
+	if len(p.vars) == 0 {
+		return p
+	}
+	bound := &Program{code: p.code, vars: p.vars, values: make([]any, len(p.vars))}
+	for i, name := range p.vars {
+		bound.values[i] = value(name)
+	}
+	return bound
 }
 
 // Run gives the program's first output over the JSON input, as JSON.
@@ -143,7 +222,7 @@ func (p *Program) Eval(ctx context.Context, input any) (out any, err error) {
 			out, err = nil, fmt.Errorf("the program failed: %v", r)
 		}
 	}()
-	out, ok := p.code.RunWithContext(ctx, input).Next()
+	out, ok := p.code.RunWithContext(ctx, input, p.values...).Next()
 	if !ok {
 		return nil, ErrNoOutput
 	}
