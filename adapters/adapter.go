@@ -310,6 +310,15 @@ type LookupConfig struct {
 	Same      string `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
 }
 
+// Variables are the names that the jq programs of a route over the payload may
+// use, with $ before them: the external key as the document bears it, the
+// message's id, a UUID of the request (see RouteConfig.RequestIDHeader), the
+// sender's correlation id and ordering key, "" where there is none, and the
+// number of the revision, from 1.
+func Variables() []string {
+	return []string{"externalKey", "messageId", "requestId", "correlationId", "orderingKey", "revision"}
+}
+
 // Opener makes a destination of one kind.
 type Opener func(cfg DestinationConfig) (Destination, error)
 

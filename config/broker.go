@@ -267,11 +267,12 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 // checkJQ compiles a jq program, so that a typing error is told before the start.
-func (d *decoder) checkJQ(path, program string) {
+// It may use the variables of those names.
+func (d *decoder) checkJQ(path, program string, variables ...string) {
 	if program == "" {
 		return
 	}
-	if _, err := mapping.Compile(program); err != nil {
+	if _, err := mapping.CompileVars(program, variables...); err != nil {
 		message, hint := sentence(err)
 		d.at(path, hint, "%s: %s", path, message)
 	}

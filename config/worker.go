@@ -328,12 +328,12 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.result", r.Lookup.Result)
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
-	d.checkJQ(path+".map", r.Map)
+	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
-		d.checkJQ(path+".key."+field, r.Key[field])
+		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
-		d.checkJQ(path+".parameters."+name, r.Parameters[name])
+		d.checkJQ(path+".parameters."+name, r.Parameters[name], adapters.Variables()...)
 	}
 	d.checkJQ(path+".reference", r.Reference)
 	d.checkJQ(path+".result", r.Result)

@@ -12,7 +12,6 @@ import (
 	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
-	"ferry/mapping"
 )
 
 // Lookup asks for the document of the call's external key. Only a readable
@@ -161,7 +160,7 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 			out.Verdict = ferry.Verdict{Code: adapters.CodeMappingFailed, Text: "the destination has a document of this key, and whether it is of this body cannot be told: " + err.Error()}
 			return out
 		}
-		same, err := r.isSame(ctx, f.document, payload)
+		same, err := r.isSame(ctx, f.document, m, payload)
 		if err != nil {
 			return failed(err)
 		}
@@ -175,15 +174,15 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 }
 
 // isSame asks route.lookup.same over {answer, payload, mapped}.
-func (r *route) isSame(ctx context.Context, answer any, body []byte) (bool, error) {
-	payload, err := mapping.Decode(body)
+func (r *route) isSame(ctx context.Context, answer any, m *message, body []byte) (bool, error) {
+	payload, err := m.decoded()
 	if err != nil {
 		payload = string(body) // no JSON: compared as text
 	}
 	mapped := payload
 	if r.mapping != nil {
-		if mapped, err = r.mapping.Eval(ctx, payload); err != nil {
-			return false, fmt.Errorf("same: the body cannot be mapped: %w", err)
+		if mapped, err = m.mapped(ctx); err != nil {
+			return false, fmt.Errorf("same: %w", err)
 		}
 	}
 	out, err := r.lookup.same.Eval(ctx, map[string]any{"answer": answer, "payload": payload, "mapped": mapped})

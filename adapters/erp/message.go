@@ -43,6 +43,28 @@ func (m *message) requestID() string {
 	return mapping.GUID(m.ExternalKey + "\x00" + strconv.Itoa(max(m.Revision, 1)))
 }
 
+// program gives p what it may know of the message beside the payload, see
+// [adapters.Variables].
+func (m *message) program(p *mapping.Program) *mapping.Program { return p.With(m.variable) }
+
+func (m *message) variable(name string) any {
+	switch name {
+	case "externalKey":
+		return m.key()
+	case "messageId":
+		return m.ID.String()
+	case "requestId":
+		return m.requestID()
+	case "correlationId":
+		return m.CorrelationID
+	case "orderingKey":
+		return m.OrderingKey
+	case "revision":
+		return max(m.Revision, 1)
+	}
+	return nil
+}
+
 // decoded is the payload as JSON.
 func (m *message) decoded() (any, error) {
 	if m.payloadKnown {
@@ -77,7 +99,7 @@ func (m *message) mapped(ctx context.Context) (any, error) {
 	case m.route.mapping == nil:
 		m.body = payload
 	default:
-		if m.body, err = m.route.mapping.Eval(ctx, payload); err != nil {
+		if m.body, err = m.program(m.route.mapping).Eval(ctx, payload); err != nil {
 			m.bodyErr = fmt.Errorf("the body cannot be mapped: %w", err)
 		}
 	}
@@ -127,7 +149,7 @@ func (m *message) keys(ctx context.Context) ([]pair, error) {
 	}
 	pairs := make([]pair, 0, len(r.key)+1)
 	for _, field := range sortedKeys(r.key) {
-		value, err := r.key[field].Eval(ctx, payload)
+		value, err := m.program(r.key[field]).Eval(ctx, payload)
 		switch value.(type) {
 		case nil, []any, map[string]any:
 			err = errors.New("it gives no text and no number")

@@ -192,7 +192,7 @@ func compile(setting, src string) (*mapping.Program, error) {
 	if src == "" {
 		return nil, nil
 	}
-	program, err := mapping.Compile(src)
+	program, err := mapping.CompileVars(src, adapters.Variables()...)
 	if err != nil {
 		return nil, withContext(setting, err)
 	}
