@@ -153,7 +153,7 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 	}
 	out := adapters.LookupResult{State: adapters.Found, Reference: cut(reference, ferry.MaxReferenceLength)}
 	if r.lookup.same != nil {
-		payload, err := m.Payload()
+		payload, err := m.bytes()
 		if err != nil {
 			// A person has to look: what is there may be it, and may not.
 			out.Different = true

@@ -20,9 +20,10 @@ type message struct {
 	route *route
 	shown bool // its request is only shown: no secret may stand in it
 
-	payloadKnown, mappedKnown bool
-	payload, body             any
-	payloadErr, bodyErr       error
+	rawKnown, payloadKnown, mappedKnown bool
+	raw                                 []byte
+	payload, body                       any
+	rawErr, payloadErr, bodyErr         error
 }
 
 func (r *route) message(call adapters.Call) *message { return &message{Call: call, route: r} }
@@ -65,13 +66,22 @@ func (m *message) variable(name string) any {
 	return nil
 }
 
+// bytes is the payload in memory, see [adapters.Call.Payload].
+func (m *message) bytes() ([]byte, error) {
+	if !m.rawKnown {
+		m.rawKnown = true
+		m.raw, m.rawErr = m.Payload()
+	}
+	return m.raw, m.rawErr
+}
+
 // decoded is the payload as JSON.
 func (m *message) decoded() (any, error) {
 	if m.payloadKnown {
 		return m.payload, m.payloadErr
 	}
 	m.payloadKnown = true
-	data, err := m.Payload()
+	data, err := m.bytes()
 	if tooLarge := (*adapters.BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
 		m.payloadErr = fmt.Errorf("the body cannot be mapped: %w; a route without a map delivers it as it is", err)
 		return nil, m.payloadErr
