@@ -49,6 +49,13 @@ type Poller interface {
 	Poll(ctx context.Context, call Call) ferry.Verdict
 }
 
+// Checker is what an Adapter implements that can prove, without writing, that
+// the route's questions are answered, and answered truly. ErrNoProbe: it has
+// nothing to ask.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
 // Call is what an adapter needs of a message for one call.
 type Call struct {
 	ferry.HandOut

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/adapters"
 	"ferry/config"
 	"ferry/queue/drivers"
 )
@@ -44,10 +46,25 @@ func (c checkCmd) Run(a *app) error {
 	for what, err := range a.reachQueue(cfg) {
 		tell(what, err)
 	}
+	well := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(setup.Destinations)) {
 		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
-		tell("destination "+name, setup.Destinations[name].Check(ctx))
+		err := setup.Destinations[name].Check(ctx)
 		cancel()
+		well[name] = err == nil
+		tell("destination "+name, err)
+	}
+	for i, r := range setup.Routes {
+		c, ok := r.Adapter.(adapters.Checker)
+		if !ok || !well[cfg.Routes[i].Destination.Name] {
+			continue // it would only say again what its destination said
+		}
+		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
+		err := c.Check(ctx)
+		cancel()
+		if !errors.Is(err, adapters.ErrNoProbe) {
+			tell("lookup of route "+r.Name, err)
+		}
 	}
 	if err := setup.Close(); err != nil {
 		return err
