@@ -10,13 +10,40 @@ import (
 	"ferry/adapters/httpcall"
 )
 
-// searches says whether the document is asked for before it is written.
+// searches says whether the document is asked for before it is written: where the
+// dialect wants it, to write over it, and from the second attempt on where it may
+// have been created and not finished.
 func (r *route) searches(m *message) bool {
 	if r.lookup == nil {
 		return false
 	}
+	if r.cfg.Write == writeUpdate || r.cfg.Finish != "" && m.Number > 1 {
+		return true
+	}
 	s, ok := r.form.(searcher)
 	return ok && s.searches(m)
+}
+
+// compileActs checks what is done beside the one request that writes: all of it
+// rests on finding the document again.
+func (r *route) compileActs() error {
+	cfg := r.cfg
+	_, finishes := r.form.(finisher)
+	_, updates := r.form.(updater)
+	switch {
+	case cfg.Write != "" && cfg.Write != writeCreate && cfg.Write != writeUpsert && cfg.Write != writeUpdate:
+		return bad("write: there is no %q", cfg.Write).WithHint("%s, %s or %s", writeCreate, writeUpsert, writeUpdate)
+	case cfg.Write == writeUpdate && !updates:
+		return bad("write: dialect %s cannot update", r.dest.cfg.Dialect)
+	case cfg.Write == writeUpdate && r.lookup == nil:
+		return bad("write: update needs a lookup").WithHint("keyField or key tells which document is written over")
+	case cfg.Finish != "" && !finishes:
+		return bad("finish: dialect %s has no acts on documents", r.dest.cfg.Dialect)
+	case cfg.Finish != "" && r.lookup == nil:
+		return bad("finish needs a lookup: a document that was created is found again before the act is repeated").
+			WithHint("keyField: the document's field that bears the external key")
+	}
+	return nil
 }
 
 // searchAndWrite asks for the document first: where nothing keeps a second one

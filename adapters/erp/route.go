@@ -102,6 +102,9 @@ func (r *route) compile() error {
 	if err := r.compileLookup(); err != nil {
 		return err
 	}
+	if err := r.compileActs(); err != nil {
+		return err
+	}
 	return r.compileConfirm()
 }
 
