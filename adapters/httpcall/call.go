@@ -48,13 +48,20 @@ type Answer struct {
 }
 
 // NewRequest makes a request that is sent at most once when method may write.
+// The body is read while it is sent: leave it as it is.
 func NewRequest(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
-	return NewStream(ctx, method, url, memory{bytes.NewReader(body)}, int64(len(body)))
+	// The transport knows that this type is in memory, and sends headers and body
+	// in one packet. It is set without GetBody, as in NewStream.
+	return newRequest(ctx, method, url, io.NopCloser(bytes.NewReader(body)), int64(len(body)))
 }
 
 // NewStream is NewRequest with a body of size bytes that is read while it is sent,
 // and closed when it was, also on an error. To send it again, open it again.
 func NewStream(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
+	return newRequest(ctx, method, url, body, size)
+}
+
+func newRequest(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		_ = body.Close() // it was read only
@@ -64,23 +71,15 @@ func NewStream(ctx context.Context, method, url string, body io.ReadCloser, size
 		_ = body.Close()
 		return req, nil
 	}
-	// A body of a type unknown to net/http, without GetBody: it cannot be rewound,
-	// and so is never sent again.
-	req.Body = &onceBody{body}
-	req.ContentLength = size
+	// Without GetBody the body cannot be rewound, and so is never sent again.
+	req.Body, req.ContentLength = body, size
 	return req, nil
 }
 
-type onceBody struct{ io.ReadCloser }
-
-type memory struct{ *bytes.Reader }
-
-func (memory) Close() error { return nil }
-
 // Do makes the call, by the deadline of req's context, and reads the answer.
 func Do(rt http.RoundTripper, req *http.Request) *Answer {
-	w := &watch{}
-	req = req.WithContext(httptrace.WithClientTrace(req.Context(), w.trace()))
+	w := newWatch()
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &w.trace))
 	if req.Body == nil && writes(req.Method) {
 		hideReplayKeys(req)
 	}

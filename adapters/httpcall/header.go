@@ -62,12 +62,12 @@ const maxCorrelation = 128
 // CorrelationID is the destination's own name of the call, by which its people
 // find it.
 func CorrelationID(h http.Header) string {
-	for _, name := range []string{
+	for _, name := range [...]string{
 		"X-Correlation-Id", "X-Correlationid", "Correlation-Id", "X-Request-Id", "Request-Id", "X-Ms-Request-Id",
 		"X-Ms-Correlation-Request-Id", "Sap-Message-Id", "X-Trace-Id",
 	} {
-		if v := h.Get(name); v != "" {
-			return cutText(MaskText(v), maxCorrelation)
+		if v := h[name]; len(v) > 0 && v[0] != "" { // names in their canonical spelling
+			return cutText(MaskText(v[0]), maxCorrelation)
 		}
 	}
 	return ""

@@ -71,19 +71,19 @@ func Judge(ctx context.Context, a *Answer, p Problem, tables ...Table) (Rule, bo
 // LooksInside says whether a rule of the table needs the body of an answer of
 // that status.
 func (t Table) LooksInside(status int) bool {
-	for _, rule := range t {
-		if rule.looksInside() && rule.matchesStatus(status) {
+	for i := range t {
+		if t[i].looksInside() && t[i].matchesStatus(status) {
 			return true
 		}
 	}
 	return false
 }
 
-func (r Rule) looksInside() bool {
+func (r *Rule) looksInside() bool {
 	return r.Code != nil || r.Says != nil || r.When != nil || r.Header != "" || r.NoJSON
 }
 
-func (r Rule) matches(ctx context.Context, a *Answer, p Problem, value func() (any, bool)) bool {
+func (r *Rule) matches(ctx context.Context, a *Answer, p Problem, value func() (any, bool)) bool {
 	switch {
 	case !r.matchesStatus(a.Status),
 		r.Code != nil && !r.Code.MatchString(p.Code),
@@ -107,12 +107,12 @@ func (r Rule) matches(ctx context.Context, a *Answer, p Problem, value func() (a
 	return err == nil && out != nil && out != false
 }
 
-func (r Rule) matchesHeader(a *Answer) bool {
+func (r *Rule) matchesHeader(a *Answer) bool {
 	name, value, _ := strings.Cut(r.Header, ":")
 	return strings.EqualFold(strings.TrimSpace(a.Header.Get(name)), strings.TrimSpace(value))
 }
 
-func (r Rule) matchesStatus(status int) bool {
+func (r *Rule) matchesStatus(status int) bool {
 	if len(r.Status) == 0 {
 		return true
 	}

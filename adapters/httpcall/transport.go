@@ -59,10 +59,13 @@ func (c *countedConn) Write(p []byte) (int, error) {
 
 // watch follows one request through the transport.
 type watch struct {
+	trace httptrace.ClientTrace
+
 	mu     sync.Mutex
 	asked  bool // the transport looked for a connection: it is one that reports
 	opaque bool // a connection that does not count
 	used   []usedConn
+	first  [1]usedConn // of used: there is hardly ever another
 }
 
 type usedConn struct {
@@ -70,28 +73,32 @@ type usedConn struct {
 	before int64 // bytes written before this request got it
 }
 
-func (w *watch) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn: func(string) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.asked = true
-		},
-		GotConn: func(info httptrace.GotConnInfo) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			conn := info.Conn
-			if secure, ok := conn.(*tls.Conn); ok {
-				conn = secure.NetConn() // the handshake is over: what follows is the request
-			}
-			counted, ok := conn.(*countedConn)
-			if !ok {
-				w.opaque = true
-				return
-			}
-			w.used = append(w.used, usedConn{conn: counted, before: counted.written.Load()})
-		},
+func newWatch() *watch {
+	w := &watch{}
+	w.used = w.first[:0]
+	w.trace = httptrace.ClientTrace{GetConn: w.getConn, GotConn: w.gotConn}
+	return w
+}
+
+func (w *watch) getConn(string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = true
+}
+
+func (w *watch) gotConn(info httptrace.GotConnInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	conn := info.Conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn() // the handshake is over: what follows is the request
 	}
+	counted, ok := conn.(*countedConn)
+	if !ok {
+		w.opaque = true
+		return
+	}
+	w.used = append(w.used, usedConn{conn: counted, before: counted.written.Load()})
 }
 
 // effect says what a request without an answer may have done. The transport
