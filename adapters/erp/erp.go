@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sort"
 	"strings"
@@ -73,7 +74,8 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 	if d.base, err = parseBase(cfg.URL); err != nil {
 		return nil, d.wrap(err)
 	}
-	if d.auth, err = httpauth.Open(cfg.Auth, resolver); err != nil {
+	secured := httpauth.Options{URL: cfg.URL, TLS: cfg.TLS}
+	if d.auth, err = secured.Open(cfg.Auth, resolver); err != nil {
 		return nil, d.wrap(err)
 	}
 	if cfg.Timeout < 0 {
@@ -111,10 +113,16 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 // Fingerprint changes when a secret of the destination does.
 func (d *destination) Fingerprint() string { return d.auth.Fingerprint() }
 
-// Close closes idle connections.
+// Close closes idle connections, and what the log-on keeps.
 func (d *destination) Close() error {
+	if c, ok := d.transport.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 	if d.own != nil {
 		d.own.CloseIdleConnections()
+	}
+	if c, ok := d.auth.(io.Closer); ok {
+		return c.Close()
 	}
 	return nil
 }
