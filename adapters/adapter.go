@@ -193,6 +193,7 @@ type DestinationConfig struct {
 	Dialect string            `yaml:"dialect"`
 	URL     string            `yaml:"url"`
 	Auth    httpauth.Config   `yaml:"auth"`
+	TLS     httpauth.TLS      `yaml:"tls"`
 	Timeout time.Duration     `yaml:"timeout"` // of one call; default 30 s
 	Headers map[string]string `yaml:"headers"`
 	Health  *HealthConfig     `yaml:"health"`

@@ -115,6 +115,7 @@ type inline struct {
 	Version     string                 `yaml:"version"`
 	Spec        string                 `yaml:"spec"`
 	Auth        httpauth.Config        `yaml:"auth"`
+	TLS         httpauth.TLS           `yaml:"tls"`
 	Timeout     time.Duration          `yaml:"timeout"`
 	Health      *adapters.HealthConfig `yaml:"health"`
 	Concurrency int                    `yaml:"concurrency"`
@@ -123,7 +124,7 @@ type inline struct {
 
 // inlineKeys are the keys of inline.
 func inlineKeys() []string {
-	return []string{"adapter", "dialect", "database", "client", "version", "spec", "auth", "timeout", "health", "concurrency", "rate"}
+	return []string{"adapter", "dialect", "database", "client", "version", "spec", "auth", "tls", "timeout", "health", "concurrency", "rate"}
 }
 
 // Defaults of destinations.
@@ -217,7 +218,7 @@ func (r *WorkerRoute) takeInline() *Destination {
 	dest := &Destination{Concurrency: r.inline.Concurrency, Rate: r.inline.Rate}
 	dest.DestinationConfig = adapters.DestinationConfig{
 		Adapter: r.inline.Adapter, Dialect: r.inline.Dialect, URL: r.RouteConfig.URL,
-		Auth: r.inline.Auth, Timeout: r.inline.Timeout, Health: r.inline.Health,
+		Auth: r.inline.Auth, TLS: r.inline.TLS, Timeout: r.inline.Timeout, Health: r.inline.Health,
 		Database: r.inline.Database, Client: r.inline.Client, Version: r.inline.Version, Spec: r.inline.Spec,
 	}
 	r.inline, r.RouteConfig.URL = inline{}, ""
@@ -293,9 +294,27 @@ func (dest *Destination) check(d *decoder, path string) {
 	}
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
-	if err := dest.Auth.Validate(); err != nil {
+	d.checkCredentials(path+".auth", dest.Auth)
+	d.checkCredentials(path+".tls", dest.TLS)
+	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
+		d.at(path+".tls", "", "%s.tls goes with an https url", path)
+	}
+}
+
+// credentials are settings that hold them.
+type credentials interface {
+	Validate() error
+	Files() map[string]string
+}
+
+func (d *decoder) checkCredentials(path string, c credentials) {
+	if err := c.Validate(); err != nil {
 		message, hint := sentence(err)
-		d.at(path+".auth", hint, "%s.auth: %s", path, message)
+		d.at(path, hint, "%s: %s", path, message)
+	}
+	files := c.Files()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		d.checkFile(path+"."+name, files[name])
 	}
 }
 

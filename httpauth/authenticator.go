@@ -1,13 +1,8 @@
 package httpauth
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"ferry/secret"
 )
@@ -15,10 +10,12 @@ import (
 // Mask stands where a credential would.
 const Mask = "***"
 
-// Authenticator logs requests on. It may be used concurrently.
+// Authenticator logs requests on. It may be used concurrently. One that is an
+// io.Closer too keeps something beside the connections: it is closed at the end.
 type Authenticator interface {
-	// Apply puts the credentials on the request. The secret is read for this
-	// request; an error says that it cannot be read or sent, without repeating it.
+	// Apply puts the credentials on the request, or ready for [Authenticator.Wrap].
+	// The secret is read for this request; an error says that it cannot be read,
+	// sent or taken (ErrUnavailable, ErrRefused), without repeating it.
 	Apply(req *http.Request) error
 	// Show puts Mask where Apply puts credentials. It reads no secret.
 	Show(req *http.Request)
@@ -28,8 +25,9 @@ type Authenticator interface {
 	// A secret that cannot be read has a fingerprint of its own.
 	Fingerprint() string
 	// Wrap is the seam for ways to log on that are more than a header: a
-	// conversation bound to the connection, a token fetched anew after a
-	// refusal, a client certificate (base is then an *http.Transport to clone).
+	// conversation bound to the connection, a client certificate. base is then an
+	// *http.Transport, which is cloned. What Wrap gives may have a method
+	// CloseIdleConnections, as http.Client looks for.
 	Wrap(base http.RoundTripper) http.RoundTripper
 }
 
@@ -38,18 +36,48 @@ type Resolver interface {
 	Resolve(ref secret.Ref) (secret.Value, error)
 }
 
+// Options say where the credentials go, and how the way there is secured.
+type Options struct {
+	URL string // the destination's; entraId takes its scope from it, and tls needs https there
+	TLS TLS
+}
+
 // Open checks cfg and makes its Authenticator. The secrets are not read yet.
 func Open(cfg Config, resolver Resolver) (Authenticator, error) {
+	return Options{}.Open(cfg, resolver)
+}
+
+// Open checks the options and cfg, and makes the Authenticator of both. Secrets
+// and files are not read yet.
+func (o Options) Open(cfg Config, resolver Resolver) (Authenticator, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	auth, err := o.open(cfg, resolver)
+	if err != nil || o.TLS.IsZero() {
+		return auth, err
+	}
+	return secure(auth, o, resolver)
+}
+
+func (o Options) open(cfg Config, resolver Resolver) (Authenticator, error) {
 	switch cfg.Type {
 	case TypeAPIKey:
 		return apiKey{cfg: cfg, source: source{ref: cfg.Key, resolver: resolver}}, nil
 	case TypeBasic:
 		return basic{cfg: cfg, source: source{ref: cfg.Password, resolver: resolver}}, nil
 	case TypeOAuth2:
-		return newOAuth2(cfg, resolver), nil
+		return newBearer(newClientCredentials(cfg, resolver)), nil
+	case TypeEntraID:
+		source, err := newEntra(cfg, o.URL, resolver)
+		if err != nil {
+			return nil, err
+		}
+		return newBearer(source), nil
+	case TypeNTLM:
+		return &ntlm{cfg: cfg, source: source{ref: cfg.Password, resolver: resolver}}, nil
+	case TypeKerberos:
+		return newKerberos(cfg, resolver), nil
 	default:
 		return none{}, nil
 	}
@@ -74,144 +102,9 @@ type Credentials interface {
 // What keeps Apply from putting credentials on a request, beside a secret that
 // cannot be read.
 var (
-	// ErrUnavailable: what hands out the credentials cannot be reached, or is down.
-	ErrUnavailable = errors.New("the token endpoint cannot be reached, or is down")
+	// ErrUnavailable: what hands out the credentials (a token endpoint, Entra ID, a
+	// KDC) cannot be reached, or is down.
+	ErrUnavailable = errors.New("no credentials can be had")
 	// ErrRefused: it refuses the client.
-	ErrRefused = errors.New("the token endpoint refuses the client")
+	ErrRefused = errors.New("the credentials are refused")
 )
-
-// none sends no credentials.
-type none struct{}
-
-func (none) Apply(*http.Request) error                     { return nil }
-func (none) Show(*http.Request)                            {}
-func (none) Redact(text string) string                     { return text }
-func (none) Fingerprint() string                           { return "" }
-func (none) Wrap(base http.RoundTripper) http.RoundTripper { return base }
-
-// apiKey sends a key in a header or in the query.
-type apiKey struct {
-	cfg Config
-	source
-}
-
-func (a apiKey) Apply(req *http.Request) error {
-	key, err := a.resolver.Resolve(a.ref)
-	if err != nil {
-		return err
-	}
-	if a.cfg.Header != "" {
-		if !isHeaderValue(key.Reveal()) {
-			return bad("the key of %s has characters that a header cannot carry, such as a line end", a.ref)
-		}
-		req.Header.Set(a.cfg.Header, a.cfg.Prefix+key.Reveal())
-		return nil
-	}
-	a.setQuery(req, key.Reveal())
-	return nil
-}
-
-func (a apiKey) Show(req *http.Request) {
-	if a.cfg.Header != "" {
-		req.Header.Set(a.cfg.Header, a.cfg.Prefix+Mask)
-		return
-	}
-	a.setQuery(req, Mask)
-}
-
-// setQuery appends to the query as it stands: parsing and encoding it anew
-// would turn %20 into +, which some destinations do not take for a space.
-func (a apiKey) setQuery(req *http.Request, value string) {
-	u := *req.URL
-	pair := escapeQuery(a.cfg.Query) + "=" + escapeQuery(value)
-	if value == Mask {
-		pair = escapeQuery(a.cfg.Query) + "=" + Mask
-	}
-	if u.RawQuery != "" {
-		pair = u.RawQuery + "&" + pair
-	}
-	u.RawQuery = pair
-	req.URL = &u
-}
-
-func (a apiKey) Redact(text string) string {
-	key, err := a.resolver.Resolve(a.ref)
-	if err != nil {
-		return text
-	}
-	return redact(text, key.Reveal(), escapeQuery(key.Reveal()), url.QueryEscape(key.Reveal()))
-}
-
-func (a apiKey) Wrap(base http.RoundTripper) http.RoundTripper { return base }
-
-// basic sends a user name and a password.
-type basic struct {
-	cfg Config
-	source
-}
-
-func (b basic) Apply(req *http.Request) error {
-	password, err := b.resolver.Resolve(b.ref)
-	if err != nil {
-		return err
-	}
-	req.SetBasicAuth(b.cfg.Username, password.Reveal())
-	return nil
-}
-
-// Credentials gives user name and password for a body.
-func (b basic) Credentials() (string, secret.Value, error) {
-	password, err := b.resolver.Resolve(b.ref)
-	return b.cfg.Username, password, err
-}
-
-func (b basic) Show(req *http.Request) { req.Header.Set("Authorization", "Basic "+Mask) }
-
-func (b basic) Redact(text string) string {
-	password, err := b.resolver.Resolve(b.ref)
-	if err != nil {
-		return text
-	}
-	token := base64.StdEncoding.EncodeToString([]byte(b.cfg.Username + ":" + password.Reveal()))
-	return redact(text, token, password.Reveal())
-}
-
-func (b basic) Wrap(base http.RoundTripper) http.RoundTripper { return base }
-
-// source is one secret and how to read it.
-type source struct {
-	ref      secret.Ref
-	resolver Resolver
-}
-
-// Fingerprint is a hash over the reference and the secret: the same secret
-// behind another reference counts as changed, which is harmless.
-func (s source) Fingerprint() string {
-	h := sha256.New()
-	_, _ = h.Write([]byte("ferry credentials\x00" + string(s.ref) + "\x00"))
-	value, err := s.resolver.Resolve(s.ref)
-	if err != nil {
-		_, _ = h.Write([]byte("unreadable"))
-	} else {
-		_, _ = h.Write([]byte("\x01" + value.Reveal()))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-// shortest is the length from which a secret is taken out of text: a shorter
-// one would match by chance and garble the text without protecting anything.
-const shortest = 4
-
-func redact(text string, secrets ...string) string {
-	for _, s := range secrets {
-		if len(s) >= shortest {
-			text = strings.ReplaceAll(text, s, Mask)
-		}
-	}
-	return text
-}
-
-// escapeQuery escapes for a query, a space as %20.
-func escapeQuery(s string) string {
-	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
-}

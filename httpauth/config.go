@@ -1,9 +1,10 @@
 package httpauth
 
 import (
+	"fmt"
 	"net/netip"
-	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 
 	"ferry"
@@ -12,61 +13,287 @@ import (
 
 // The types of Config.
 const (
-	TypeNone   = "none"
-	TypeAPIKey = "apiKey"
-	TypeBasic  = "basic"
-	TypeOAuth2 = "oauth2"
+	TypeNone     = "none"
+	TypeAPIKey   = "apiKey"
+	TypeBasic    = "basic"
+	TypeOAuth2   = "oauth2"
+	TypeEntraID  = "entraId"
+	TypeNTLM     = "ntlm"
+	TypeKerberos = "kerberos"
 )
 
-// How the client's secret travels to the token endpoint.
+// Types lists the types of Config.
+func Types() []string {
+	return []string{TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2, TypeEntraID, TypeNTLM, TypeKerberos}
+}
+
+// How the client proves itself to the token endpoint.
 const (
-	ClientAuthHeader = "header" // HTTP basic, which every server must take (RFC 6749, 2.3.1)
-	ClientAuthBody   = "body"   // parameters of the form
+	ClientAuthHeader = "header"        // the secret by HTTP basic, which every server must take (RFC 6749, 2.3.1)
+	ClientAuthBody   = "body"          // the secret as a parameter of the form
+	ClientAuthJWT    = "privateKeyJwt" // a signed assertion in the place of a secret (RFC 7523, 2.2)
 )
 
-// Config says how to log on.
+// The kinds of credentials of type entraId.
+const (
+	CredentialSecret      = "clientSecret"     // of an app registration
+	CredentialCertificate = "certificate"      // likewise, by a certificate
+	CredentialManaged     = "managedIdentity"  // of the machine; clientId names a user-assigned one
+	CredentialWorkload    = "workloadIdentity" // of a Kubernetes pod
+)
+
+// Config says how to log on. Which settings go with which type: docs/auth.md.
 type Config struct {
-	Type     string     `yaml:"type"`     // none (default), apiKey, basic, oauth2
+	Type     string     `yaml:"type"`     // one of Types; default none
 	Header   string     `yaml:"header"`   // apiKey: the header that carries the key
 	Prefix   string     `yaml:"prefix"`   // apiKey in a header: what stands before the key, such as "Bearer "
 	Query    string     `yaml:"query"`    // apiKey: or the query parameter that carries it
 	Key      secret.Ref `yaml:"key"`      // apiKey
-	Username string     `yaml:"username"` // basic
-	Password secret.Ref `yaml:"password"` // basic
+	Username string     `yaml:"username"` // basic, ntlm, kerberos
+	Password secret.Ref `yaml:"password"` // basic, ntlm, kerberos; entraId: of the certificate's file
 
 	// oauth2: client credentials (RFC 6749, 4.4).
 	TokenURL     string     `yaml:"tokenUrl"` // https, or http on loopback
-	ClientID     string     `yaml:"clientId"`
+	ClientID     string     `yaml:"clientId"` // also entraId
 	ClientSecret secret.Ref `yaml:"clientSecret"`
-	ClientAuth   string     `yaml:"clientAuth"` // header (default) or body
-	Scopes       []string   `yaml:"scopes"`     // at most maxScopes
+	ClientAuth   string     `yaml:"clientAuth"` // header (default), body or privateKeyJwt
+	Scopes       []string   `yaml:"scopes"`     // at most maxScopes; entraId: one
 	Audience     string     `yaml:"audience"`   // a parameter that some servers want
+	Resource     string     `yaml:"resource"`   // another one (RFC 8707), which AD FS wants
+	// TokenCA is a PEM file: certificates that the token endpoint's is checked
+	// against, in the place of the system's. Also entraId.
+	TokenCA string `yaml:"tokenCa"`
+	// oauth2 with privateKeyJwt.
+	SigningKey secret.Ref `yaml:"signingKey"` // PEM: RSA, or EC on P-256, P-384 or P-521
+	KeyID      string     `yaml:"keyId"`      // the header kid of the assertion
+	Algorithm  string     `yaml:"algorithm"`  // default PS256 with RSA, else that of the curve
+	// Certificate is a file. privateKeyJwt: PEM, named in the assertion by its hash.
+	// entraId: PEM or PKCS#12, with its key.
+	Certificate string `yaml:"certificate"`
+
+	// entraId.
+	Credential string `yaml:"credential"` // one of the kinds; default: the one whose setting is there
+	TenantID   string `yaml:"tenantId"`
+	Authority  string `yaml:"authority"` // default the public cloud's
+	TokenFile  string `yaml:"tokenFile"` // workloadIdentity; default what the environment names
+
+	Domain string `yaml:"domain"` // ntlm
+
+	// kerberos.
+	Realm    string   `yaml:"realm"`
+	Keytab   string   `yaml:"keytab"`   // a file, in the place of the password
+	KDC      []string `yaml:"kdc"`      // HOST or HOST:PORT; at most maxKDCs; default by DNS
+	Krb5Conf string   `yaml:"krb5Conf"` // or a file that says where they are, and more
+	SPN      string   `yaml:"spn"`      // default HTTP/HOST of the destination
 }
 
-const maxScopes = 50
+// Bounds of lists.
+const (
+	maxScopes = 50
+	maxKDCs   = 20
+)
 
-// Validate checks everything but the secrets, which it does not read. The
-// error is a *ferry.Error that names the setting.
-func (c Config) Validate() error {
-	switch c.Type {
-	case "", TypeNone:
-		return c.unused(TypeNone)
-	case TypeAPIKey:
-		return c.validateAPIKey()
-	case TypeBasic:
-		return c.validateBasic()
-	case TypeOAuth2:
-		return c.validateOAuth2()
-	default:
-		return bad("type: there is no kind of authentication %q", c.Type).
-			WithHint("known kinds: %s, %s, %s, %s", TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2)
+// setting is one setting as text; "" when it is not there.
+type setting struct{ name, value string }
+
+func (c Config) settings() []setting {
+	return []setting{
+		{"header", c.Header},
+		{"prefix", c.Prefix},
+		{"query", c.Query},
+		{"key", string(c.Key)},
+		{"username", c.Username},
+		{"password", string(c.Password)},
+		{"tokenUrl", c.TokenURL},
+		{"clientId", c.ClientID},
+		{"clientSecret", string(c.ClientSecret)},
+		{"clientAuth", c.ClientAuth},
+		{"scopes", strings.Join(c.Scopes, " ")},
+		{"audience", c.Audience},
+		{"resource", c.Resource},
+		{"tokenCa", c.TokenCA},
+		{"signingKey", string(c.SigningKey)},
+		{"keyId", c.KeyID},
+		{"algorithm", c.Algorithm},
+		{"certificate", c.Certificate},
+		{"credential", c.Credential},
+		{"tenantId", c.TenantID},
+		{"authority", c.Authority},
+		{"tokenFile", c.TokenFile},
+		{"domain", c.Domain},
+		{"realm", c.Realm},
+		{"keytab", c.Keytab},
+		{"kdc", strings.Join(c.KDC, " ")},
+		{"krb5Conf", c.Krb5Conf},
+		{"spn", c.SPN},
 	}
 }
 
-func (c Config) validateAPIKey() error {
-	if err := c.unused(TypeAPIKey); err != nil {
+// keys are the settings that a type needs, and those that it takes besides.
+func (c Config) keys() (needs, takes []string) {
+	switch c.kind() {
+	case TypeAPIKey:
+		return []string{"key"}, []string{"header", "prefix", "query"}
+	case TypeBasic:
+		return []string{"username", "password"}, nil
+	case TypeNTLM:
+		return []string{"username", "password"}, []string{"domain"}
+	case TypeKerberos:
+		return []string{"username", "realm"}, []string{"password", "keytab", "kdc", "krb5Conf", "spn"}
+	case TypeOAuth2:
+		takes = []string{"clientAuth", "scopes", "audience", "resource", "tokenCa"}
+		if c.ClientAuth == ClientAuthJWT {
+			return []string{"tokenUrl", "clientId", "signingKey"}, append(takes, "keyId", "algorithm", "certificate")
+		}
+		return []string{"tokenUrl", "clientId", "clientSecret"}, takes
+	case TypeEntraID:
+		takes = []string{"credential", "scopes", "authority", "tokenCa"}
+		switch c.credential() {
+		case CredentialSecret:
+			return []string{"tenantId", "clientId", "clientSecret"}, takes
+		case CredentialCertificate:
+			return []string{"tenantId", "clientId", "certificate"}, append(takes, "password")
+		case CredentialWorkload:
+			return nil, append(takes, "tenantId", "clientId", "tokenFile")
+		default:
+			return nil, []string{"credential", "scopes", "clientId"}
+		}
+	}
+	return nil, nil
+}
+
+func (c Config) kind() string {
+	if c.Type == "" {
+		return TypeNone
+	}
+	return c.Type
+}
+
+// credential is the kind of type entraId; "" when nothing tells.
+func (c Config) credential() string {
+	switch {
+	case c.Credential != "":
+		return c.Credential
+	case !c.ClientSecret.IsZero():
+		return CredentialSecret
+	case c.Certificate != "":
+		return CredentialCertificate
+	}
+	return ""
+}
+
+// Validate checks everything but the secrets and the files, which it does not
+// read. The error is a *ferry.Error that names the setting.
+func (c Config) Validate() error {
+	if !slices.Contains(Types(), c.kind()) {
+		return bad("type: there is no kind of authentication %q", c.Type).WithHint("known kinds: %s", strings.Join(Types(), ", "))
+	}
+	if err := c.checkCredential(); err != nil {
 		return err
 	}
+	needs, takes := c.keys()
+	known := append(slices.Clone(needs), takes...)
+	for _, s := range c.settings() {
+		if s.value != "" && !slices.Contains(known, s.name) {
+			// Left in place it looks as if it worked.
+			return bad("%s is not used with %s", s.name, c.described()).WithHint("known with it: %s", orNothing(known))
+		}
+		if s.value == "" && slices.Contains(needs, s.name) {
+			return bad("%s is missing", s.name).WithHint("%s", c.hintOf(s.name))
+		}
+	}
+	for _, ref := range []struct {
+		name string
+		ref  secret.Ref
+	}{{"key", c.Key}, {"password", c.Password}, {"clientSecret", c.ClientSecret}, {"signingKey", c.SigningKey}} {
+		if ref.ref.IsZero() {
+			continue
+		}
+		if _, err := secret.ParseRef(string(ref.ref)); err != nil {
+			return wrap(ref.name, err)
+		}
+	}
+	return c.checkKind()
+}
+
+// described names the type, and what chooses among its forms.
+func (c Config) described() string {
+	switch {
+	case c.kind() == TypeEntraID:
+		return fmt.Sprintf("type %s and credential %s", c.Type, c.credential())
+	case c.kind() == TypeOAuth2 && c.ClientAuth != "":
+		return fmt.Sprintf("type %s and clientAuth %s", c.Type, c.ClientAuth)
+	}
+	return "type " + c.kind()
+}
+
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, ", ")
+}
+
+func (c Config) hintOf(name string) string {
+	switch name {
+	case "key", "password", "clientSecret", "signingKey":
+		return name + ": env:NAME or file:PATH"
+	case "tokenUrl":
+		return "tokenUrl: the address of the token endpoint"
+	case "realm":
+		return "realm: the name of the Active Directory domain in capitals, such as CORP.EXAMPLE"
+	}
+	needs, _ := c.keys()
+	return c.described() + " needs " + strings.Join(needs, ", ")
+}
+
+func (c Config) checkCredential() error {
+	if c.kind() != TypeEntraID {
+		return nil
+	}
+	kinds := []string{CredentialSecret, CredentialCertificate, CredentialManaged, CredentialWorkload}
+	switch kind := c.credential(); {
+	case kind == "":
+		return bad("nothing says who asks Entra ID for a token").
+			WithHint("add clientSecret or certificate, or credential: %s or %s", CredentialManaged, CredentialWorkload)
+	case !slices.Contains(kinds, kind):
+		return bad("credential: there is no kind %q", c.Credential).WithHint("known kinds: %s", strings.Join(kinds, ", "))
+	}
+	return nil
+}
+
+// checkKind checks what the settings of the type say.
+func (c Config) checkKind() error {
+	switch c.kind() {
+	case TypeAPIKey:
+		return c.checkAPIKey()
+	case TypeBasic:
+		if strings.Contains(c.Username, ":") {
+			return bad("username has a colon, which basic authentication cannot carry")
+		}
+	case TypeNTLM:
+		if c.Domain != "" && strings.ContainsAny(c.Username, `\@`) {
+			return bad("username names a domain, and so does domain").WithHint("take one of the two out")
+		}
+	case TypeKerberos:
+		return c.checkKerberos()
+	case TypeOAuth2:
+		return c.checkOAuth2()
+	case TypeEntraID:
+		if len(c.Scopes) > 1 {
+			return bad("scopes: Entra ID gives a token for one API at a time").WithHint("such as scopes: [https://contoso.crm4.dynamics.com/.default]")
+		}
+		if err := checkScopes(c.Scopes); err != nil {
+			return err
+		}
+		if u, err := url.Parse(c.Authority); c.Authority != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+			return bad("authority is no https address").WithHint("such as https://login.microsoftonline.us")
+		}
+	}
+	return nil
+}
+
+func (c Config) checkAPIKey() error {
 	switch {
 	case c.Header == "" && c.Query == "":
 		return bad("neither header nor query says where the key goes").WithHint("such as header: x-api-key")
@@ -80,57 +307,57 @@ func (c Config) validateAPIKey() error {
 		return bad("prefix goes with header only")
 	case !isHeaderValue(c.Prefix):
 		return bad("prefix has characters that a header cannot carry")
-	case c.Key.IsZero():
-		return bad("key is missing").WithHint("key: env:NAME or file:PATH")
 	}
-	_, err := secret.ParseRef(string(c.Key))
-	return wrap("key", err)
+	return nil
 }
 
-func (c Config) validateBasic() error {
-	if err := c.unused(TypeBasic); err != nil {
-		return err
-	}
+func (c Config) checkKerberos() error {
 	switch {
-	case c.Username == "":
-		return bad("username is missing")
-	case strings.Contains(c.Username, ":"):
-		return bad("username has a colon, which basic authentication cannot carry")
-	case c.Password.IsZero():
-		return bad("password is missing").WithHint("password: env:NAME or file:PATH")
+	case c.Password.IsZero() == (c.Keytab == ""):
+		return bad("one of password and keytab proves who asks for tickets").WithHint("password: env:NAME or file:PATH, or keytab: FILE")
+	case len(c.KDC) > 0 && c.Krb5Conf != "":
+		return bad("kdc and krb5Conf exclude each other").WithHint("krb5Conf names the KDCs too")
+	case len(c.KDC) > maxKDCs:
+		return bad("kdc: %d at most", maxKDCs)
+	case strings.ContainsAny(c.Username, `\@`):
+		return bad("username names a domain").WithHint("write the name alone: realm says the rest")
+	case c.SPN != "" && (!strings.Contains(c.SPN, "/") || strings.ContainsAny(c.SPN, " @")):
+		return bad("spn: %q cannot be the name of a service", c.SPN).WithHint("such as HTTP/erp.corp.example")
 	}
-	_, err := secret.ParseRef(string(c.Password))
-	return wrap("password", err)
+	for _, kdc := range c.KDC {
+		if kdc == "" || strings.ContainsAny(kdc, " /@#;={}\"") {
+			return bad("kdc: %q cannot be an address", kdc).WithHint("write HOST or HOST:PORT")
+		}
+	}
+	return nil
 }
 
-func (c Config) validateOAuth2() error {
-	if err := c.unused(TypeOAuth2); err != nil {
-		return err
-	}
+func (c Config) checkOAuth2() error {
 	u, err := url.Parse(c.TokenURL)
 	switch {
-	case c.TokenURL == "":
-		return bad("tokenUrl is missing").WithHint("tokenUrl: the address of the token endpoint")
 	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
 		return bad("tokenUrl is no address of a token endpoint").WithHint("such as https://login.example/oauth2/token")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return bad("tokenUrl: the client's secret may not travel without TLS").WithHint("use https, except on loopback")
-	case c.ClientID == "":
-		return bad("clientId is missing")
-	case c.ClientSecret.IsZero():
-		return bad("clientSecret is missing").WithHint("clientSecret: env:NAME or file:PATH")
-	case c.ClientAuth != "" && c.ClientAuth != ClientAuthHeader && c.ClientAuth != ClientAuthBody:
-		return bad("clientAuth: %q is not known", c.ClientAuth).WithHint("%s or %s", ClientAuthHeader, ClientAuthBody)
+	case u.Scheme == "http" && c.TokenCA != "":
+		return bad("tokenCa goes with an https tokenUrl")
+	case c.ClientAuth != "" && c.ClientAuth != ClientAuthHeader && c.ClientAuth != ClientAuthBody && c.ClientAuth != ClientAuthJWT:
+		return bad("clientAuth: %q is not known", c.ClientAuth).WithHint("%s, %s or %s", ClientAuthHeader, ClientAuthBody, ClientAuthJWT)
+	case c.Algorithm != "" && !slices.Contains(algorithms(), c.Algorithm):
+		return bad("algorithm: %q is not known", c.Algorithm).WithHint("one of %s", strings.Join(algorithms(), ", "))
 	case len(c.Scopes) > maxScopes:
 		return bad("scopes: %d at most", maxScopes)
 	}
-	for _, scope := range c.Scopes {
+	return checkScopes(c.Scopes)
+}
+
+func checkScopes(scopes []string) error {
+	for _, scope := range scopes {
 		if scope == "" || strings.ContainsAny(scope, " \t\r\n\"\\") {
 			return bad("scopes: %q cannot be a scope", scope).WithHint("one entry for each, without spaces")
 		}
 	}
-	_, err = secret.ParseRef(string(c.ClientSecret))
-	return wrap("clientSecret", err)
+	return nil
 }
 
 func isLoopback(host string) bool {
@@ -141,66 +368,27 @@ func isLoopback(host string) bool {
 // Secrets are the references that the settings hold, so that a program can tell
 // before it starts that one cannot be resolved.
 func (c Config) Secrets() []secret.Ref {
-	var refs []secret.Ref
-	for _, ref := range []secret.Ref{c.Key, c.Password, c.ClientSecret} {
-		if !ref.IsZero() {
-			refs = append(refs, ref)
-		}
-	}
-	return refs
+	return present(c.Key, c.Password, c.ClientSecret, c.SigningKey)
 }
 
-// unused refuses settings of another type: left in place they look as if they worked.
-func (c Config) unused(kind string) error {
-	of := map[string][]string{
-		TypeAPIKey: {c.Header, c.Prefix, c.Query, string(c.Key)},
-		TypeBasic:  {c.Username, string(c.Password)},
-		TypeOAuth2: {c.TokenURL, c.ClientID, string(c.ClientSecret), c.ClientAuth, strings.Join(c.Scopes, ""), c.Audience},
-	}
-	for owner, settings := range of {
-		if owner != kind && strings.Join(settings, "") != "" {
-			return bad("a setting stands there that type %s does not use", kind).
-				WithHint("%s takes header or query, prefix and key; %s takes username and password; %s takes tokenUrl, clientId, clientSecret, clientAuth, scopes and audience",
-					TypeAPIKey, TypeBasic, TypeOAuth2)
-		}
-	}
-	return nil
+// Files are the files that the settings name, by the name of the setting.
+func (c Config) Files() map[string]string {
+	return named(setting{"tokenCa", c.TokenCA}, setting{"certificate", c.Certificate}, setting{"tokenFile", c.TokenFile},
+		setting{"keytab", c.Keytab}, setting{"krb5Conf", c.Krb5Conf})
 }
 
-// IsHeaderName says whether name can name an HTTP header (a token of RFC 9110).
-func IsHeaderName(name string) bool {
-	if name == "" {
-		return false
-	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return true
+func present(refs ...secret.Ref) []secret.Ref {
+	return slices.DeleteFunc(refs, secret.Ref.IsZero)
 }
 
-// IsConnectionHeader says whether the header frames or routes the request and
-// is not for configurations to set.
-func IsConnectionHeader(name string) bool {
-	switch textproto.CanonicalMIMEHeaderKey(name) {
-	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade",
-		"Expect", "Proxy-Connection":
-		return true
-	}
-	return false
-}
-
-// isHeaderValue says whether a header can carry s: no control characters but tab.
-func isHeaderValue(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f {
-			return false
+func named(files ...setting) map[string]string {
+	out := map[string]string{}
+	for _, f := range files {
+		if f.value != "" {
+			out[f.name] = f.value
 		}
 	}
-	return true
+	return out
 }
 
 func bad(format string, args ...any) *ferry.Error {

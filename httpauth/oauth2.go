@@ -7,159 +7,130 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// Bounds of fetching a token.
-const (
-	tokenTimeout = 10 * time.Second // for one fetch; its answer is at most 1 MiB
-	tokenMargin  = time.Minute      // a token ends so much earlier: clocks differ, and calls take time
-	tokenLife    = 5 * time.Minute  // of a token that does not say how long it lives
-	maxToken     = 64 << 10         // bytes; a longer one fits into no header
-)
-
-// clientToken sends a token that it fetches by client credentials, and keeps
-// until shortly before it ends. One fetch is under way at a time.
-type clientToken struct {
-	cfg Config
-	source
-	client *http.Client
-
-	mu       sync.Mutex
-	token    string
-	until    time.Time
-	recent   [4]string // tokens that an answer may still quote
-	count    int       // of tokens
-	fetching *fetch    // nil: none is under way
+// clientCredentials fetches tokens by client credentials (RFC 6749, 4.4).
+type clientCredentials struct {
+	cfg      Config
+	resolver Resolver
+	// skew is how far the token endpoint's clock is ahead of ours, in seconds, as
+	// the last answer said. Only what is signed with a time needs it.
+	skew atomic.Int64
 }
 
-// fetch is one request for a token that all who need one wait for.
-type fetch struct {
-	done  chan struct{} // closed when token and err are there
-	token string
-	err   error
+func newClientCredentials(cfg Config, resolver Resolver) *clientCredentials {
+	return &clientCredentials{cfg: cfg, resolver: resolver}
 }
 
-func newOAuth2(cfg Config, resolver Resolver) *clientToken {
-	return &clientToken{
-		cfg: cfg, source: source{ref: cfg.ClientSecret, resolver: resolver},
-		client: &http.Client{
-			// Tokens are fetched rarely: no connection is kept for the next one.
-			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSHandshakeTimeout: tokenTimeout,
-				MaxResponseHeaderBytes: 64 << 10, ResponseHeaderTimeout: tokenTimeout,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Timeout:       tokenTimeout,
-		},
+// tokenClient makes a client for one fetch. Tokens are fetched rarely: no
+// connection is kept, and a file of certificates is read anew.
+func tokenClient(caFile string, proxy func(*http.Request) (*url.URL, error)) (*http.Client, error) {
+	transport := &http.Transport{
+		Proxy: proxy, DisableKeepAlives: true, TLSHandshakeTimeout: fetchTimeout,
+		MaxResponseHeaderBytes: 64 << 10, ResponseHeaderTimeout: fetchTimeout,
 	}
-}
-
-// Apply waits for a token if need be, as long as req's context lasts.
-func (o *clientToken) Apply(req *http.Request) error {
-	token, err := o.take(req.Context())
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	return nil
-}
-
-func (o *clientToken) take(ctx context.Context) (string, error) {
-	o.mu.Lock()
-	if o.token != "" && time.Now().Before(o.until) {
-		defer o.mu.Unlock()
-		return o.token, nil
-	}
-	f := o.fetching
-	if f == nil {
-		secret, err := o.resolver.Resolve(o.ref)
+	if caFile != "" {
+		roots, err := readRoots("tokenCa", caFile)
 		if err != nil {
-			o.mu.Unlock()
-			return "", err
+			return nil, err
 		}
-		f = &fetch{done: make(chan struct{})}
-		o.fetching, o.token = f, ""
-		go o.fetch(f, secret.Reveal())
+		transport.TLSClientConfig = tlsConfig(roots)
 	}
-	o.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.token, f.err
-	case <-ctx.Done():
-		return "", fmt.Errorf("%w: no token came in time", ErrUnavailable)
-	}
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       fetchTimeout,
+	}, nil
 }
 
-// fetch gets one token. It outlives the call that asked for it, by its own bound.
-func (o *clientToken) fetch(f *fetch, secret string) {
-	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
-	defer cancel()
-	began := time.Now()
-	token, err := o.config(secret).Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
-	switch {
-	case err != nil:
-		f.err = tokenError(err, secret)
-	case !isHeaderValue(token.AccessToken) || len(token.AccessToken) > maxToken:
-		f.err = fmt.Errorf("%w: its token fits into no header", ErrUnavailable)
-	default:
-		f.token = token.AccessToken
+func (c *clientCredentials) token(ctx context.Context) (string, time.Duration, error) {
+	client, err := tokenClient(c.cfg.TokenCA, http.ProxyFromEnvironment)
+	if err != nil {
+		return "", 0, err
 	}
-	o.mu.Lock()
-	o.fetching = nil
-	if f.err == nil {
-		o.token, o.until = f.token, endOf(token, began)
-		o.recent[o.count%len(o.recent)] = f.token
-		o.count++
+	client.Transport = &dated{base: client.Transport, skew: &c.skew}
+	used := c.skew.Load()
+	text, life, err := c.ask(ctx, client, used)
+	// An assertion bears times. One of a clock that differs is refused, and nothing
+	// locks: it is signed once more, by the endpoint's own clock.
+	if c.cfg.ClientAuth == ClientAuthJWT && errors.Is(err, ErrRefused) && differs(used, c.skew.Load()) {
+		return c.ask(ctx, client, c.skew.Load())
 	}
-	o.mu.Unlock()
-	close(f.done)
+	return text, life, err
 }
 
-func (o *clientToken) config(secret string) *clientcredentials.Config {
-	c := &clientcredentials.Config{
-		ClientID: o.cfg.ClientID, ClientSecret: secret, TokenURL: o.cfg.TokenURL, Scopes: o.cfg.Scopes,
+func (c *clientCredentials) ask(ctx context.Context, client *http.Client, skew int64) (string, time.Duration, error) {
+	request := &clientcredentials.Config{
+		ClientID: c.cfg.ClientID, TokenURL: c.cfg.TokenURL, Scopes: c.cfg.Scopes,
 		// Never found out by trying: a wrong secret would be sent twice.
-		AuthStyle: oauth2.AuthStyleInHeader,
+		AuthStyle: oauth2.AuthStyleInHeader, EndpointParams: url.Values{},
 	}
-	if o.cfg.ClientAuth == ClientAuthBody {
-		c.AuthStyle = oauth2.AuthStyleInParams
+	if c.cfg.Audience != "" {
+		request.EndpointParams.Set("audience", c.cfg.Audience)
 	}
-	if o.cfg.Audience != "" {
-		c.EndpointParams = url.Values{"audience": {o.cfg.Audience}}
+	if c.cfg.Resource != "" {
+		request.EndpointParams.Set("resource", c.cfg.Resource)
 	}
-	return c
-}
-
-// endOf is when a token is no longer used: a margin before its end, or at half
-// its life when that is short.
-func endOf(token *oauth2.Token, began time.Time) time.Time {
-	life := tokenLife
-	if !token.Expiry.IsZero() {
-		life = token.Expiry.Sub(began)
+	var proof string
+	if c.cfg.ClientAuth == ClientAuthJWT {
+		var err error
+		if proof, err = c.assertion(time.Now().Add(time.Duration(skew) * time.Second)); err != nil {
+			return "", 0, err
+		}
+		request.AuthStyle = oauth2.AuthStyleInParams
+		request.EndpointParams.Set("client_assertion_type", assertionType)
+		request.EndpointParams.Set("client_assertion", proof)
+	} else {
+		value, err := c.resolver.Resolve(c.cfg.ClientSecret)
+		if err != nil {
+			return "", 0, err
+		}
+		proof = value.Reveal()
+		request.ClientSecret = proof
+		if c.cfg.ClientAuth == ClientAuthBody {
+			request.AuthStyle = oauth2.AuthStyleInParams
+		}
 	}
-	return began.Add(life - min(tokenMargin, life/2))
+	began := time.Now()
+	token, err := request.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	if err != nil {
+		return "", 0, tokenError(err, proof)
+	}
+	if token.Expiry.IsZero() {
+		return token.AccessToken, 0, nil
+	}
+	return token.AccessToken, token.Expiry.Sub(began), nil
 }
 
 // tokenError says what a failed fetch came to, without anything that the answer
 // may quote: only its status, and the error's code of RFC 6749.
-func tokenError(err error, secret string) error {
+func tokenError(err error, proof string) error {
 	var answer *oauth2.RetrieveError
 	if !errors.As(err, &answer) || answer.Response == nil {
-		return fmt.Errorf("%w: %s", ErrUnavailable, reasonOf(err))
+		return fmt.Errorf("%w: the token endpoint: %s", ErrUnavailable, reasonOf(err))
 	}
-	status := answer.Response.StatusCode
-	text := fmt.Sprintf("status %d", status)
-	if code := answer.ErrorCode; isCode(code) && !strings.Contains(code, secret) {
+	code := answer.ErrorCode
+	if strings.Contains(code, proof) {
+		code = ""
+	}
+	return answered("the token endpoint", answer.Response.StatusCode, code)
+}
+
+// answered makes the error of an answer that is no token. who gave it; code is
+// its error's of RFC 6749.
+func answered(who string, status int, code string) error {
+	text := fmt.Sprintf("%s answers with status %d", who, status)
+	if isCode(code) {
 		text += ", " + code
 	}
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
-		status < 400, status >= 500:
+		status < 400, status >= 500, code == "temporarily_unavailable":
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
 	}
 	return fmt.Errorf("%w: %s", ErrRefused, text)
@@ -173,6 +144,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "it does not answer in time"
+	case isCertificate(err):
+		return "its certificate is not trusted"
 	case errors.As(err, &wire):
 		return "the connection fails"
 	default:
@@ -192,31 +165,38 @@ func isCode(s string) bool {
 	return true
 }
 
-// Refused drops the token that the request bore, unless it was renewed meanwhile.
-func (o *clientToken) Refused(req *http.Request) bool {
-	bearer, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.token == bearer {
-		o.token = ""
-	}
-	return true
+func (c *clientCredentials) Fingerprint() string {
+	return fingerprint(c.resolver, present(c.cfg.ClientSecret, c.cfg.SigningKey), nil)
 }
 
-func (o *clientToken) Show(req *http.Request) { req.Header.Set("Authorization", "Bearer "+Mask) }
-
-func (o *clientToken) Redact(text string) string {
-	o.mu.Lock()
-	recent := o.recent
-	o.mu.Unlock()
-	text = redact(text, recent[:]...)
-	if secret, err := o.resolver.Resolve(o.ref); err == nil {
-		text = redact(text, secret.Reveal(), url.QueryEscape(secret.Reveal()))
-	}
-	return text
+func (c *clientCredentials) redact(text string) string {
+	return source{ref: c.cfg.ClientSecret, resolver: c.resolver}.redact(text)
 }
 
-func (o *clientToken) Wrap(base http.RoundTripper) http.RoundTripper { return base }
+// The smallest and the largest difference of clocks that is made up for. Beyond
+// a day the date is believed by nobody.
+const (
+	leastSkew = 20           // seconds
+	mostSkew  = 24 * 60 * 60 // seconds
+)
+
+func differs(a, b int64) bool { return a-b > leastSkew || b-a > leastSkew }
+
+// dated learns from answers how far the clock of who gave them is ahead of ours.
+type dated struct {
+	base http.RoundTripper
+	skew *atomic.Int64 // seconds
+}
+
+func (d *dated) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		if skew := int64(time.Until(date) / time.Second); skew <= mostSkew && skew >= -mostSkew {
+			d.skew.Store(skew)
+		}
+	}
+	return resp, nil
+}

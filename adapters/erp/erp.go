@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sort"
 	"strings"
@@ -73,7 +74,8 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 	if d.base, err = parseBase(cfg.URL); err != nil {
 		return nil, d.wrap(err)
 	}
-	if d.auth, err = httpauth.Open(cfg.Auth, resolver); err != nil {
+	secured := httpauth.Options{URL: cfg.URL, TLS: cfg.TLS}
+	if d.auth, err = secured.Open(cfg.Auth, resolver); err != nil {
 		return nil, d.wrap(err)
 	}
 	if cfg.Timeout < 0 {
@@ -125,15 +127,22 @@ func (d *destination) Fingerprint() string { return d.auth.Fingerprint() }
 // closeTime bounds logging out.
 const closeTime = 5 * time.Second
 
-// Close logs out where the dialect logs on, and closes idle connections.
+// Close logs out where the dialect logs on, and closes idle connections and what
+// the credentials keep.
 func (d *destination) Close() error {
 	if d.session != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		defer cancel()
 		d.session.close(ctx)
 	}
+	if c, ok := d.transport.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 	if d.own != nil {
 		d.own.CloseIdleConnections()
+	}
+	if c, ok := d.auth.(io.Closer); ok {
+		return c.Close()
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ func (a *app) checkSecrets(cfg *config.Worker) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Destinations)) {
-		for _, ref := range cfg.Destinations[name].Auth.Secrets() {
+		dest := cfg.Destinations[name]
+		for _, ref := range append(dest.Auth.Secrets(), dest.TLS.Secrets()...) {
 			if _, err := a.resolver().Resolve(ref); err != nil {
 				message, hint := explain(err)
 				return ferry.Errorf(ferry.CodeBadConfig, "destination %s: %s", name, message).WithHint("%s", hint)

@@ -28,7 +28,7 @@ var may = map[string][]string{
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},
 	"ferry/pace":                          {},
-	"ferry/httpauth":                      {"ferry", "ferry/secret"},
+	"ferry/httpauth":                      {"ferry", "ferry/secret", "ferry/internal/azure"},
 	"ferry/internal/disk":                 {},
 	"ferry/internal/faultfs":              {},
 	"ferry/internal/commit":               {"ferry/internal/disk"},

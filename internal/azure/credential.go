@@ -5,11 +5,14 @@ package azure
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
@@ -40,6 +43,10 @@ type Credential struct {
 	Certificate  string // Certificate: a file, PEM or PKCS#12, with its key
 	Password     string // resolved; of the certificate's file
 	TokenFile    string // WorkloadIdentity: default what the environment names
+	// Authority is where tokens come from, in the place of the public cloud's; it is
+	// believed as it stands.
+	Authority string
+	OneTry    bool // a fetch that failed is not repeated by itself
 }
 
 // New makes the credential; nothing is called before it is used. client carries
@@ -48,6 +55,12 @@ func New(c Credential, client *http.Client) (azcore.TokenCredential, error) {
 	options := policy.ClientOptions{}
 	if client != nil {
 		options.Transport = client
+	}
+	if c.OneTry {
+		options.Retry.MaxRetries = -1
+	}
+	if c.Authority != "" {
+		options.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority}
 	}
 	made, err := c.open(options)
 	if err != nil {
@@ -67,7 +80,7 @@ func (c Credential) open(options policy.ClientOptions) (azcore.TokenCredential, 
 		return azidentity.NewManagedIdentityCredential(o)
 	case ClientSecret:
 		return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, c.ClientSecret,
-			&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: c.Authority != ""})
 	case Certificate:
 		data, err := os.ReadFile(c.Certificate)
 		if err != nil {
@@ -78,10 +91,11 @@ func (c Credential) open(options policy.ClientOptions) (azcore.TokenCredential, 
 			return nil, fmt.Errorf("certificate %s: %w", c.Certificate, err)
 		}
 		return azidentity.NewClientCertificateCredential(c.TenantID, c.ClientID, certs, key,
-			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options})
+			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: c.Authority != ""})
 	case WorkloadIdentity:
 		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
 			ClientOptions: options, ClientID: c.ClientID, TenantID: c.TenantID, TokenFilePath: c.TokenFile,
+			DisableInstanceDiscovery: c.Authority != "",
 		})
 	case AzureCLI:
 		return azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: c.TenantID})
@@ -90,6 +104,22 @@ func (c Credential) open(options policy.ClientOptions) (azcore.TokenCredential, 
 	default:
 		return nil, fmt.Errorf("there is no such kind: one of %v", Kinds())
 	}
+}
+
+// maxSaid bounds what is read of an answer without a token, in bytes.
+const maxSaid = 64 << 10
+
+// Answer is what Entra ID, or the machine, answered in the place of a token:
+// status and body. Status 0: there was no answer.
+func Answer(err error) (status int, body []byte) {
+	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
+	if !ok || failed.RawResponse == nil {
+		return 0, nil
+	}
+	if failed.RawResponse.Body != nil {
+		body, _ = io.ReadAll(io.LimitReader(failed.RawResponse.Body, maxSaid)) // in memory already
+	}
+	return failed.RawResponse.StatusCode, body
 }
 
 // ReadCA reads certificates that are trusted beside the system's.
