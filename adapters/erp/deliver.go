@@ -120,7 +120,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 	}
 	v := ferry.Verdict{
 		Kind: rule.Kind, Effect: rule.Effect, Status: a.Status, Code: problem.Code, Fields: problem.Fields,
-		Text: cut(sentences(rule.Text, problem.Text), ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		Text: cut(sentences(rule.Text, problem.Text), ferry.MaxAttemptText), RemoteCorrelationID: httpcall.TraceOf(a, problem),
 	}
 	switch v.Kind {
 	case conflict:

@@ -98,7 +98,7 @@ func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, m *message)
 	}
 	v := ferry.Verdict{
 		Kind: rule.Kind, Status: a.Status, Code: problem.Code, Fields: problem.Fields,
-		Text: cut(text, ferry.MaxAttemptText), RemoteCorrelationID: httpcall.CorrelationID(a.Header),
+		Text: cut(text, ferry.MaxAttemptText), RemoteCorrelationID: httpcall.TraceOf(a, problem),
 	}
 	if v.Kind == ferry.Throttled || v.Kind == ferry.Unavailable {
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())

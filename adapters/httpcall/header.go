@@ -60,15 +60,27 @@ func seconds(value string, unit time.Duration) (time.Duration, bool) {
 const maxCorrelation = 128
 
 // CorrelationID is the destination's own name of the call, by which its people
-// find it.
+// find it: in the header of its gateway or of its product, of Business Central
+// (request-id, ms-correlation-x), Dataverse (x-ms-service-request-id), Finance &
+// Operations (ms-dyn-aid), NetSuite (X-N-OperationId) and SAP.
 func CorrelationID(h http.Header) string {
 	for _, name := range [...]string{
-		"X-Correlation-Id", "X-Correlationid", "Correlation-Id", "X-Request-Id", "Request-Id", "X-Ms-Request-Id",
-		"X-Ms-Correlation-Request-Id", "Sap-Message-Id", "X-Trace-Id",
+		"X-Correlation-Id", "X-Correlationid", "Correlation-Id", "Ms-Correlation-X", "Ms-Dyn-Aid", "X-N-Operationid",
+		"X-Ms-Service-Request-Id", "Sap-Transaction-Id", "Sap-Message-Id", "Sap_messageprocessinglogid",
+		"X-Request-Id", "Request-Id", "Requestid", "X-Ms-Request-Id", "X-Ms-Correlation-Request-Id", "X-Vcap-Request-Id", "X-Trace-Id",
 	} {
 		if v := h[name]; len(v) > 0 && v[0] != "" { // names in their canonical spelling
 			return cutText(MaskText(v[0]), maxCorrelation)
 		}
 	}
 	return ""
+}
+
+// TraceOf is [CorrelationID] of an answer; where no header has one, what its error
+// names in the body.
+func TraceOf(a *Answer, p Problem) string {
+	if id := CorrelationID(a.Header); id != "" {
+		return id
+	}
+	return p.Trace
 }

@@ -45,7 +45,7 @@ func telling(name string) bool {
 	switch name {
 	case "key", "code", "sig", "signature", "apikey", "accesskey", "subscriptionkey", "ocpapimsubscriptionkey",
 		"functionskey", "xfunctionskey", "auth", "authorization", "credential", "credentials", "pwd", "passwd", "pass",
-		"session", "sessionid", "jwt", "assertion":
+		"session", "sessionid", "sid", "jwt", "assertion", "accountkey", "sharedaccesskey", "sharedsecret":
 		return true
 	}
 	for _, end := range []string{"token", "secret", "password", "apikey"} {
@@ -57,17 +57,29 @@ func telling(name string) bool {
 }
 
 var (
-	inAddress = regexp.MustCompile(`([?&])([A-Za-z0-9_.$%-]+)=([^&\s"'<>]*)`)
+	inAddress = regexp.MustCompile(`([?&;])([A-Za-z0-9_.$%-]+)=([^&;\s"'<>]*)`)
 	userInfo  = regexp.MustCompile(`(://)[^/\s"'@]+@`)
-	scheme    = regexp.MustCompile(`(?i)\b(bearer|basic|negotiate|ntlm)(:?\s+)[A-Za-z0-9+/._~=-]{16,}`)
-	quoted    = regexp.MustCompile(`(?i)("(?:[a-z_-]*(?:password|secret|token|api[_-]?key|authorization))"\s*:\s*")(?:[^"\\]|\\.)*"`)
-	keyShape  = regexp.MustCompile(`\bfry_[A-Za-z0-9]+_[A-Za-z0-9_-]+`)
+	scheme    = regexp.MustCompile(`(?i)\b(bearer|basic|negotiate|ntlm|sharedkey|sharedaccesssignature)(:?\s+)[A-Za-z0-9+/._~=-]{16,}`)
+	// Tryton's session: user, number and 64 characters in base64. Words are shorter.
+	session    = regexp.MustCompile(`(?i)\b(session\s+)[A-Za-z0-9+/=_-]{32,}`)
+	quoted     = regexp.MustCompile(`(?i)(["'](?:[a-z0-9_.-]*(?:password|passwd|secret|token|api[_-]?key|authorization|cookie|session[_-]?id|assertion)|pwd|sid)\\*["']\s*:\s*)(?:\\+"[^"]*"?|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)`)
+	element    = regexp.MustCompile(`(?i)(<(?:[\w.-]+:)?[\w.-]*(?:password|secret|token|apikey)(?:\s[^>]*)?>)[^<]+`)
+	keyShape   = regexp.MustCompile(`\bfry_[A-Za-z0-9]+_[A-Za-z0-9_-]+`)
+	jwt        = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)+`)
+	keySecret  = regexp.MustCompile(`(?i)\b(token\s+)[A-Za-z0-9_-]{8,}:[A-Za-z0-9_-]{8,}`)
+	cookieLine = regexp.MustCompile(`(?im)\b((?:set-)?cookie2?["']?\s*[:=]\s*["']?)[\w.!#$%&*+^|~-]+=[^\r\n"']*`)
+	cookie     = regexp.MustCompile(`(?i)\b([\w.-]*(?:session_?id|sessid|session|sso2|aspxauth|\.aspnetcore[\w.-]*)[\w.-]*=)[^\s;,&"'<>]{8,}`)
+	csrf       = regexp.MustCompile(`(?i)\b((?:x-)?(?:csrf|xsrf)[_-]?token\s*[:=]\s*)([A-Za-z0-9+/_=.~-]{8,})`)
+	header     = regexp.MustCompile(`(?i)\b((?:x-)?api-?key|x-functions-key|ocp-apim-subscription-key|x-openerp-session-id)(\s*[:=]\s*)[A-Za-z0-9+/_=.~-]{8,}`)
+	oauth1     = regexp.MustCompile(`(?i)\b(oauth_(?:token|signature|consumer_key|nonce)=)"?[^",&\s]+"?`)
 )
 
-// MaskText takes out of a text what looks like a credential: in addresses,
-// after Bearer and Basic, in JSON members with telling names, and keys of ours.
+// MaskText takes out of a text what looks like a credential: in addresses and
+// connection strings, behind the names of authentication schemes, in headers,
+// cookies, JSON members and XML elements with telling names, and by its shape: JSON
+// web tokens, and keys of ours.
 func MaskText(s string) string {
-	if strings.ContainsAny(s, "?&") {
+	if strings.ContainsAny(s, "?&;") {
 		s = inAddress.ReplaceAllStringFunc(s, func(m string) string {
 			name, _, _ := strings.Cut(m[1:], "=")
 			if !telling(name) {
@@ -77,8 +89,23 @@ func MaskText(s string) string {
 		})
 	}
 	s = userInfo.ReplaceAllString(s, "${1}"+mask+"@")
+	s = jwt.ReplaceAllString(s, mask)
+	s = cookieLine.ReplaceAllString(s, "${1}"+mask)
+	s = cookie.ReplaceAllString(s, "${1}"+mask)
 	s = scheme.ReplaceAllString(s, "${1}${2}"+mask)
-	s = quoted.ReplaceAllString(s, "${1}"+mask+`"`)
+	s = session.ReplaceAllString(s, "${1}"+mask)
+	s = keySecret.ReplaceAllString(s, "${1}"+mask)
+	s = header.ReplaceAllString(s, "${1}${2}"+mask)
+	s = oauth1.ReplaceAllString(s, `${1}"`+mask+`"`)
+	s = quoted.ReplaceAllString(s, `${1}"`+mask+`"`)
+	s = element.ReplaceAllString(s, "${1}"+mask)
+	s = csrf.ReplaceAllStringFunc(s, func(m string) string {
+		parts := csrf.FindStringSubmatch(m)
+		if strings.EqualFold(parts[2], "required") {
+			return m // SAP's word for a token that is missing
+		}
+		return parts[1] + mask
+	})
 	return keyShape.ReplaceAllString(s, "fry_"+mask)
 }
 

@@ -40,6 +40,27 @@ func TestMaskText(t *testing.T) {
 		`{"client_secret": "` + secret + `", "x": 1}`,
 		`{"password":"a\"` + secret + `"}`,
 		"key fry_abc_" + secret + "_1f2e",
+		"Set-Cookie: SAP_SESSIONID_S4H_100=" + secret + "; path=/; HttpOnly",
+		"cookie: a=b; MYSAPSSO2=" + secret + "; sap-usercontext=sap-client=100",
+		`headers {"Set-Cookie": "session_id=` + secret + `; Path=/"}`,
+		"the session JSESSIONID=" + secret + ", has ended",
+		"session_id=" + secret + " of Odoo has expired",
+		"Session " + secret + secret + " is unknown to Tryton",
+		"Authorization: Session " + secret + secret + "==",
+		"x-csrf-token: " + secret,
+		"X-CSRF-Token=" + secret + "== is not valid",
+		`{"csrf_token": "` + secret + `"}`,
+		"token 0123456789abcde:" + secret + " is revoked",
+		"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0." + secret,
+		"(eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0." + secret + "..)",
+		"{'args': {'password': '" + secret + "', 'x': 1}}",
+		`[{\"api_key\":\"` + secret + `\"}]`,
+		"<wsse:Password Type=\"x\">" + secret + "</wsse:Password>",
+		"Server=tcp:db;User ID=sa;Password=" + secret + ";Encrypt=True",
+		"AccountName=a;AccountKey=" + secret + "==;EndpointSuffix=x",
+		`OAuth realm="1",oauth_token="` + secret + `",oauth_signature="` + secret + `%3D"`,
+		"x-api-key: " + secret,
+		"Ocp-Apim-Subscription-Key: " + secret + ";x",
 	} {
 		got := httpcall.MaskText(in)
 		if strings.Contains(got, secret) || !strings.Contains(got, "***") {
@@ -49,6 +70,10 @@ func TestMaskText(t *testing.T) {
 	for _, in := range []string{
 		"Basic authentication is required", "the field key must be unique", "number: must be one of a, b & c?",
 		"https://erp.example/invoices?externalId=A%201",
+		"x-csrf-token: Required", "CSRF token validation failed", "the cookie is missing", "Session has expired, log on again", "session configuration/parameters are wrong",
+		"cookie: none was sent", "token expired at 10:30:00", "a valid token is: required", "eyJ is no token",
+		"lines 1;2;3 have errors; number=7; total=8", "CorrelationId:  1f3e4c5d-0000-4000-8000-0123456789ab.",
+		`{"code":"SY/530","message":"Enter a session date"}`,
 	} {
 		if got := httpcall.MaskText(in); got != in {
 			t.Errorf("%q became %q", in, got)

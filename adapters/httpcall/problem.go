@@ -23,7 +23,8 @@ type Problem struct {
 	Code   string
 	Text   string
 	Fields []ferry.FieldError
-	Quoted bool // Text is the body as it came: it holds no error in a shape that is known
+	Trace  string // the destination's own name of the call, where the body has it
+	Quoted bool   // Text is the body as it came: it holds no error in a shape that is known
 }
 
 // IsZero says whether nothing was said.
@@ -43,6 +44,7 @@ func DecodeProblem(body []byte) Problem {
 	}
 	p.Code = cutText(MaskText(p.Code), maxCode)
 	p.Text = cutText(MaskText(p.Text), ferry.MaxAttemptText)
+	p.Trace = cutText(MaskText(p.Trace), maxCorrelation)
 	for i, f := range p.Fields {
 		p.Fields[i] = ferry.FieldError{Field: cutText(f.Field, maxFieldName), Text: cutText(MaskText(f.Text), maxFieldText)}
 	}
@@ -70,6 +72,9 @@ func (p *Problem) takeObject(o map[string]any, depth int) {
 	if p.Code == "" {
 		p.Code = first(o, "code", "errorCode", "error_code", "Code", "exc_type", "o:errorCode")
 	}
+	if p.Trace == "" {
+		p.Trace = first(o, "transactionid", "traceId", "correlationId", "CorrelationId", "requestId", "request_id")
+	}
 	// The inner error speaks more precisely than what is wrapped around it.
 	for _, name := range []string{"error", "Error", "fault"} {
 		switch inner := o[name].(type) {
@@ -96,6 +101,9 @@ func (p *Problem) takeObject(o map[string]any, depth int) {
 		p.takeFaults(o[name], depth)
 	}
 	if inner, ok := o["innererror"].(map[string]any); ok {
+		if id := first(inner, "transactionid"); id != "" { // SAP Gateway: its transaction is found by it
+			p.Trace = id
+		}
 		p.takeFaults(inner["errordetails"], depth)
 	}
 }

@@ -35,6 +35,15 @@ func TestDecodeProblem(t *testing.T) {
 			`{"error":{"code":"F5/702","message":{"lang":"en","value":"period closed"},"innererror":{"errordetails":[{"code":"F5/702","message":"period 11 is closed","propertyref":"PostingDate"}]}}}`,
 			httpcall.Problem{Code: "F5/702", Text: "period closed", Fields: []ferry.FieldError{field("PostingDate", "period 11 is closed")}},
 		},
+		"SAP Gateway's transaction": {
+			`{"error":{"code":"SY/530","message":{"lang":"en","value":"no"},"innererror":{"transactionid":"6A0B","timestamp":"20261126","errordetails":[]}}}`,
+			httpcall.Problem{Code: "SY/530", Text: "no", Trace: "6A0B"},
+		},
+		"Business Central keeps its id in the text": {
+			`{"error":{"code":"Application_DialogException","message":"No.  CorrelationId:  1f3e4c5d-0000-4000-8000-0123456789ab."}}`,
+			httpcall.Problem{Code: "Application_DialogException", Text: "No.  CorrelationId:  1f3e4c5d-0000-4000-8000-0123456789ab."},
+		},
+		"trace of ASP.NET":     {`{"title":"Bad","status":400,"traceId":"00-4bf9-01"}`, httpcall.Problem{Text: "Bad", Trace: "00-4bf9-01"}},
 		"message":              {`{"message":"nope","code":17}`, httpcall.Problem{Code: "17", Text: "nope"}},
 		"error text":           {`{"error":"nope"}`, httpcall.Problem{Text: "nope"}},
 		"OAuth":                {`{"error":"invalid_client","error_description":"unknown client"}`, httpcall.Problem{Code: "invalid_client", Text: "unknown client"}},
@@ -145,5 +154,21 @@ func TestCorrelationID(t *testing.T) {
 	h.Set("x-correlation-id", strings.Repeat("c", 500))
 	if got := httpcall.CorrelationID(h); len(got) > 128 || !strings.HasPrefix(got, "ccc") {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestTraceOf(t *testing.T) {
+	for name, want := range map[string]string{
+		"ms-dyn-aid": "dyn", "ms-correlation-x": "bc", "request-id": "bc2", "x-ms-service-request-id": "dv",
+		"X-N-OperationId": "ns", "X-CorrelationID": "sap", "SAP_MessageProcessingLogID": "cpi", "x-correlation-id": "x",
+	} {
+		a := &httpcall.Answer{Header: http.Header{}}
+		a.Header.Set(name, want)
+		if got := httpcall.TraceOf(a, httpcall.Problem{Trace: "body"}); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := httpcall.TraceOf(&httpcall.Answer{}, httpcall.Problem{Trace: "body"}); got != "body" {
+		t.Errorf("%q", got)
 	}
 }

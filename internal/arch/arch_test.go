@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"ferry":                               {},
 	"ferry/mapping":                       {"ferry"},
 	"ferry/secret":                        {"ferry"},
+	"ferry/privacy":                       {"ferry"},
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},
 	"ferry/pace":                          {},
