@@ -68,6 +68,7 @@ var may = map[string][]string{
 	"ferry/e2e":                           anything,
 	"ferry/e2e/sim":                       anything,
 	"ferry/internal/arch":                 {},
+	"ferry/internal/apispec":              {"ferry", "ferry/httpauth"},
 	"ferry/docs":                          anything,
 }
 
