@@ -25,8 +25,9 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	m := r.message(call)
 	result := r.readFinding(context.WithoutCancel(ctx), m, r.search(ctx, m))
 	if result.State == adapters.Unanswered {
-		r.redact(&result.Verdict)
+		r.redact(&result.Verdict, m)
 	}
+	result.Result = m.mask().JSON(result.Result)
 	return result
 }
 

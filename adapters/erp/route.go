@@ -9,6 +9,7 @@ import (
 	"ferry/adapters"
 	"ferry/httpauth"
 	"ferry/mapping"
+	"ferry/privacy"
 )
 
 // route is the adapter of one route.
@@ -18,6 +19,7 @@ type route struct {
 	method      string
 	keyHeader   string // "" for none
 	form        form
+	private     *privacy.FieldMask          // nil: nothing is masked
 	key         map[string]*mapping.Program // of cfg.Key
 	url         *template
 	query       *template
@@ -81,6 +83,9 @@ func (r *route) compile() error {
 		return bad("contentType has characters that a header cannot carry")
 	}
 	var err error
+	if r.private, err = privacy.NewFieldMask(slices.Concat(r.dest.cfg.Mask, cfg.Mask)); err != nil {
+		return withContext("mask", err)
+	}
 	if r.url, err = parseTemplate("url", cfg.URL); err != nil {
 		return err
 	}
