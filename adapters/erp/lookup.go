@@ -136,7 +136,7 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 	switch {
 	case f.state == adapters.Unanswered:
 		return unanswered(f.verdict)
-	case f.state == adapters.Absent, !r.isFinished(f.document):
+	case f.state == adapters.Absent, !r.isFinished(ctx, f.document):
 		return adapters.LookupResult{State: adapters.Absent}
 	}
 	failed := func(err error) adapters.LookupResult {

@@ -24,6 +24,7 @@ type route struct {
 	url         *template
 	query       *template
 	mapping     *mapping.Program // nil: the payload as it is
+	finished    *mapping.Program // nil: the form tells
 	reference   *mapping.Program
 	result      *mapping.Program
 	lookup      *lookup // nil: the destination cannot be asked
@@ -95,7 +96,7 @@ func (r *route) compile() error {
 	for _, p := range []struct {
 		setting, src string
 		program      **mapping.Program
-	}{{"map", cfg.Map, &r.mapping}, {"reference", cfg.Reference, &r.reference}, {"result", cfg.Result, &r.result}} {
+	}{{"map", cfg.Map, &r.mapping}, {"finished", cfg.Finished, &r.finished}, {"reference", cfg.Reference, &r.reference}, {"result", cfg.Result, &r.result}} {
 		if *p.program, err = compile(p.setting, p.src); err != nil {
 			return err
 		}
