@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -301,5 +303,37 @@ func eventuallyTrue(t *testing.T, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not become true")
 		}
+	}
+}
+
+// NTLM over connections that TLS settings secure: the log-on stays with its
+// connection there too.
+func TestNTLMWithItsOwnAuthority(t *testing.T) {
+	s := newNTLMServer(t)
+	secure := httptest.NewUnstartedServer(s)
+	secure.Config.ConnContext = s.srv.Config.ConnContext
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, pemOf(t, "CERTIFICATE", secure.Certificate().Raw, nil))
+	options := httpauth.Options{URL: secure.URL, TLS: httpauth.TLS{CA: ca}}
+	auth, err := options.Open(httpauth.Config{Type: "ntlm", Username: `CORP\svc-ferry`, Password: "env:P"}, vault{"env:P": "right-password"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = auth.(io.Closer).Close() })
+	rt := auth.Wrap(httpcall.NewTransport(nil))
+	for range 2 {
+		a, _ := deliver(t, t.Context(), auth, rt, http.MethodPost, secure.URL, large)
+		wantStatus(t, a, http.StatusCreated)
+	}
+	wantLog(t, s, "HEAD hello 0; POST proof large; POST nothing large")
+	secure.CloseClientConnections()
+	eventuallyTrue(t, func() bool {
+		a, _ := deliver(t, t.Context(), auth, rt, http.MethodPost, secure.URL, large)
+		return a.Status == http.StatusCreated
+	})
+	if got := s.log(); !strings.HasSuffix(got, "HEAD hello 0; POST proof large") {
+		t.Errorf("the destination saw: %s", got)
 	}
 }

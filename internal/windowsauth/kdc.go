@@ -90,6 +90,12 @@ func (k *KDC) SetPassword(name, password string) {
 	k.run("/usr/sbin/kadmin.local", "-r", Realm, "cpw", "-pw", password, name)
 }
 
+// Lifetime bounds the tickets of a user, such as "4 seconds".
+func (k *KDC) Lifetime(name, life string) {
+	k.t.Helper()
+	k.run("/usr/sbin/kadmin.local", "-r", Realm, "modprinc", "-maxlife", life, name)
+}
+
 // Service makes a service with a key that nobody knows, and writes it into a keytab.
 func (k *KDC) Service(name string) (file string) {
 	k.t.Helper()
