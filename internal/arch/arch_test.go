@@ -36,6 +36,8 @@ var may = map[string][]string{
 	"ferry/internal/rules":                {},
 	"ferry/internal/azure":                {"ferry"},
 	"ferry/internal/azurite":              {},
+	"ferry/internal/windowsauth":          {},
+	"ferry/internal/oauthmock":            {},
 	"ferry/internal/servicebus":           {"ferry"},
 	"ferry/internal/sbemu":                {"ferry/internal/sbemu/atom", "ferry/internal/sbemu/entity", "ferry/internal/sbemu/sas", "ferry/internal/sbemu/wire"},
 	"ferry/internal/sbemu/atom":           {"ferry/internal/sbemu/entity"},
