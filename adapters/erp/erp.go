@@ -14,6 +14,7 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/privacy"
 )
 
 // DefaultTimeout bounds one call where the destination sets none.
@@ -85,6 +86,9 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		d.cfg.Timeout = DefaultTimeout
 	}
 	if err := checkHeaders(cfg.Headers); err != nil {
+		return nil, d.wrap(err)
+	}
+	if _, err := privacy.NewFieldMask(cfg.Mask); err != nil {
 		return nil, d.wrap(err)
 	}
 	if cfg.Health == nil && d.dialect.health != "" {
