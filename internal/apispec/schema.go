@@ -42,6 +42,26 @@ func (s *Schema) TakesText() bool {
 // IsList says whether the value is a list.
 func (s *Schema) IsList() bool { return slices.Contains(s.types(), "array") }
 
+// Fixed is the one value that there is, as text; false when there are several.
+func (s *Schema) Fixed() (string, bool) {
+	if s == nil {
+		return "", false
+	}
+	value := s.ref.Value.Const
+	if len(s.ref.Value.Enum) == 1 {
+		value = s.ref.Value.Enum[0]
+	}
+	switch v := value.(type) {
+	case string:
+		return v, v != ""
+	case bool:
+		return strconv.FormatBool(v), true
+	case float64:
+		return string(number(v)), true
+	}
+	return "", false
+}
+
 func (s *Schema) types() []string {
 	if s == nil || s.ref.Value.Type == nil {
 		return nil

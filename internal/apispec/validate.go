@@ -102,7 +102,7 @@ func (v *Validator) Check(ctx context.Context, value any) (list []Violation, err
 		return []Violation{*bad}, nil
 	}
 	if size > maxValues {
-		return nil, fmt.Errorf("%w: it has more than %d values", ErrTooMuch, maxValues)
+		return nil, fmt.Errorf("it has more than %d values, which is too much to check", maxValues)
 	}
 	c, _ := v.pool.Get().(*checker)
 	if c == nil {
