@@ -14,6 +14,7 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/internal/apispec"
 	"ferry/privacy"
 )
 
@@ -41,7 +42,10 @@ func Dialects() []string {
 
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
-	return map[string]dialect{"rest": rest()}
+	return map[string]dialect{
+		"openapi": openapi(),
+		"rest":    rest(),
+	}
 }
 
 // destination is one ERP: connections, credentials, rules.
@@ -54,7 +58,8 @@ type destination struct {
 	dialect   dialect
 	rules     httpcall.Table // the destination's own, asked first
 	health    *template
-	session   session // nil: the dialect has none
+	session   session           // nil: the dialect has none
+	spec      *apispec.Document // of dialect openapi
 	signed    signed
 }
 
