@@ -45,6 +45,7 @@ func dialects() map[string]dialect {
 	return map[string]dialect{
 		"openapi": openapi(),
 		"rest":    rest(),
+		"frappe":  frappe(),
 	}
 }
 
