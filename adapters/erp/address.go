@@ -37,11 +37,16 @@ func (b base) join(t *template, v values) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return b.at(path, t.queryWith(v)), nil
+}
+
+// at is the address of a path, escaped and with its slash, and a query under the base.
+func (b base) at(path, query string) string {
 	out := b.prefix + path
-	if query := joinQueries(b.query, t.queryWith(v)); query != "" {
+	if query = joinQueries(b.query, query); query != "" {
 		out += "?" + query
 	}
-	return out, nil
+	return out
 }
 
 func joinQueries(parts ...string) string {

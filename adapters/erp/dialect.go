@@ -91,6 +91,12 @@ type asker interface {
 	ask(ctx context.Context, m *message, status *url.URL) (*operation, error)
 }
 
+// namer is a form that knows the document's number where the route has no jq for
+// it, of the answer to a write, or to a poll, at asked; "" where it does not.
+type namer interface {
+	named(a *httpcall.Answer, asked *url.URL) string
+}
+
 // unpacker is a form whose answers hold several: it gives the one that counts.
 type unpacker interface {
 	unpack(a *httpcall.Answer) *httpcall.Answer
