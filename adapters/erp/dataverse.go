@@ -35,7 +35,6 @@ var (
 	dataverseAbsent = regexp.MustCompile(`(?i)^0x(80060891|80040217)$`)
 	// The same in words, for answers without a code.
 	dataverseAbsentText = regexp.MustCompile(`(?i)record with the specified key values does not exist|With Ids? ?= .*Does Not Exist`)
-	dataverseGUID       = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 )
 
 // dataverse is the dialect of Microsoft Dataverse, over its Web API. A row is
@@ -261,7 +260,7 @@ func (f dataverseRows) rowID(row map[string]any) string {
 	only, several := "", false
 	for _, name := range sortedKeys(row) {
 		id, _ := row[name].(string)
-		if !strings.HasSuffix(name, "id") || strings.HasPrefix(name, "_") || !dataverseGUID.MatchString(id) {
+		if !strings.HasSuffix(name, "id") || strings.HasPrefix(name, "_") || !isGUID(id) {
 			continue
 		}
 		switch strings.TrimSuffix(name, "id") {
@@ -298,7 +297,7 @@ func (f dataverseRows) named(a *httpcall.Answer, _ *url.URL) string {
 
 // dataverseLiteral writes ids bare: those of lookup columns are no texts.
 func dataverseLiteral(p pair) string {
-	if s, ok := p.value.(string); ok && dataverseGUID.MatchString(s) && strings.HasPrefix(p.field, "_") && strings.HasSuffix(p.field, "_value") {
+	if s, ok := p.value.(string); ok && isGUID(s) && strings.HasPrefix(p.field, "_") && strings.HasSuffix(p.field, "_value") {
 		return s
 	}
 	return odataLiteral(p.value)

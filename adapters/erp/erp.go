@@ -42,6 +42,7 @@ func Dialects() []string {
 func dialects() map[string]dialect {
 	return map[string]dialect{
 		"rest":      rest(),
+		"bc":        bc(),
 		"dataverse": dataverse(),
 	}
 }
