@@ -269,7 +269,10 @@ type RouteConfig struct {
 	Key map[string]string `yaml:"key"`
 	// Finish is an act on the document after it was created, such as posting it,
 	// in the destination's words.
-	Finish   string `yaml:"finish"`
+	Finish string `yaml:"finish"`
+	// Finished is jq over the document as the lookup finds it: true when the act of
+	// Finish is done. Default: the dialect's own.
+	Finished string `yaml:"finished"`
 	Batch    bool   `yaml:"batch"`    // odata, odata-sap: the map gives several requests, which succeed or fail as one
 	Async    bool   `yaml:"async"`    // netsuite: the answer comes later
 	Company  string `yaml:"company"`  // d365fo: the data area of the documents; default the destination's

@@ -355,6 +355,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".parameters."+name, r.Parameters[name], adapters.Variables()...)
 	}
 	d.checkJQ(path+".reference", r.Reference)
+	d.checkJQ(path+".finished", r.Finished)
 	d.checkJQ(path+".result", r.Result)
 	r.checkConfirm(d, path)
 	d.checkSpan(path+".settleTime", int64(r.SettleTime), 0, int64(day), showDuration)

@@ -25,8 +25,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
 	defer cancel()
-	v := r.deliver(ctx, r.message(call))
-	r.redact(&v)
+	m := r.message(call)
+	v := r.deliver(ctx, m)
+	r.redact(&v, m)
 	withoutToken(&v, call.ConfirmURL)
 	return v
 }
@@ -261,16 +262,17 @@ func withoutCredentials(err error, line string) ferry.Verdict {
 	return v
 }
 
-// redact takes our secrets out of what the destination said: some quote them.
-func (r *route) redact(v *ferry.Verdict) {
-	if v.Text == "" && v.Code == "" && len(v.Fields) == 0 && v.RemoteCorrelationID == "" {
-		return
+// redact takes our secrets out of what the destination said, since some quote
+// them, and what the configuration masks.
+func (r *route) redact(v *ferry.Verdict, m *message) {
+	if v.Text != "" || v.Code != "" || len(v.Fields) > 0 || v.RemoteCorrelationID != "" {
+		v.Text, v.Code = r.dest.redact(v.Text), r.dest.redact(v.Code)
+		v.RemoteCorrelationID = r.dest.redact(v.RemoteCorrelationID)
+		for i := range v.Fields {
+			v.Fields[i].Text = r.dest.redact(v.Fields[i].Text)
+		}
 	}
-	v.Text, v.Code = r.dest.redact(v.Text), r.dest.redact(v.Code)
-	v.RemoteCorrelationID = r.dest.redact(v.RemoteCorrelationID)
-	for i := range v.Fields {
-		v.Fields[i].Text = r.dest.redact(v.Fields[i].Text)
-	}
+	m.mask().Verdict(v)
 }
 
 // lastSegment is the last part of an address's path: the document's number, by

@@ -39,6 +39,8 @@ func (r *route) compileActs() error {
 		return bad("write: update needs a lookup").WithHint("keyField or key tells which document is written over")
 	case cfg.Finish != "" && !finishes:
 		return bad("finish: dialect %s has no acts on documents", r.dest.cfg.Dialect)
+	case cfg.Finished != "" && cfg.Finish == "":
+		return bad("finished says when finish is done, which is missing")
 	case cfg.Finish != "" && r.lookup == nil:
 		return bad("finish needs a lookup: a document that was created is found again before the act is repeated").
 			WithHint("keyField: the document's field that bears the external key")
@@ -81,7 +83,7 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 	case updates:
 		v, _ = r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
 		return v, wasStale(v)
-	case r.isFinished(f.document):
+	case r.isFinished(ctx, f.document):
 		return r.foundBefore(ctx, m, f), false
 	}
 	// It was created, and the act after it did not come about. What an earlier
@@ -128,9 +130,19 @@ func (r *route) referenceOf(ctx context.Context, document any) string {
 	return cut(strings.TrimSpace(text), ferry.MaxReferenceLength)
 }
 
-func (r *route) isFinished(document any) bool {
+// isFinished says whether nothing is left to be done to a document that was found.
+// A program that cannot tell does not take back that it is to be done: the act may
+// be repeated without harm.
+func (r *route) isFinished(ctx context.Context, document any) bool {
 	f, ok := r.form.(finisher)
-	return !ok || r.cfg.Finish == "" || f.finished(document)
+	switch {
+	case !ok || r.cfg.Finish == "":
+		return true
+	case r.finished == nil:
+		return f.finished(document)
+	}
+	done, err := r.finished.Eval(context.WithoutCancel(ctx), document)
+	return err == nil && done != nil && done != false
 }
 
 // finishAfter acts on a document that a create brought into being.

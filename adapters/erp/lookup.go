@@ -25,8 +25,9 @@ func (r *route) Lookup(ctx context.Context, call adapters.Call) adapters.LookupR
 	m := r.message(call)
 	result := r.readFinding(context.WithoutCancel(ctx), m, r.search(ctx, m))
 	if result.State == adapters.Unanswered {
-		r.redact(&result.Verdict)
+		r.redact(&result.Verdict, m)
 	}
+	result.Result = m.mask().JSON(result.Result)
 	return result
 }
 
@@ -135,7 +136,7 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 	switch {
 	case f.state == adapters.Unanswered:
 		return unanswered(f.verdict)
-	case f.state == adapters.Absent, !r.isFinished(f.document):
+	case f.state == adapters.Absent, !r.isFinished(ctx, f.document):
 		return adapters.LookupResult{State: adapters.Absent}
 	}
 	failed := func(err error) adapters.LookupResult {

@@ -11,6 +11,7 @@ import (
 
 	"ferry/adapters"
 	"ferry/mapping"
+	"ferry/privacy"
 )
 
 // message is a call's message on its way into requests: decoded and mapped at
@@ -135,6 +136,18 @@ func (m *message) fields(ctx context.Context) (map[string]any, error) {
 		object[field] = m.key()
 	}
 	return object, nil
+}
+
+// mask hides in what is kept what the configuration names, and the message's
+// values of it. nil hides nothing.
+func (m *message) mask() *privacy.ValueMask {
+	if m.route.private == nil {
+		return nil
+	}
+	// A body that is no JSON, or none that a map takes, has no members to hide.
+	payload, _ := m.decoded()
+	mapped, _ := m.mapped(context.Background())
+	return m.route.private.Values(payload, mapped)
 }
 
 // pair is a field of a key and its value: text, or a number as json.Number.

@@ -246,8 +246,9 @@ func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
 	if err != nil {
 		return forgotten(err.Error())
 	}
-	v := r.pollAt(ctx, address, r.message(call), polling{follow: true, renew: true})
-	r.redact(&v)
+	m := r.message(call)
+	v := r.pollAt(ctx, address, m, polling{follow: true, renew: true})
+	r.redact(&v, m)
 	if v.Kind.HasIt() || v.Kind == ferry.Rejected {
 		r.dest.signed.drop(call.StatusURL)
 	}

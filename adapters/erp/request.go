@@ -180,7 +180,7 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 		}
 	}
 	r.dest.show(req)
-	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(body)}
+	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(m.mask().JSON(body))}
 	for name, values := range req.Header {
 		p.Header[name] = strings.Join(values, ", ")
 	}

@@ -9,6 +9,7 @@ import (
 	"ferry/adapters"
 	"ferry/httpauth"
 	"ferry/mapping"
+	"ferry/privacy"
 )
 
 // route is the adapter of one route.
@@ -18,10 +19,12 @@ type route struct {
 	method      string
 	keyHeader   string // "" for none
 	form        form
+	private     *privacy.FieldMask          // nil: nothing is masked
 	key         map[string]*mapping.Program // of cfg.Key
 	url         *template
 	query       *template
 	mapping     *mapping.Program // nil: the payload as it is
+	finished    *mapping.Program // nil: the form tells
 	reference   *mapping.Program
 	result      *mapping.Program
 	lookup      *lookup // nil: the destination cannot be asked
@@ -81,6 +84,9 @@ func (r *route) compile() error {
 		return bad("contentType has characters that a header cannot carry")
 	}
 	var err error
+	if r.private, err = privacy.NewFieldMask(slices.Concat(r.dest.cfg.Mask, cfg.Mask)); err != nil {
+		return withContext("mask", err)
+	}
 	if r.url, err = parseTemplate("url", cfg.URL); err != nil {
 		return err
 	}
@@ -90,7 +96,7 @@ func (r *route) compile() error {
 	for _, p := range []struct {
 		setting, src string
 		program      **mapping.Program
-	}{{"map", cfg.Map, &r.mapping}, {"reference", cfg.Reference, &r.reference}, {"result", cfg.Result, &r.result}} {
+	}{{"map", cfg.Map, &r.mapping}, {"finished", cfg.Finished, &r.finished}, {"reference", cfg.Reference, &r.reference}, {"result", cfg.Result, &r.result}} {
 		if *p.program, err = compile(p.setting, p.src); err != nil {
 			return err
 		}
