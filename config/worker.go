@@ -197,6 +197,9 @@ func (w *Worker) complete(d *decoder) {
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
+		if r.Confirm == "" && dest != nil && dest.AnswersLater(&r.RouteConfig) {
+			r.Confirm = adapters.ConfirmPoll
+		}
 		r.completeConfirm()
 		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)

@@ -37,16 +37,7 @@ func (b base) join(t *template, v values) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return b.at(path, t.queryWith(v)), nil
-}
-
-// at is the address of a path, escaped and with its slash, and a query under the base.
-func (b base) at(path, query string) string {
-	out := b.prefix + path
-	if query = joinQueries(b.query, query); query != "" {
-		out += "?" + query
-	}
-	return out
+	return b.under(path, t.queryWith(v)), nil
 }
 
 func joinQueries(parts ...string) string {
@@ -200,4 +191,14 @@ func (t *template) queryWith(v values) string {
 // refuse a plus.
 func escapeQuery(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// under is an address below the base: path is escaped and begins with a slash,
+// query is escaped; "" for none.
+func (b base) under(path, query string) string {
+	out := b.prefix + path
+	if query = joinQueries(b.query, query); query != "" {
+		out += "?" + query
+	}
+	return out
 }

@@ -76,9 +76,9 @@ func bc() dialect {
 			{Status: httpcall.Status(408, 502, 503, 504), Kind: ferry.Unavailable},
 		}...),
 		settings: []string{"company", "entity", "write", "key", "finish", "lookup.where"},
-		form:    newBCDocuments,
-		problem: odataProblem,
-		health:  "/companies?$top=1&$select=id",
+		form:     newBCDocuments,
+		problem:  odataProblem,
+		health:   "/companies?$top=1&$select=id",
 	}
 }
 
@@ -217,7 +217,7 @@ func (f bcDocuments) operation(method, path, query string, fields map[string]any
 	if fields != nil {
 		body = fields
 	}
-	op, err := newOperation(method, f.r.dest.base.at(f.path+path, joinQueries(f.company, query)), body)
+	op, err := newOperation(method, f.r.dest.base.under(f.path+path, joinQueries(f.company, query)), body)
 	if err != nil {
 		return nil, err
 	}

@@ -214,7 +214,7 @@ func (f foEntities) operation(method, path, query string, fields map[string]any)
 	if fields != nil {
 		body = fields
 	}
-	op, err := newOperation(method, f.r.dest.base.at("/data/"+f.r.cfg.Entity+path, query), body)
+	op, err := newOperation(method, f.r.dest.base.under("/data/"+f.r.cfg.Entity+path, query), body)
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ const foFailure = `if .error then "the import failed, and why cannot be read: " 
 func (f foQueue) write(ctx context.Context, m *message) (*operation, error) {
 	r := f.r
 	id := strings.Trim(r.cfg.Activity, "{}")
-	op := &operation{method: http.MethodPost, url: r.dest.base.at(foEnqueue+id, f.query), header: http.Header{}}
+	op := &operation{method: http.MethodPost, url: r.dest.base.under(foEnqueue+id, f.query), header: http.Header{}}
 	// The queue keeps it beside the message, where the job's history shows it.
 	if validValue(m.ExternalKey) {
 		op.header.Set("x-ms-dyn-externalidentifier", m.ExternalKey)
@@ -139,11 +139,13 @@ func (f foQueue) queued(a *httpcall.Answer) string {
 	if !isGUID(id) {
 		return ""
 	}
-	return f.r.dest.base.at(foJobs+foStatus, "messageId="+id)
+	return f.r.dest.base.under(foJobs+foStatus, "messageId="+id)
 }
 
 // named is the id of the message in the queue.
-func (foQueue) named(_ *httpcall.Answer, asked *url.URL) string { return asked.Query().Get("messageId") }
+func (foQueue) named(_ *httpcall.Answer, asked *url.URL) string {
+	return asked.Query().Get("messageId")
+}
 
 // ask makes the act of the address that is kept: what stands in its query goes
 // into the body.

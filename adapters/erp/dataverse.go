@@ -211,7 +211,7 @@ func (f dataverseRows) columns(pairs []pair) string {
 }
 
 func (f dataverseRows) operation(method, path, columns string, fields map[string]any) (*operation, error) {
-	address := f.r.dest.base.at("/"+path, odataQuery("$select", columns))
+	address := f.r.dest.base.under("/"+path, odataQuery("$select", columns))
 	var body any
 	if fields != nil {
 		body = fields

@@ -27,6 +27,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	defer cancel()
 	m := r.message(call)
 	v := r.deliver(ctx, m)
+	if v.Kind == stale {
+		v.Kind = ferry.Failed
+	}
 	r.redact(&v, m)
 	withoutToken(&v, call.ConfirmURL)
 	return v
@@ -136,8 +139,8 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 		r.takeReference(ctx, &v, a, asked)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
-	case stale:
-		v.Kind = ferry.Failed
+	case repeated:
+		r.takeRepeat(&v, a, asked)
 	}
 	return v, problem
 }

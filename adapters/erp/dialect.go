@@ -49,6 +49,9 @@ const (
 	// stale, of an update: the document was changed since it was read. It is read,
 	// and written, once more.
 	stale ferry.VerdictKind = "stale"
+	// repeated: the destination took the same request before, and works on it, or
+	// did. Its Location names what can be asked.
+	repeated ferry.VerdictKind = "repeated"
 )
 
 // form makes the requests of one route in its dialect, and reads the answers. It
@@ -95,6 +98,15 @@ type asker interface {
 // it, of the answer to a write, or to a poll, at asked; "" where it does not.
 type namer interface {
 	named(a *httpcall.Answer, asked *url.URL) string
+}
+
+// teller is a form whose destination says in its own way what became of a
+// message that it took to answer later.
+type teller interface {
+	// told reads an answer to a poll at asked, of any status: what it says of the
+	// work, or another address that has to be asked for it. Unsaid: the answer is to
+	// be read as any other.
+	told(a *httpcall.Answer, asked *url.URL) (state opState, next string)
 }
 
 // unpacker is a form whose answers hold several: it gives the one that counts.

@@ -43,7 +43,9 @@ func dialects() map[string]dialect {
 	return map[string]dialect{
 		"rest":      rest(),
 		"bc":        bc(),
+		"d365fo":    d365fo(),
 		"dataverse": dataverse(),
+		"frappe":    frappe(),
 	}
 }
 

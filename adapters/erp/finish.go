@@ -64,7 +64,8 @@ func (r *route) searchAndWrite(ctx context.Context, m *message) ferry.Verdict {
 
 func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Verdict, changed bool) {
 	f := r.search(ctx, m)
-	updates := r.cfg.Write == writeUpdate
+	_, canUpdate := r.form.(updater)
+	updates := r.cfg.Write == writeUpdate || r.cfg.Write == writeUpsert && canUpdate
 	switch {
 	case f.state == adapters.Unanswered:
 		if f.verdict.Kind == ferry.Unknown {
@@ -72,7 +73,7 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 		}
 		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)
 		return f.verdict, false
-	case f.state == adapters.Absent && updates:
+	case f.state == adapters.Absent && r.cfg.Write == writeUpdate:
 		return ferry.Verdict{
 			Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "notFound", Request: f.verdict.Request,
 			Text: "there is no document of the key to write over",
@@ -81,8 +82,14 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 		v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
 		return r.finishAfter(ctx, m, v, a), false
 	case updates:
-		v, _ = r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
-		return v, wasStale(v)
+		v, a := r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
+		if v.Kind.HasIt() && v.Reference == "" {
+			v.Reference = r.referenceOf(ctx, f.document)
+		}
+		if r.isFinished(ctx, f.document) {
+			return v, wasStale(v)
+		}
+		return r.finishAfter(ctx, m, v, a), wasStale(v)
 	case r.isFinished(ctx, f.document):
 		return r.foundBefore(ctx, m, f), false
 	}
@@ -98,7 +105,7 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 }
 
 // wasStale says whether an update met a document that had changed meanwhile.
-func wasStale(v ferry.Verdict) bool { return v.Kind == ferry.Failed && v.Status == 412 }
+func wasStale(v ferry.Verdict) bool { return v.Kind == stale }
 
 // foundBefore: the document was there before this attempt wrote anything. Where
 // more is to be compared than the key, the worker asks again and decides.
@@ -169,8 +176,12 @@ func (r *route) finishAfter(ctx context.Context, m *message, v ferry.Verdict, a 
 func (r *route) finish(ctx context.Context, m *message, document any, reference string) ferry.Verdict {
 	f := r.form.(finisher)
 	v, _ := r.put(ctx, func() (*operation, error) { return f.finish(ctx, m, document) }, m)
-	if v.Kind.HasIt() {
+	switch {
+	case v.Kind.HasIt():
 		v.Reference = reference
+		return v
+	case v.Kind == ferry.InProgress:
+		v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s goes on", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)
 		return v
 	}
 	v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s did not succeed", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)
