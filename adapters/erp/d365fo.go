@@ -83,6 +83,10 @@ func newFOEntities(r *route, cfg *adapters.RouteConfig) (form, error) {
 	if !keyed && cfg.Write != "" && cfg.Write != writeCreate {
 		return nil, bad("write: %s needs keyField or key", cfg.Write).WithHint("the fields of the entity's key, beside dataAreaId")
 	}
+	if cfg.Finish != "" && cfg.Finished == "" {
+		return nil, bad("finish needs finished: how a record that is done differs is the entity's own").
+			WithHint("jq over the record, such as .IsPosted == \"Yes\"")
+	}
 	if cfg.Finish != "" && cfg.Write != "" && cfg.Write != writeCreate {
 		return nil, bad("finish goes with write: create")
 	}

@@ -54,9 +54,9 @@ func newFOQueue(r *route, cfg *adapters.RouteConfig) (form, error) {
 		poll = *cfg.Poll
 	}
 	if poll.State != "" {
-		return nil, bad("activity: poll.state is not yours to say: the dialect knows the states of a message")
+		return nil, bad("activity goes with no poll.state: the dialect knows the states of a message")
 	}
-	poll.State = foStates
+	poll.State = foUnknownState
 	if poll.Text == "" {
 		poll.Text = foFailure
 	}
@@ -64,25 +64,19 @@ func newFOQueue(r *route, cfg *adapters.RouteConfig) (form, error) {
 	return foQueue{r: r, query: odataQuery("entity", cfg.Entity, "company", foCompany(r, cfg))}, nil
 }
 
-// foStates reads what became of a message, in the words of GetMessageStatus, and
-// the answers of what is asked behind a failure. Words that are not known are told
-// as they are, which is an error.
-const foStates = `.value as $v | ($v | tostring | ascii_downcase) as $s
-| if ($v | type) == "array" or ($s | startswith("[")) then "failed"
-  elif $s == "processed" then "done"
-  elif $s == "null" or $s == "" then "no state of the message"
-  elif any("enqueued", "queued", "dequeued", "acked", "preprocessing", "processing", "inprocess"; . == $s) then "running"
-  elif $s | test("error|failed|cancel") then "failed"
-  else $v end`
+// foUnknownState has an answer that told nothing be no answer, by a word that
+// means nothing.
+const foUnknownState = `"a state that is not known: " + (.value | tostring)`
 
-// foFailure words why an import failed.
-const foFailure = `if .error then "the import failed, and why cannot be read: " + (.error.message // "")
-  elif (.value | type) == "string" and (.value | startswith("[") | not) then "the import ended as " + .value
-  else ((.value | if type == "string" then fromjson else . end)
-    | map((if (.Field // "") == "" then "" else .Field + ": " end) + ((.ErrorMessage // "") | gsub("\\s+"; " ")))
-    | join("; ")) as $all
-    | "the import failed: " + (if $all == "" then "the log of errors is empty; see the job's execution history" else $all end)
-  end`
+// foFailure words why an import failed, of the answer that says so.
+const foFailure = `
+def gap: gsub("\\s+"; " ") | ltrimstr(" ") | rtrimstr(" ");
+def entry: (if (.Field // "") == "" then "" else .Field + ": " end) + ((.ErrorMessage // "") | gap);
+(.value | if type == "string" then (try fromjson catch null) else . end) as $log
+| if .error then "the import failed, and why cannot be read: " + (.error.message // "" | tostring)
+  elif ($log | type) == "array" and ($log | length) > 0 then
+    "the import ended with errors; records without any may have been imported: " + ($log | map(entry) | join("; "))
+  else "the import failed, and its log of errors is empty; see the job's execution history" end`
 
 // write puts the file into the job's queue: as it is, or what the map makes of it.
 func (f foQueue) write(ctx context.Context, m *message) (*operation, error) {
@@ -152,7 +146,7 @@ func (foQueue) named(_ *httpcall.Answer, asked *url.URL) string {
 func (foQueue) ask(_ context.Context, _ *message, status *url.URL) (*operation, error) {
 	query := status.Query()
 	body := map[string]any{}
-	switch act := status.Path[strings.LastIndexByte(status.Path, '.')+1:]; act {
+	switch foAct(status) {
 	case foStatus:
 		body["messageId"] = query.Get("messageId")
 	case foExecution:
@@ -174,6 +168,59 @@ func (foQueue) ask(_ context.Context, _ *message, status *url.URL) (*operation, 
 	op.header.Set("Accept", "application/json")
 	return op, nil
 }
+
+// told reads what became of a message. Behind a failure it is asked for the import
+// that failed, and for its log; what keeps those from being read does not take back
+// that it failed.
+func (f foQueue) told(a *httpcall.Answer, asked *url.URL) (opState, string) {
+	act := foAct(asked)
+	switch a.Status {
+	case http.StatusOK:
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusInternalServerError:
+		if act != foStatus {
+			return stateFailed, ""
+		}
+		return stateUnsaid, ""
+	default:
+		return stateUnsaid, ""
+	}
+	value, err := answerValue(a)
+	object, ok := value.(map[string]any)
+	if err != nil || !ok {
+		return stateUnsaid, ""
+	}
+	said, _ := object["value"].(string)
+	switch act {
+	case foStatus:
+		state := foState(said)
+		if state == stateFailed {
+			return state, f.r.dest.base.under(foJobs+foExecution, "messageId="+url.QueryEscape(asked.Query().Get("messageId")))
+		}
+		return state, ""
+	case foExecution:
+		if said = strings.Trim(said, "{}"); isGUID(said) && said != foNoExecution {
+			return stateFailed, f.r.dest.base.under(foJobs+foErrors, "executionId="+url.QueryEscape(said))
+		}
+	}
+	return stateFailed, ""
+}
+
+// foState is what a state of GetMessageStatus means; unsaid for those that are not
+// known, which are no answer.
+func foState(said string) opState {
+	switch strings.ToLower(said) {
+	case "processed":
+		return stateDone
+	case "enqueued", "queued", "dequeued", "acked", "preprocessing", "processing", "inprocess":
+		return stateRunning
+	case "preprocessingerror", "preprocesserror", "processedwitherrors", "postprocessingfailed", "postprocesserror", "failed", "canceled", "cancelled":
+		return stateFailed
+	}
+	return stateUnsaid
+}
+
+// foAct is the act of an address.
+func foAct(address *url.URL) string { return address.Path[strings.LastIndexByte(address.Path, '.')+1:] }
 
 // foProblem reads an error of the OData endpoint, and the log of an import: JSON
 // within JSON.

@@ -44,7 +44,9 @@ func (r *route) later(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer,
 		return true
 	}
 	address, isOperation := operationAddress(a.Header)
-	if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
+	if q, ok := r.form.(queuer); ok {
+		address = q.queued(a)
+	} else if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
 		return false
 	}
 	v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
