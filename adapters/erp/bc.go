@@ -97,17 +97,14 @@ func newBCDocuments(r *route, cfg *adapters.RouteConfig) (form, error) {
 		return nil, bad("neither keyField nor key is set: Business Central recognises no repeat, and may append the lines of one to the document that is there").
 			WithHint("keyField: vendorInvoiceNumber, externalDocumentNumber, or the field of yours that bears the external key")
 	}
-	if cfg.Lookup == nil {
-		cfg.Lookup = &adapters.LookupConfig{}
-	}
 	if cfg.KeyField != "" && cfg.KeyLength == 0 {
 		cfg.KeyLength = bcKeyLength
 	}
 	if cfg.Reference == "" {
 		cfg.Reference = ".number // .id // .systemId // empty"
 	}
-	if cfg.Lookup.Reference == "" {
-		cfg.Lookup.Reference = cfg.Reference
+	if l := cfg.Lookup; l != nil && l.Reference == "" {
+		l.Reference = cfg.Reference
 	}
 	company := cfg.Company
 	if company == "" {

@@ -186,7 +186,7 @@ func (f foEntities) update(ctx context.Context, m *message, document any) (*oper
 	for _, p := range pairs {
 		delete(fields, p.field) // a key cannot be written over
 	}
-	op, err := f.operation(http.MethodPatch, odataKey(pairs, foLiteral), odataQuery("cross-company", "true"), fields)
+	op, err := f.operation(http.MethodPatch, f.path(document, pairs), odataQuery("cross-company", "true"), fields)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (f foEntities) update(ctx context.Context, m *message, document any) (*oper
 func (foEntities) finished(any) bool { return false }
 
 // finish calls an act that is bound to the record.
-func (f foEntities) finish(ctx context.Context, m *message, _ any) (*operation, error) {
+func (f foEntities) finish(ctx context.Context, m *message, document any) (*operation, error) {
 	pairs, err := f.keys(ctx, m)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,27 @@ func (f foEntities) finish(ctx context.Context, m *message, _ any) (*operation, 
 		act = foAction + act
 	}
 	// Acts want a body, though it be empty.
-	return f.operation(http.MethodPost, odataKey(pairs, foLiteral)+"/"+url.PathEscape(act), odataQuery("cross-company", "true"), map[string]any{})
+	return f.operation(http.MethodPost, f.path(document, pairs)+"/"+url.PathEscape(act), odataQuery("cross-company", "true"), map[string]any{})
+}
+
+// path names one record behind the entity set: as the record itself does in full
+// metadata, since the entity's key may have a number in it that the system gave,
+// else by pairs.
+func (f foEntities) path(document any, pairs []pair) string {
+	record, _ := document.(map[string]any)
+	for _, name := range []string{"@odata.editLink", "@odata.id"} {
+		link, _ := record[name].(string)
+		u, err := url.Parse(link)
+		if err != nil {
+			continue
+		}
+		path := u.EscapedPath()
+		key, found := strings.CutPrefix(path[strings.LastIndexByte(path, '/')+1:], f.r.cfg.Entity)
+		if found && strings.HasPrefix(key, "(") && strings.HasSuffix(key, ")") {
+			return key
+		}
+	}
+	return odataKey(pairs, foLiteral)
 }
 
 func (f foEntities) operation(method, path, query string, fields map[string]any) (*operation, error) {
@@ -222,7 +242,7 @@ func (f foEntities) operation(method, path, query string, fields map[string]any)
 	if err != nil {
 		return nil, err
 	}
-	op.header.Set("Accept", "application/json")
+	op.header.Set("Accept", "application/json;odata.metadata=full")
 	op.header.Set("OData-MaxVersion", "4.0")
 	op.header.Set("OData-Version", "4.0")
 	return op, nil
