@@ -176,7 +176,9 @@ func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
 	}
 	if n, ok := r.form.(namer); ok && reference == "" {
-		reference = n.named(a, asked)
+		if reference = n.named(a, asked); reference == "" && note == "" {
+			note = "the answer bears no reference that can be read"
+		}
 	}
 	if reference == "" {
 		reference = lastSegment(a.Header.Get("Location"))
