@@ -43,9 +43,12 @@ func Dialects() []string {
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{
-		"openapi": openapi(),
-		"rest":    rest(),
-		"frappe":  frappe(),
+		"openapi":   openapi(),
+		"rest":      rest(),
+		"frappe":    frappe(),
+		"bc":        bc(),
+		"d365fo":    d365fo(),
+		"dataverse": dataverse(),
 	}
 }
 
