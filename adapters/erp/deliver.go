@@ -27,6 +27,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	defer cancel()
 	m := r.message(call)
 	v := r.deliver(ctx, m)
+	if v.Kind == stale {
+		v.Kind = ferry.Failed
+	}
 	r.redact(&v, m)
 	withoutToken(&v, call.ConfirmURL)
 	return v
@@ -37,8 +40,7 @@ func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}
-	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
-	return r.finishAfter(ctx, m, v, a)
+	return r.create(ctx, m)
 }
 
 // put makes one request that writes: once more where it was refused for its token
@@ -65,7 +67,7 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 	if err != nil {
 		return noRequest(err), nil, false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err = r.dest.send(req)
 	if err != nil {
 		return withoutCredentials(err, line), nil, false
@@ -136,8 +138,6 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 		r.takeReference(ctx, &v, a)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
-	case stale:
-		v.Kind = ferry.Failed
 	}
 	return v, problem
 }

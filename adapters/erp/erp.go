@@ -40,7 +40,7 @@ func Dialects() []string {
 
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
-	return map[string]dialect{"rest": rest()}
+	return map[string]dialect{"rest": rest(), "tryton": tryton()}
 }
 
 // destination is one ERP: connections, credentials, rules.

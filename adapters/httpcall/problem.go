@@ -42,11 +42,19 @@ func DecodeProblem(body []byte) Problem {
 	if p.Text == "" && len(p.Fields) == 0 {
 		p.Text, p.Quoted = plain(body), p.Code == ""
 	}
+	return p.Bounded()
+}
+
+// Bounded is p masked and cut to what is kept, for problems that are not read by
+// [DecodeProblem].
+func (p Problem) Bounded() Problem {
 	p.Code = cutText(MaskText(p.Code), maxCode)
 	p.Text = cutText(MaskText(p.Text), ferry.MaxAttemptText)
 	p.Trace = cutText(MaskText(p.Trace), maxCorrelation)
-	for i, f := range p.Fields {
-		p.Fields[i] = ferry.FieldError{Field: cutText(f.Field, maxFieldName), Text: cutText(MaskText(f.Text), maxFieldText)}
+	fields := p.Fields[:min(len(p.Fields), ferry.MaxAttemptFields)]
+	p.Fields = nil
+	for _, f := range fields {
+		p.Fields = append(p.Fields, ferry.FieldError{Field: cutText(f.Field, maxFieldName), Text: cutText(MaskText(f.Text), maxFieldText)})
 	}
 	return p
 }
