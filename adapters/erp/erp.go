@@ -40,7 +40,9 @@ func Dialects() []string {
 
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
-	return map[string]dialect{"rest": rest(), "tryton": tryton()}
+	return map[string]dialect{
+		"rest": rest(), "tryton": tryton(), "odoo-jsonrpc": odooJSONRPC(), "odoo-json2": odooJSON2(),
+	}
 }
 
 // destination is one ERP: connections, credentials, rules.
