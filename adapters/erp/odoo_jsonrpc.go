@@ -238,14 +238,18 @@ func (s *odooSession) logon(ctx context.Context, username, password string) (jso
 }
 
 // ended: a number that was good before is not any more; or the password is new.
-func (s *odooSession) ended(_ *http.Request, _ *httpcall.Answer, p httpcall.Problem) bool {
+func (s *odooSession) ended(req *http.Request, _ *httpcall.Answer, p httpcall.Problem) bool {
 	if !strings.HasSuffix(p.Code, ".AccessDenied") && !strings.HasSuffix(p.Code, ".SessionExpiredException") {
 		return false
 	}
-	s.turn <- struct{}{}
-	s.uid = ""
-	<-s.turn
-	return true
+	select {
+	case s.turn <- struct{}{}:
+		s.uid = ""
+		<-s.turn
+		return true
+	case <-req.Context().Done():
+		return false
+	}
 }
 
 // show: the mask stands in the body from the beginning.
