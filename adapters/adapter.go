@@ -329,10 +329,10 @@ type LookupConfig struct {
 	// Fields are those of the document that are read beside its keys, where the
 	// dialect asks for them by name.
 	Fields    []string `yaml:"fields"`
-	URL       string `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
-	Reference string `yaml:"reference"` // jq over the answer; null or empty means absent
-	Result    string `yaml:"result"`
-	Same      string `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
+	URL       string   `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
+	Reference string   `yaml:"reference"` // jq over the answer; null or empty means absent
+	Result    string   `yaml:"result"`
+	Same      string   `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
 }
 
 // Variables are the names that the jq programs of a route over the payload may

@@ -14,7 +14,7 @@ import (
 
 // odooSettings are what both dialects of Odoo take.
 func odooSettings() []string {
-	return []string{"database", "company", "entity", "write", "key", "finish", "finished", "lookup.where", "lookup.fields"}
+	return []string{"database", "company", "entity", "write", "key", "finish", "lookup.where", "lookup.fields"}
 }
 
 // odooForm makes the form of a route; caller says how a method is called.

@@ -27,7 +27,7 @@ type route struct {
 	finished    *mapping.Program // nil: the form tells
 	reference   *mapping.Program
 	result      *mapping.Program
-	lookup      *lookup          // nil: the destination cannot be asked
+	lookup      *lookup // nil: the destination cannot be asked
 	contentType string
 
 	confirm       string // how the destination says later what became of it; "" : at once
