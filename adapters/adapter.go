@@ -231,6 +231,18 @@ func (c *DestinationConfig) UpsertsByKey() bool {
 	return true
 }
 
+// AnswersLater says whether what r asks for is answered later by the dialect's
+// nature, so that confirm: poll goes without saying.
+func (c *DestinationConfig) AnswersLater(r *RouteConfig) bool {
+	switch c.Dialect {
+	case "netsuite":
+		return r.Async
+	case "acumatica": // acts, such as releasing, run on behind a 202
+		return r.Finish != ""
+	}
+	return false
+}
+
 // VerdictRule judges the answers that it matches. At least one of Status, Code,
 // Says and When must be given; all that are given must match.
 type VerdictRule struct {

@@ -190,13 +190,16 @@ func (w *Worker) complete(d *decoder) {
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
 			switch {
-			case r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
+			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
+		if r.Confirm == "" && dest != nil && dest.AnswersLater(&r.RouteConfig) {
+			r.Confirm = adapters.ConfirmPoll
+		}
 		r.completeConfirm()
 		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)

@@ -196,3 +196,13 @@ func (t *template) queryWith(v values) string {
 func escapeQuery(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
+
+// under is an address below the base: path is escaped and begins with a slash,
+// query is escaped; "" for none.
+func (b base) under(path, query string) string {
+	out := b.prefix + path
+	if query = joinQueries(b.query, query); query != "" {
+		out += "?" + query
+	}
+	return out
+}

@@ -49,6 +49,9 @@ const (
 	// stale, of an update: the document was changed since it was read. It is read,
 	// and written, once more; then it is failed.
 	stale ferry.VerdictKind = "stale"
+	// repeated: the destination took the same request before, and works on it, or
+	// did. Its Location names what can be asked.
+	repeated ferry.VerdictKind = "repeated"
 )
 
 // form makes the requests of one route in its dialect, and reads the answers. It
@@ -61,7 +64,8 @@ type form interface {
 	// on routes with a lookup, and writes nothing.
 	find(ctx context.Context, m *message) (*operation, error)
 	// found reads the answer to find, of which no rule said that there is none:
-	// value is its JSON. A nil document: there is none.
+	// value is its JSON. A nil document: there is none. With a *severalError the
+	// document is one of several that bear the key.
 	found(m *message, a *httpcall.Answer, value any) (document any, err error)
 	// document is what the jq programs of the route see of the answer to a write.
 	document(value any) any
@@ -98,9 +102,30 @@ type asker interface {
 	ask(ctx context.Context, m *message, status *url.URL) (*operation, error)
 }
 
-// unpacker is a form whose answers hold several: it gives the one that counts.
+// teller is a form whose destination says in its own way what became of a
+// message that it took to answer later.
+type teller interface {
+	// told reads an answer to a poll at asked, of any status: what it says of the
+	// work, or another address that has to be asked for it. Unsaid: the answer is to
+	// be read as any other.
+	told(a *httpcall.Answer, asked *url.URL) (state opState, next string)
+}
+
+// unpacker is a form whose answers hold several: it gives the one that counts. One
+// with Err is an answer that does not tell.
 type unpacker interface {
-	unpack(a *httpcall.Answer) *httpcall.Answer
+	unpack(ctx context.Context, m *message, a *httpcall.Answer) *httpcall.Answer
+}
+
+// questioner is a form that asks in more than one way: lookups judges the answers
+// to its way, before the dialect's table does.
+type questioner interface {
+	lookups() httpcall.Table
+}
+
+// noter is a form that has something to say about an answer that was a success.
+type noter interface {
+	note(a *httpcall.Answer) string
 }
 
 // session is what a destination wants beside credentials, shared by its routes.

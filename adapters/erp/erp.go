@@ -41,7 +41,11 @@ func Dialects() []string {
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{
-		"rest": rest(), "tryton": tryton(), "odoo-jsonrpc": odooJSONRPC(), "odoo-json2": odooJSON2(),
+		"rest":         rest(),
+		"frappe":       frappe(),
+		"odoo-json2":   odooJSON2(),
+		"odoo-jsonrpc": odooJSONRPC(),
+		"tryton":       tryton(),
 	}
 }
 

@@ -65,7 +65,8 @@ func (r *route) searchAndWrite(ctx context.Context, m *message) ferry.Verdict {
 
 func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Verdict, changed bool) {
 	f := r.search(ctx, m)
-	updates := r.cfg.Write == writeUpdate
+	_, canUpdate := r.form.(updater)
+	updates := r.cfg.Write == writeUpdate || r.cfg.Write == writeUpsert && canUpdate
 	switch {
 	case f.state == adapters.Unanswered:
 		if f.verdict.Kind == ferry.Unknown {
@@ -73,34 +74,47 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 		}
 		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)
 		return f.verdict, false
-	case f.state == adapters.Absent && updates:
+	case f.several != nil:
+		// The worker asks again, and sets it aside for a person.
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeMaybeDuplicate, Request: f.verdict.Request, Text: f.several.Error(),
+		}, false
+	case f.state == adapters.Absent && r.cfg.Write == writeUpdate:
 		return ferry.Verdict{
 			Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "notFound", Request: f.verdict.Request,
 			Text: "there is no document of the key to write over",
 		}, false
 	case f.state == adapters.Absent:
 		return r.create(ctx, m), false
-	case !updates && r.isFinished(ctx, f.document) && (r.cfg.Write != writeUpsert || r.cfg.Finish != ""):
+	case r.isFinished(ctx, f.document) && (!updates || r.cfg.Write == writeUpsert && r.cfg.Finish != ""):
 		return r.foundBefore(ctx, m, f), false
 	}
 	// What an earlier revision wrote is written over, and so is what is to be the
 	// document's new state. Then comes the act, which did not come about.
-	reference := r.referenceOf(ctx, f.document)
-	u, ok := r.form.(updater)
-	if ok && (updates || r.cfg.Write == writeUpsert || m.Revision > 1) {
-		v, _ := r.put(ctx, func() (*operation, error) { return u.update(ctx, m, f.document) }, m)
-		switch {
-		case !v.Kind.HasIt():
-			return v, v.Kind == stale
-		case r.cfg.Finish == "" || r.isFinished(ctx, f.document):
-			if v.Reference == "" {
-				v.Reference, v.Text = reference, "" // the answer to an update needs to hold none
-			}
+	document, reference := f.document, r.referenceOf(ctx, f.document)
+	if canUpdate && (updates || m.Revision > 1) {
+		v, a := r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
+		if !v.Kind.HasIt() {
+			return v, wasStale(v)
+		}
+		if v.Reference == "" {
+			v.Reference, v.Text = reference, "" // the answer to an update needs to hold none
+		}
+		if r.isFinished(ctx, f.document) {
 			return r.readAfter(ctx, m, v), false
 		}
+		if value, err := answerValue(a); err == nil {
+			if changed := r.form.document(value); changed != nil {
+				document = changed
+			}
+		}
+		reference = v.Reference
 	}
-	return r.readAfter(ctx, m, r.finish(ctx, m, f.document, reference)), false
+	return r.readAfter(ctx, m, r.finish(ctx, m, document, reference)), false
 }
+
+// wasStale says whether an update met a document that had changed meanwhile.
+func wasStale(v ferry.Verdict) bool { return v.Kind == stale }
 
 // create writes a document that is not there, and acts on it.
 func (r *route) create(ctx context.Context, m *message) ferry.Verdict {
@@ -201,8 +215,12 @@ func (r *route) finishAfter(ctx context.Context, m *message, v ferry.Verdict, a 
 func (r *route) finish(ctx context.Context, m *message, document any, reference string) ferry.Verdict {
 	f := r.form.(finisher)
 	v, _ := r.put(ctx, func() (*operation, error) { return f.finish(ctx, m, document) }, m)
-	if v.Kind.HasIt() {
+	switch {
+	case v.Kind.HasIt():
 		v.Reference = reference
+		return v
+	case v.Kind == ferry.InProgress:
+		v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s goes on", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)
 		return v
 	}
 	v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s did not succeed", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)

@@ -205,21 +205,22 @@ func (p *rpc) writesOver(m *message) bool {
 	return p.r.cfg.Write == writeUpsert || p.r.cfg.Write == writeUpdate || m.Revision > 1
 }
 
-// found gives the oldest record. Where one is to be written over, it must be the
-// only one.
-func (p *rpc) found(m *message, _ *httpcall.Answer, value any) (any, error) {
+// found gives the oldest record, and says when it is not the only one.
+func (p *rpc) found(_ *message, _ *httpcall.Answer, value any) (any, error) {
 	records, ok := p.api.result(value).([]any)
 	switch {
 	case !ok:
 		return nil, errors.New("it is no list of records")
 	case len(records) == 0:
 		return nil, nil
-	case len(records) > 1 && p.writesOver(m):
-		return nil, errors.New("more than one document bears the key: none is written over")
 	}
 	record, ok := records[0].(map[string]any)
 	if !ok || idOf(record) == nil {
 		return nil, errors.New("it has a record without an id")
+	}
+	if len(records) > 1 {
+		second, _ := records[1].(map[string]any)
+		return record, &severalError{names: textOf(idOf(record)) + ", " + textOf(idOf(second))}
 	}
 	return record, nil
 }
