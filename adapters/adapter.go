@@ -235,6 +235,8 @@ func (c *DestinationConfig) UpsertsByKey() bool {
 // nature, so that confirm: poll goes without saying.
 func (c *DestinationConfig) AnswersLater(r *RouteConfig) bool {
 	switch c.Dialect {
+	case "d365fo":
+		return r.Activity != ""
 	case "netsuite":
 		return r.Async
 	case "acumatica": // acts, such as releasing, run on behind a 202

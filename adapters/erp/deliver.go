@@ -131,7 +131,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 	}
 	switch v.Kind {
 	case conflict:
-		r.settleConflict(ctx, &v, a, problem.Quoted)
+		r.settleConflict(ctx, &v, a, asked, problem.Quoted)
 	case ferry.Delivered, ferry.Duplicate:
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
@@ -139,7 +139,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 				return v, problem
 			}
 		}
-		r.takeReference(ctx, &v, a)
+		r.takeReference(ctx, &v, a, asked)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
 	case repeated:
@@ -152,7 +152,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 // a document by the route's own reference is the document. An error may bear an
 // id of its own, so a lookup is asked where there is one; without it, an error
 // that names a document by the reference is believed.
-func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, isDocument bool) {
+func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL, isDocument bool) {
 	reference, _ := r.referenceIn(ctx, a)
 	switch {
 	case reference != "" && (isDocument || !r.CanLookup()):
@@ -160,7 +160,7 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 		if isDocument {
 			v.Text = ""
 		}
-		r.takeReference(ctx, v, a)
+		r.takeReference(ctx, v, a, asked)
 	case r.CanLookup():
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
 		v.Text = cut(sentences(v.Code, v.Text), ferry.MaxAttemptText)
@@ -172,11 +172,14 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 
 // takeReference reads reference and result of an answer that says the message
 // is there. Whatever is wrong with the body, it is there: the text says what.
-func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
 	reference, err := r.referenceIn(ctx, a)
 	note := ""
 	if err != nil {
 		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
+	}
+	if n, ok := r.form.(namer); ok && reference == "" {
+		reference = n.named(a, asked)
 	}
 	if reference == "" {
 		reference = lastSegment(a.Header.Get("Location"))

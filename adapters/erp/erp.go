@@ -42,6 +42,9 @@ func Dialects() []string {
 func dialects() map[string]dialect {
 	return map[string]dialect{
 		"rest":         rest(),
+		"bc":           bc(),
+		"d365fo":       d365fo(),
+		"dataverse":    dataverse(),
 		"frappe":       frappe(),
 		"odoo-json2":   odooJSON2(),
 		"odoo-jsonrpc": odooJSONRPC(),
