@@ -92,10 +92,14 @@ func Do(rt http.RoundTripper, req *http.Request) *Answer {
 }
 
 func (a *Answer) read(resp *http.Response) {
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= MaxAnswer {
-		buf.Grow(int(n) + bytes.MinRead)
+	if n := resp.ContentLength; n >= 0 && n <= MaxAnswer {
+		a.Body = make([]byte, n)
+		var came int
+		came, a.BodyErr = io.ReadFull(resp.Body, a.Body)
+		a.Body = a.Body[:came]
+		return
 	}
+	var buf bytes.Buffer
 	_, a.BodyErr = buf.ReadFrom(io.LimitReader(resp.Body, MaxAnswer+1))
 	a.Body = buf.Bytes()
 	if len(a.Body) > MaxAnswer {
