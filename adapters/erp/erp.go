@@ -43,6 +43,7 @@ func dialects() map[string]dialect {
 	return map[string]dialect{
 		"rest":   rest(),
 		"frappe": frappe(),
+		"odata":  odata(), "odata-sap": odataSAP(),
 	}
 }
 
