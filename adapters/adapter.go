@@ -179,6 +179,12 @@ type Destination interface {
 	Close() error
 }
 
+// Prover is what a Destination implements that can say in words what its Check
+// proved, and what not.
+type Prover interface {
+	Prove(ctx context.Context) (proven string, err error)
+}
+
 // ErrNoProbe says that no health request is configured.
 var ErrNoProbe = fmt.Errorf("no health request is configured")
 
@@ -224,6 +230,8 @@ func (c *DestinationConfig) MakesLookups() bool {
 // nature, so that confirm: poll goes without saying.
 func (c *DestinationConfig) AnswersLater(r *RouteConfig) bool {
 	switch c.Dialect {
+	case "d365fo":
+		return r.Activity != ""
 	case "netsuite":
 		return r.Async
 	case "acumatica": // acts, such as releasing, run on behind a 202

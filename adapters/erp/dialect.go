@@ -95,6 +95,19 @@ type asker interface {
 	ask(ctx context.Context, m *message, status *url.URL) (*operation, error)
 }
 
+// namer is a form that knows the document's number where the route has no jq for
+// it, of the answer to a write, or to a poll, at asked; "" where it does not.
+type namer interface {
+	named(a *httpcall.Answer, asked *url.URL) string
+}
+
+// queuer is a form whose destination puts messages into a queue, and names no
+// address to ask in a header. queued makes it of the answer to a write; "" where
+// the answer says nothing that could be asked for.
+type queuer interface {
+	queued(a *httpcall.Answer) (address string)
+}
+
 // teller is a form whose destination says in its own way what became of a
 // message that it took to answer later.
 type teller interface {

@@ -43,7 +43,10 @@ func (f failure) headers(w http.ResponseWriter) {
 // modes lists the dialects. A new one is one line here, and one file.
 func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
-		"rest": func(*ERP) mode { return standard{} },
+		"rest":      func(*ERP) mode { return standard{} },
+		"bc":        func(e *ERP) mode { return central{e} },
+		"d365fo":    func(e *ERP) mode { return finOps{e} },
+		"dataverse": func(e *ERP) mode { return tables{e} },
 	}
 }
 
