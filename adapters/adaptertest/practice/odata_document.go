@@ -1,6 +1,7 @@
 package practice
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -33,7 +34,7 @@ func (e *ERP) serveDocument(w http.ResponseWriter, r *http.Request, v2 bool, num
 		if !ok {
 			return
 		}
-		e.writeOver(odataWriter{w, r}, r, v2, number, shape, func(d *Document) { d.Body = merged(d.Body, body) })
+		e.writeOver(odataWriter{w, r}, r, v2, number, shape, func(d *Document) { d.Body = mergeMembers(d.Body, body) })
 	default:
 		odataRefuseAs(odataWriter{w, r}, shape, failure{status: http.StatusMethodNotAllowed, code: "405", text: "Method Not Allowed"})
 	}
@@ -41,7 +42,7 @@ func (e *ERP) serveDocument(w http.ResponseWriter, r *http.Request, v2 bool, num
 
 // serveAct releases a document.
 func (e *ERP) serveAct(w http.ResponseWriter, r *http.Request, v2 bool, number string, shape odataShape) {
-	e.answer(odataWriter{w, r}, r, OpAct, number, func() {
+	e.answer(odataWriter{w, r}, r, OpFinish, number, func() {
 		e.writeOver(odataWriter{w, r}, r, v2, number, shape, func(d *Document) { d.Status = "released" })
 	})
 }
@@ -76,16 +77,6 @@ func (e *ERP) numbered(number string) (Document, bool) {
 	var found Document
 	ok := e.change(number, func(d *Document) { found = *d })
 	return found, ok
-}
-
-// merged is a body with the members of another over it.
-func merged(body, over []byte) []byte {
-	members := map[string]json.RawMessage{}
-	if json.Unmarshal(body, &members) != nil || json.Unmarshal(over, &members) != nil {
-		return over
-	}
-	out, _ := json.Marshal(members) // they were JSON
-	return out
 }
 
 // batchRequest is one request of a batch.
@@ -225,7 +216,7 @@ func readMixedBatch(body []byte, boundary string) ([]batchRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		in := textproto.NewReader(newBuffered(part))
+		in := textproto.NewReader(bufio.NewReader(part))
 		line, err := in.ReadLine()
 		if err != nil {
 			return nil, err
