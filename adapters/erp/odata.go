@@ -142,6 +142,12 @@ func sapVerdicts() httpcall.Table {
 			Text: `the service refuses repeatable requests; requestIdHeader: "-" does without`,
 		},
 
+		// The checks for invoices that are there already: in purchasing M8/462 and M8/108,
+		// in accounting F5/117; other applications say it in words. Whose document it is,
+		// only the lookup tells.
+		{Status: refused, Code: regexp.MustCompile(`^(M8/(108|462)|F5/117)$`), Kind: conflict},
+		{Status: refused, Says: regexp.MustCompile(`(?i)\balready (been )?(entered|posted|exists?)\b|\bbereits (erfasst|gebucht|vorhanden)\b|\bexistiert bereits\b`), Kind: conflict},
+
 		{Status: refused, Code: sapLockCode, Kind: ferry.Failed, Effect: ferry.EffectNone, Text: "the document is locked"},
 		{Status: refused, Says: sapLockWords, Kind: ferry.Failed, Effect: ferry.EffectNone, Text: "the document is locked"},
 

@@ -208,6 +208,7 @@ func (*gateway) known(body []byte) (failure, bool) {
 	for name, value := range members {
 		text, isText := value.(string)
 		switch {
+		case value == nil:
 		case strings.HasSuffix(name, "Amount") && !isText:
 			return parser("Failed to read property '" + name + "' at offset '1'. Inconsistent data type.")
 		case strings.HasSuffix(name, "Date") && !strings.HasPrefix(text, "/Date("):
