@@ -12,6 +12,7 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/internal/apispec"
 	"ferry/mapping"
 )
 
@@ -92,7 +93,10 @@ func noRequest(err error) ferry.Verdict {
 		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: adapters.CodeMappingFailed,
 		Text: cut(err.Error(), ferry.MaxAttemptText),
 	}
-	if errors.Is(err, mapping.ErrTooSlow) {
+	if own := (*invalidError)(nil); errors.As(err, &own) {
+		v.Code, v.Fields = codeSchemaViolation, own.fields
+	}
+	if errors.Is(err, mapping.ErrTooSlow) || errors.Is(err, apispec.ErrTooMuch) {
 		v.Kind = ferry.Failed
 	}
 	return v
