@@ -190,7 +190,7 @@ func (w *Worker) complete(d *decoder) {
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
 			switch {
-			case r.Write == "upsert": // written over itself, it is the same document
+			case r.Write == "upsert", r.Write == "update": // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup

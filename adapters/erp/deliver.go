@@ -74,11 +74,15 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 	if err != nil {
 		return withoutCredentials(err, line), nil, false
 	}
+	whole := a
 	if u, ok := r.form.(unpacker); ok && a.Err == nil {
-		a = u.unpack(a)
+		a = u.unpack(ctx, m, a)
 	}
 	v, problem := r.judge(ctx, a, req.URL)
 	v.Request = line
+	if n, ok := r.form.(noter); ok && v.Kind == ferry.Delivered {
+		v.Text = cut(sentences(v.Text, n.note(whole)), ferry.MaxAttemptText)
+	}
 	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && a.Err == nil && r.dest.renews(req, a, problem)
 	return v, a, again
 }

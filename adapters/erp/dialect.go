@@ -64,7 +64,8 @@ type form interface {
 	// on routes with a lookup, and writes nothing.
 	find(ctx context.Context, m *message) (*operation, error)
 	// found reads the answer to find, of which no rule said that there is none:
-	// value is its JSON. A nil document: there is none.
+	// value is its JSON. A nil document: there is none. With a *severalError the
+	// document is one of several that bear the key.
 	found(m *message, a *httpcall.Answer, value any) (document any, err error)
 	// document is what the jq programs of the route see of the answer to a write.
 	document(value any) any
@@ -116,9 +117,21 @@ type teller interface {
 	told(a *httpcall.Answer, asked *url.URL) (state opState, next string)
 }
 
-// unpacker is a form whose answers hold several: it gives the one that counts.
+// unpacker is a form whose answers hold several: it gives the one that counts. One
+// with Err is an answer that does not tell.
 type unpacker interface {
-	unpack(a *httpcall.Answer) *httpcall.Answer
+	unpack(ctx context.Context, m *message, a *httpcall.Answer) *httpcall.Answer
+}
+
+// questioner is a form that asks in more than one way: lookups judges the answers
+// to its way, before the dialect's table does.
+type questioner interface {
+	lookups() httpcall.Table
+}
+
+// noter is a form that has something to say about an answer that was a success.
+type noter interface {
+	note(a *httpcall.Answer) string
 }
 
 // session is what a destination wants beside credentials, shared by its routes.

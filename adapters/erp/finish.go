@@ -76,6 +76,11 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 		}
 		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)
 		return f.verdict, false
+	case f.several != nil:
+		// The worker asks again, and sets it aside for a person.
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeMaybeDuplicate, Request: f.verdict.Request, Text: f.several.Error(),
+		}, false
 	case f.state == adapters.Absent && r.cfg.Write == writeUpdate:
 		return ferry.Verdict{
 			Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "notFound", Request: f.verdict.Request,
