@@ -192,7 +192,7 @@ func (w *Worker) complete(d *decoder) {
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
 			switch {
-			case r.Write == "upsert", r.Write == "update": // written over itself, it is the same document
+			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup

@@ -41,8 +41,7 @@ func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}
-	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
-	return r.finishAfter(ctx, m, v, a)
+	return r.create(ctx, m)
 }
 
 // put makes one request that writes: once more where it was refused for its token
@@ -69,7 +68,7 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 	if err != nil {
 		return noRequest(err), nil, false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err = r.dest.send(req)
 	if err != nil {
 		return withoutCredentials(err, line), nil, false

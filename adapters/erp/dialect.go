@@ -47,7 +47,7 @@ const (
 	// absent, of lookups: there is no such document.
 	absent ferry.VerdictKind = "absent"
 	// stale, of an update: the document was changed since it was read. It is read,
-	// and written, once more.
+	// and written, once more; then it is failed.
 	stale ferry.VerdictKind = "stale"
 	// repeated: the destination took the same request before, and works on it, or
 	// did. Its Location names what can be asked.
@@ -88,6 +88,13 @@ type updater interface {
 type finisher interface {
 	finished(document any) bool
 	finish(ctx context.Context, m *message, document any) (*operation, error)
+}
+
+// reader is a form whose answers to writes name the document and do not hold it:
+// true has it asked for once more after it was written, for the lookup's reference
+// and result.
+type reader interface {
+	reads() bool
 }
 
 // asker is a form that asks what became of a message other than by GET.
@@ -157,6 +164,16 @@ type operation struct {
 	header http.Header   // wins over what is configured; may be nil
 	body   io.ReadCloser // nil: none
 	size   int64         // of body, in bytes
+	calls  string        // what is called, where the address does not say: shown with the request
+}
+
+// line names the request in attempts.
+func (o *operation) line(req *http.Request) string {
+	line := requestLine(req.Method, req.URL)
+	if o.calls != "" {
+		line += " " + o.calls
+	}
+	return line
 }
 
 // drop gives up an operation that is not made.
@@ -217,7 +234,8 @@ func routeSettings(cfg *adapters.RouteConfig) map[string]bool {
 		"url": cfg.URL != "", "method": cfg.Method != "",
 		"lookup.url": cfg.Lookup != nil && cfg.Lookup.URL != "",
 		"operation":  cfg.Operation != "", "parameters": len(cfg.Parameters) > 0,
-		"lookup.where": cfg.Lookup != nil && cfg.Lookup.Where != "",
+		"lookup.where":  cfg.Lookup != nil && cfg.Lookup.Where != "",
+		"lookup.fields": cfg.Lookup != nil && len(cfg.Lookup.Fields) > 0,
 	}
 }
 

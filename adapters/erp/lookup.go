@@ -69,7 +69,7 @@ func (r *route) searchOnce(ctx context.Context, m *message) (f finding, again bo
 	if err != nil {
 		return noAnswer(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err := r.dest.send(req)
 	if err != nil {
 		return noAnswer(withoutCredentials(err, line)), false
