@@ -126,3 +126,18 @@ func isDelivered(t *testing.T, v ferry.Verdict, reference string) {
 		t.Errorf("%s, effect %s, reference %q, code %q, text %q; want delivered, %q", v.Kind, v.Effect, v.Reference, v.Code, v.Text, reference)
 	}
 }
+
+// openAt makes the adapter of a route to a destination that is there already.
+func openAt(t *testing.T, dest adapters.DestinationConfig, route adapters.RouteConfig) adapters.Adapter {
+	t.Helper()
+	d, err := erp.New(secret.Resolver{}, nil)(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	adapter, err := d.Route(route)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return adapter
+}
