@@ -68,6 +68,8 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 	_, canUpdate := r.form.(updater)
 	updates := r.cfg.Write == writeUpdate || r.cfg.Write == writeUpsert && canUpdate
 	switch {
+	case f.state == adapters.Unanswered && errors.Is(ctx.Err(), context.Canceled):
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Request: f.verdict.Request, Text: "cancelled while it was asked whether it is there already"}, false
 	case f.state == adapters.Unanswered:
 		if f.verdict.Kind == ferry.Unknown {
 			f.verdict.Kind = ferry.Unavailable
