@@ -49,6 +49,10 @@ func modes() map[string]func(e *ERP) mode {
 		"bc":        func(e *ERP) mode { return central{e} },
 		"d365fo":    func(e *ERP) mode { return finOps{e} },
 		"dataverse": func(e *ERP) mode { return tables{e} },
+
+		"odoo-json2":   newBearer,
+		"odoo-jsonrpc": newUsers,
+		"tryton":       newLedger,
 	}
 }
 
