@@ -2,7 +2,10 @@ package config
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
+	"ferry/adapters"
 	"ferry/mapping"
 )
 
@@ -14,6 +17,28 @@ func (d *decoder) checkJQ(path, program string, variables ...string) {
 	}
 	if _, err := mapping.CompileVars(program, variables...); err != nil {
 		d.atProgram(path, err)
+	}
+}
+
+// checkPrograms compiles the programs between {= and } of a text that requests are
+// made of.
+func (d *decoder) checkPrograms(path, text string) {
+	if _, err := mapping.Pieces(text, adapters.Variables()...); err != nil {
+		d.atProgram(path, err)
+	}
+}
+
+// checkRequest compiles the programs in what the route's requests are made of.
+func (r *WorkerRoute) checkRequest(d *decoder, path string) {
+	d.checkPrograms(path+".url", r.URL)
+	for _, name := range slices.Sorted(maps.Keys(r.Query)) {
+		d.checkPrograms(path+".query."+name, r.Query[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		d.checkPrograms(path+".headers."+name, r.Headers[name])
+	}
+	if r.Lookup != nil {
+		d.checkPrograms(path+".lookup.url", r.Lookup.URL)
 	}
 }
 

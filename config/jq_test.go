@@ -60,6 +60,20 @@ destinations:
             tset("x")
         verdict: duplicate
 ` + route, `f.yaml:11: destinations.erp.verdicts[1].when: the jq program, line 2, column 3: function not defined: tset/1`},
+		"an address": {head + `routes:
+  - name: invoices
+    destination: erp
+    url: "/in/{= .a | foo}"
+`, `f.yaml:10: routes[0].url: the jq program, line 1, column 7: function not defined: foo/0`},
+		"a query and a header": {head + route + `    query:
+      a: "1"
+      date: "{= .date | sapdat}"
+    headers:
+      X-A: "{= .a"
+`, `f.yaml:13: routes[0].query.date: the jq program, line 1, column 10: function not defined: sapdat/0`},
+		"a header without a brace": {head + route + `    headers:
+      X-A: "{= .a"
+`, `f.yaml:12: routes[0].headers.X-A: {= .a has no closing brace`},
 		"poll": {head + route + `    confirm: poll
     poll: {state: '.state | ff'}
 `, `f.yaml:12: routes[0].poll.state: the jq program, line 1, column 10: function not defined: ff/0`},

@@ -355,6 +355,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
 	d.checkMask(path+".mask", r.Mask)
+	r.checkRequest(d, path)
 	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
 		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -101,20 +100,16 @@ func closeBody(req *http.Request) {
 }
 
 func (r *route) address(t *template, m *message) (string, error) {
-	v := values{
-		externalKey: m.ExternalKey, messageID: m.ID.String(),
-		correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
-	}
-	if slices.Contains(t.names(), requestID) {
-		v.requestID = m.requestID()
-	}
 	whole := *t
 	if t == r.url {
 		whole.queryParts = append(append([]part{}, t.queryParts...), separator(t, r.query)...)
 		whole.queryParts = append(whole.queryParts, r.query.queryParts...)
 	}
-	return r.dest.base.join(&whole, v)
+	return r.dest.base.join(&whole, m.values())
 }
+
+// parameters are the route's query settings for a message, escaped; "" for none.
+func (r *route) parameters(m *message) (string, error) { return r.query.queryWith(m.values()) }
 
 func separator(a, b *template) []part {
 	if len(a.queryParts) > 0 && len(b.queryParts) > 0 {
@@ -125,7 +120,9 @@ func separator(a, b *template) []part {
 
 func (r *route) setHeaders(h http.Header, call *message) error {
 	setAll(h, r.dest.cfg.Headers)
-	setAll(h, r.cfg.Headers)
+	if err := r.setOwnHeaders(h, call.values()); err != nil {
+		return err
+	}
 	standardHeaders(h)
 	contentType := r.contentType
 	if contentType == "" {
