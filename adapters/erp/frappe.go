@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -225,7 +224,6 @@ func (f *frappeForm) update(ctx context.Context, m *message, document any) (*ope
 	if err != nil {
 		return nil, err
 	}
-	fields = maps.Clone(fields)
 	if modified, ok := member(document, "modified").(string); ok {
 		fields["modified"] = modified
 	}
