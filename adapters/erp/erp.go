@@ -41,9 +41,10 @@ func Dialects() []string {
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{
-		"rest":     rest(),
-		"frappe":   frappe(),
-		"netsuite": netsuite(),
+		"rest":      rest(),
+		"acumatica": acumatica(),
+		"frappe":    frappe(),
+		"netsuite":  netsuite(),
 	}
 }
 

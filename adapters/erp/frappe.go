@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 
 	"ferry"
 	"ferry/adapters"
@@ -77,13 +76,10 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		return nil, bad("entity is missing").WithHint("the DocType, such as entity: Purchase Invoice")
 	}
 	f := &frappeForm{r: r, path: "/api/resource/" + url.PathEscape(cfg.Entity)}
-	if err := checkWrite(cfg, writeCreate, writeUpsert, writeUpdate); err != nil {
-		return nil, err
-	}
 	if cfg.Finish != "" && cfg.Finish != "submit" {
 		return nil, bad("finish: there is no %q", cfg.Finish).WithHint("submit; without it the document stays a draft, unless the map sets docstatus: 1")
 	}
-	if err := needsLookup(cfg); err != nil {
+	if err := upsertLooks(cfg); err != nil {
 		return nil, err
 	}
 	if cfg.Reference == "" {
@@ -105,25 +101,11 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 	return f, nil
 }
 
-// checkWrite refuses a write that the dialect does not have.
-func checkWrite(cfg *adapters.RouteConfig, known ...string) error {
-	if cfg.Write == "" || slices.Contains(known, cfg.Write) {
-		return nil
-	}
-	return bad("write: there is no %q", cfg.Write).WithHint("one of %s", strings.Join(known, ", "))
-}
-
-// needsLookup refuses ways of writing that have to find the document first.
-func needsLookup(cfg *adapters.RouteConfig) error {
-	const hint = "keyField: the document's field that bears the external key"
-	switch {
-	case cfg.Lookup != nil:
-		return nil
-	case cfg.Finish != "":
-		// A replay would create the document once more instead of finishing it.
-		return bad("finish has to find documents that are not finished: neither keyField nor key is set").WithHint(hint)
-	case cfg.Write == writeUpdate || cfg.Write == writeUpsert:
-		return bad("write: %s has to find the document: neither keyField nor key is set", cfg.Write).WithHint(hint)
+// upsertLooks refuses to write over what cannot be found, in dialects that find it
+// first and then write.
+func upsertLooks(cfg *adapters.RouteConfig) error {
+	if cfg.Write == writeUpsert && cfg.Lookup == nil {
+		return bad("write: upsert needs a lookup").WithHint("keyField or key tells which document is written over")
 	}
 	return nil
 }

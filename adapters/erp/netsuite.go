@@ -108,9 +108,6 @@ func newNetSuiteForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 	if cfg.URL != "" || cfg.Method != "" || cfg.Lookup != nil && cfg.Lookup.URL != "" {
 		return nil, bad("url and method are for RESTlets, which have no entity")
 	}
-	if err := checkWrite(cfg, writeCreate, writeUpsert, writeUpdate); err != nil {
-		return nil, err
-	}
 	if cfg.Write == writeUpsert {
 		if cfg.KeyField == "" {
 			cfg.KeyField = netsuiteKeyField
@@ -118,8 +115,6 @@ func newNetSuiteForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		if !f.byExternalID() || len(cfg.Key) > 0 {
 			return nil, bad("write: upsert goes by externalId").WithHint("keyField: externalId, and no key")
 		}
-	} else if err := needsLookup(cfg); err != nil {
-		return nil, err
 	}
 	if f.byExternalID() && cfg.KeyLength == 0 {
 		cfg.KeyLength = netsuiteKeyLength

@@ -1,0 +1,186 @@
+package erp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"ferry/adapters/httpcall"
+	"ferry/httpauth"
+	"ferry/mapping"
+)
+
+// acumaticaSession is a session that a user name and a password log on, held by
+// cookies. Licenses count sessions, often three: all routes of the destination
+// share one, and it is logged out.
+type acumaticaSession struct {
+	d    *destination
+	turn chan struct{} // taken by who logs on: the others wait, and use that session
+
+	mu      sync.Mutex
+	cookies string   // as a request sends them; "": none
+	secrets []string // the cookies' values, those of the session before as well
+}
+
+func newAcumaticaSession(d *destination) session {
+	if !d.dialect.ownLogon {
+		return nil
+	}
+	return &acumaticaSession{d: d, turn: make(chan struct{}, 1)}
+}
+
+func (s *acumaticaSession) prepare(ctx context.Context, req *http.Request) error {
+	cookies := s.current()
+	if cookies == "" {
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the time for the call was over while it waited for a session", httpauth.ErrUnavailable)
+		}
+		defer func() { <-s.turn }()
+		if cookies = s.current(); cookies == "" {
+			var err error
+			if cookies, err = s.logOn(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	req.Header.Set("Cookie", cookies)
+	return nil
+}
+
+func (s *acumaticaSession) current() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cookies
+}
+
+// logOn makes a session. The credentials are in the body, which no one sees.
+func (s *acumaticaSession) logOn(ctx context.Context) (cookies string, err error) {
+	name, password, err := s.d.auth.(httpauth.Credentials).Credentials()
+	if err != nil {
+		return "", err
+	}
+	logon := map[string]any{"name": name, "password": password.Reveal()}
+	if s.d.cfg.Company != "" {
+		logon["company"] = s.d.cfg.Company
+	}
+	body, err := mapping.Encode(logon)
+	if err != nil {
+		return "", errors.New("the user name or the password cannot be written as JSON")
+	}
+	a, err := s.post(ctx, "login", body, "")
+	switch {
+	case err != nil:
+		return "", err
+	case a.Err != nil:
+		return "", fmt.Errorf("%w: the logon was not answered: %w", httpauth.ErrUnavailable, a.Err)
+	case a.Status < 200 || a.Status > 299:
+		return "", s.logOnError(a)
+	}
+	cookies, values := cookiesOf(a.Header)
+	if cookies == "" {
+		return "", fmt.Errorf("%w: the logon was answered without a session", httpauth.ErrUnavailable)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cookies, s.secrets = cookies, append(values, s.secrets[:min(len(s.secrets), maxCookies)]...)
+	return cookies, nil
+}
+
+// maxCookies bounds a session's cookies.
+const maxCookies = 20
+
+// logOnError judges a logon that did not succeed. A wrong password is answered
+// with 500, and trying it again locks the user: all that an exception says counts
+// as a refusal, but for what is known to pass.
+func (s *acumaticaSession) logOnError(a *httpcall.Answer) error {
+	p := acumaticaProblem(a)
+	text := s.d.auth.Redact(p.Text)
+	switch {
+	case acumaticaFull.MatchString(p.Text):
+		return fmt.Errorf("%w: all sessions of the license are in use: %s", httpauth.ErrUnavailable, text)
+	case a.Status == http.StatusTooManyRequests, a.Status >= 501, a.Status == http.StatusRequestTimeout,
+		strings.Contains(strings.ToLower(p.Text), "maintenance"):
+		return fmt.Errorf("%w: the logon was answered with status %d: %s", httpauth.ErrUnavailable, a.Status, text)
+	case a.Status == http.StatusInternalServerError && p.Code == "":
+		return fmt.Errorf("%w: the logon was answered with status 500", httpauth.ErrUnavailable)
+	}
+	return fmt.Errorf("%w: the logon was answered with status %d: %s", httpauth.ErrRefused, a.Status, text)
+}
+
+func (s *acumaticaSession) post(ctx context.Context, act string, body []byte, cookies string) (*httpcall.Answer, error) {
+	req, err := httpcall.NewRequest(ctx, http.MethodPost, s.d.base.under("/entity/auth/"+act, ""), body)
+	if err != nil {
+		return nil, err
+	}
+	setAll(req.Header, s.d.cfg.Headers)
+	standardHeaders(req.Header)
+	req.Header.Set("Content-Type", "application/json")
+	if cookies != "" {
+		req.Header.Set("Cookie", cookies)
+	}
+	return httpcall.Do(s.d.transport, req), nil
+}
+
+// cookiesOf are the cookies that an answer sets, as a request sends them, and
+// their values. One that is set twice or taken back counts by its last word.
+func cookiesOf(h http.Header) (cookies string, values []string) {
+	last := map[string]*http.Cookie{}
+	for _, c := range (&http.Response{Header: h}).Cookies() {
+		last[c.Name] = c
+	}
+	var pairs []string
+	for _, name := range sortedKeys(last) {
+		c := last[name]
+		over := c.MaxAge < 0 || !c.Expires.IsZero() && c.Expires.Before(time.Now())
+		if c.Value == "" || over || len(pairs) == maxCookies {
+			continue
+		}
+		pairs, values = append(pairs, name+"="+c.Value), append(values, c.Value)
+	}
+	return strings.Join(pairs, "; "), values
+}
+
+// ended drops the session that a refused request went with, unless another one
+// has taken its place already.
+func (s *acumaticaSession) ended(req *http.Request, a *httpcall.Answer, _ httpcall.Problem) bool {
+	if a.Status != http.StatusUnauthorized {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cookies == req.Header.Get("Cookie") {
+		s.cookies = ""
+	}
+	return true
+}
+
+func (*acumaticaSession) show(req *http.Request) { req.Header.Set("Cookie", httpauth.Mask) }
+
+func (s *acumaticaSession) redact(text string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, value := range s.secrets {
+		if len(value) >= 8 { // shorter ones, such as a branch's number, are no secrets
+			text = strings.ReplaceAll(text, value, httpauth.Mask)
+		}
+	}
+	return text
+}
+
+// close gives the session back to the license.
+func (s *acumaticaSession) close(ctx context.Context) {
+	s.mu.Lock()
+	cookies := s.cookies
+	s.cookies = ""
+	s.mu.Unlock()
+	if cookies != "" {
+		// Nobody is left to tell when it fails: the session then ends by itself.
+		_, _ = s.post(ctx, "logout", nil, cookies)
+	}
+}
