@@ -3,6 +3,9 @@ package e2e
 import (
 	"crypto/rand"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
 	"ferry"
+	"ferry/adapters/adaptertest/practice"
 	"ferry/client"
 	"ferry/internal/servicebus"
 )
@@ -47,6 +51,56 @@ func TestDev(t *testing.T) {
 				if code := p.stop(t, 30*time.Second); code != 0 || !strings.Contains(p.out.String(), "stopping") {
 					t.Errorf("exit code %d:\n%s", code, p.out)
 				}
+			}
+		})
+	}
+}
+
+// TestDevSpeaksEveryDialect: the newcomer's path in each: a message is delivered, one
+// without a number is refused and dead-lettered, and mended it is delivered.
+func TestDevSpeaksEveryDialect(t *testing.T) {
+	for _, dialect := range practice.Dialects() {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			p := startProcess(t, dir, "broker", "dev", "--erp", dialect, "--data", "kept")
+			eventually(t, 60*time.Second, func() string {
+				if !strings.Contains(p.out.String(), "Ctrl-C ends it") {
+					return "it does not say what to try next"
+				}
+				return ""
+			})
+			text := p.out.String()
+			for _, want := range []string{"The ERP speaks " + dialect, "The ERP has it: document number "} {
+				if !strings.Contains(text, want) {
+					t.Errorf("it does not say %q:\n%s", want, text)
+				}
+			}
+			c := devClient(t, text)
+			sendToDev(t, c, text)
+			bad := devCurl.FindAllStringSubmatch(text, -1)[1]
+			a, err := c.Send(t.Context(), bad[2], ferry.Message{Body: []byte(bad[4]), ContentType: "application/json"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := c.Await(t.Context(), a.ID.String())
+			if err != nil || e.State != ferry.StateDeadLettered {
+				t.Fatalf("what the ERP refuses is %s, %v", e.State, err)
+			}
+			file, settings := filepath.Join(dir, "mended.json"), regexp.MustCompile(`export FERRY_URL=(\S+) FERRY_KEY_FILE=(\S+)`).FindStringSubmatch(text)
+			if err := os.WriteFile(file, []byte(`{"invoice":{"number":"INV-9","supplier":"Contoso Ltd.","currency":"EUR","total":5.00}}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			edit := exec.Command(filepath.Join(programs, "broker"), "dlq", "edit", a.ID.String(), "-f", file, "--note", "number added", "--yes")
+			edit.Dir, edit.Env = dir, append(environment(dir), "FERRY_URL="+settings[1], "FERRY_KEY_FILE="+settings[2])
+			if out, err := edit.CombinedOutput(); err != nil {
+				t.Fatalf("dlq edit: %v\n%s", err, out)
+			}
+			if e, err := c.Await(t.Context(), a.ID.String()); err != nil || e.State != ferry.StateCompleted || e.Reference == "" {
+				t.Errorf("what was mended is %s, reference %q, %v", e.State, e.Reference, err)
+			}
+			if code := p.stop(t, 30*time.Second); code != 0 {
+				t.Errorf("exit code %d", code)
 			}
 		})
 	}

@@ -29,16 +29,25 @@ type Harness struct {
 	Route func() adapters.RouteConfig
 	// CannotLookup leaves out what needs a lookup.
 	CannotLookup bool
+
+	// Mode is what the practice ERP speaks, one of practice.Dialects; empty: rest.
+	Mode string
+	// Expect is what is known to be different from a service that follows the standards.
+	Expect Expect
+	// Skip leaves cases out: name of the case -> why the adapter cannot have it.
+	Skip map[string]string
 }
 
 // APIKey is what the practice ERP of a case asks for. It is what must not show.
 const APIKey = "practice-s3cret-0123456789"
 
-// timeout of a call in cases that let it run out.
-const timeout = 150 * time.Millisecond
+// timeout of a call in cases that let it run out. What comes before the call that
+// hangs, such as logging on, has to fit into it on a slow machine.
+const timeout = 500 * time.Millisecond
 
 // fixture is one case's ERP and adapter.
 type fixture struct {
+	harness Harness
 	erp     *practice.ERP
 	server  *httptest.Server
 	dest    adapters.Destination
@@ -51,7 +60,8 @@ type fixture struct {
 // setup opens the adapter on a practice ERP of its own.
 func (h Harness) setup(t *testing.T, settings practice.Settings, change func(*adapters.DestinationConfig, *adapters.RouteConfig)) *fixture {
 	t.Helper()
-	f := &fixture{erp: practice.New(APIKey, settings), keyFile: filepath.Join(t.TempDir(), "key")}
+	settings.Dialect = h.Mode
+	f := &fixture{harness: h, erp: practice.New(APIKey, settings), keyFile: filepath.Join(t.TempDir(), "key")}
 	writeKey(t, f.keyFile, APIKey)
 	f.server = httptest.NewUnstartedServer(f.erp)
 	f.server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
@@ -120,12 +130,23 @@ func (f *fixture) fail(t *testing.T, faults ...practice.Fault) {
 	}
 }
 
+// written are the documents that a call left.
+func (f *fixture) written(call adapters.Call) []practice.Document {
+	return f.erp.Documents(f.harness.Expect.key(call))
+}
+
 // documents asserts how many documents a call left.
 func (f *fixture) documents(t *testing.T, call adapters.Call, want int) {
 	t.Helper()
-	if got := len(f.erp.Documents(call.ExternalKey)); got != want {
+	if got := len(f.written(call)); got != want {
 		t.Errorf("the ERP has %d documents of the message, want %d", got, want)
 	}
+}
+
+// warm delivers a message, so that what is done once, such as logging on, is done.
+func (f *fixture) warm(t *testing.T) {
+	t.Helper()
+	want(t, f.deliver(t, f.call(`{"number":"0"}`)), ferry.Delivered, ferry.EffectDone)
 }
 
 // want asserts kind and effect.

@@ -60,22 +60,35 @@ func (o *opened) allClosed(t *testing.T) {
 // largeBody: with and without a map, a body that lies elsewhere arrives whole, and
 // every reader of it is closed.
 func largeBody(t *testing.T, h Harness) {
-	for _, mapped := range []string{"", "."} {
+	maps := []string{"", "."}
+	if h.Expect.Objects {
+		maps = maps[1:]
+	}
+	for _, mapped := range maps {
 		f := h.setup(t, practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Map = mapped })
 		for range 2 { // on a fresh connection, and on one that was used
 			call, o := f.largeCall()
 			want(t, f.deliver(t, call), ferry.Delivered, ferry.EffectDone)
-			docs := f.erp.Documents(call.ExternalKey)
-			if len(docs) != 1 || string(docs[0].Body) != o.body {
+			docs := f.written(call)
+			if len(docs) != 1 || !h.isWhole(string(docs[0].Body), o.body) {
 				t.Errorf("map %q: %d documents, or another body", mapped, len(docs))
 			}
 			o.allClosed(t)
-			if p, err := f.adapter.Preview(t.Context(), call); err != nil || p.Body != o.body {
+			if p, err := f.adapter.Preview(t.Context(), call); err != nil || !h.isWhole(p.Body, o.body) {
 				t.Errorf("map %q: preview of %d bytes, %v", mapped, len(p.Body), err)
 			}
 			o.allClosed(t)
 		}
 	}
+}
+
+// isWhole says whether all of the body is in what came of it: the same bytes, or
+// its text where the system writes it in words of its own.
+func (h Harness) isWhole(got, body string) bool {
+	if h.Expect.Objects {
+		return strings.Contains(got, strings.Repeat("x", 1<<20))
+	}
+	return got == body
 }
 
 // largeBodySentOnce: what may have been written is not sent again, also when the

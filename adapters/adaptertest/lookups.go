@@ -64,7 +64,14 @@ func lookupUnanswered(t *testing.T, h Harness) {
 		{practice.Fault{Kind: practice.FaultHang}, ferry.Unavailable},
 		{practice.Fault{Kind: practice.FaultCutBefore, Times: 5}, ferry.Unavailable},
 	} {
-		c.fault.On = practice.OpLookup
+		kind, ok := h.Expect.lookupVerdict(c.fault, c.kind)
+		if !ok {
+			continue
+		}
+		c.kind, c.fault.On = kind, practice.OpLookup
+		if c.fault.Times == 0 {
+			c.fault.Times = -1 // a session may be made anew, and the question repeated
+		}
 		f.erp.ClearFaults()
 		f.fail(t, c.fault)
 		r := f.lookup(t, call)
@@ -85,7 +92,7 @@ func duplicateIsFound(t *testing.T, h Harness) {
 	if h.CannotLookup {
 		t.Skip("the adapter cannot look up")
 	}
-	for _, how := range []practice.OnDuplicate{practice.Conflict, practice.BareError, practice.Repeat} {
+	for _, how := range h.Expect.duplicates() {
 		f := h.setup(t, practice.Settings{OnDuplicate: how}, nil)
 		call := f.call(`{"number":"1"}`)
 		first := f.deliver(t, call)

@@ -5,37 +5,21 @@ import (
 
 	"ferry/adapters"
 	"ferry/adapters/adaptertest"
-	"ferry/adapters/erp"
 	"ferry/httpauth"
 	"ferry/secret"
 )
 
 func TestConformance(t *testing.T) {
-	route := func() adapters.RouteConfig {
-		return adapters.RouteConfig{
-			URL: "/invoices", Map: ".", Reference: ".id",
-			Lookup: &adapters.LookupConfig{URL: "/invoices?externalId={externalKey}", Reference: ".items[0].id"},
-		}
+	adaptertest.Run(t, practiceHarness(t, "rest"))
+}
+
+func TestConformanceBasic(t *testing.T) {
+	h := practiceHarness(t, "rest")
+	withKey := h.Destination
+	h.Destination = func(url, keyFile string) adapters.DestinationConfig {
+		dest := withKey(url, keyFile)
+		dest.Auth = httpauth.Config{Type: "basic", Username: "ferry", Password: secret.Ref("file:" + keyFile)}
+		return dest
 	}
-	for name, auth := range map[string]func(key secret.Ref) httpauth.Config{
-		"apiKey": func(key secret.Ref) httpauth.Config {
-			return httpauth.Config{Type: "apiKey", Header: "x-api-key", Key: key}
-		},
-		"basic": func(key secret.Ref) httpauth.Config {
-			return httpauth.Config{Type: "basic", Username: "ferry", Password: key}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			adaptertest.Run(t, adaptertest.Harness{
-				Open: erp.New(secret.Resolver{}, nil),
-				Destination: func(url, keyFile string) adapters.DestinationConfig {
-					return adapters.DestinationConfig{
-						Adapter: "erp", Dialect: "rest", URL: url, Auth: auth(secret.Ref("file:" + keyFile)),
-						Health: &adapters.HealthConfig{URL: "/ping"},
-					}
-				},
-				Route: route,
-			})
-		})
-	}
+	adaptertest.Run(t, h)
 }

@@ -11,17 +11,14 @@ import (
 	"time"
 
 	"ferry"
-	"ferry/adapters"
-	"ferry/adapters/erp"
 	"ferry/broker"
 	"ferry/client"
 	"ferry/config"
-	"ferry/secret"
-	"ferry/worker"
 )
 
 type devCmd struct {
 	Queue     string `enum:"nats,servicebus" default:"nats" help:"nats, or servicebus: over a double of Azure Service Bus in this process, without Azure."`
+	ERP       string `name:"erp" enum:"${dialects}" default:"rest" help:"What the practice ERP speaks: ${enum}."`
 	Data      string `placeholder:"DIR" help:"Keep the data here (else it goes when the command ends)."`
 	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"warn" help:"debug, info, warn or error."`
@@ -31,7 +28,6 @@ const (
 	devRoute  = "supplier-invoices"
 	devWorker = "dev-worker"
 	devSample = `{"invoice":{"number":"INV-2026-0042","supplier":"Contoso Ltd.","currency":"EUR","total":1190.00}}`
-	devMap    = `{number: .invoice.number, supplier: .invoice.supplier, currency: .invoice.currency, total: .invoice.total}`
 )
 
 // sampleTime bounds the wait for the sample: it takes milliseconds.
@@ -76,7 +72,7 @@ type dev struct {
 func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	ctx := d.app.ctx
 	log := newLog(d.app.stderr, c.LogFormat, c.LogLevel)
-	practiceERP, err := startPractice()
+	practiceERP, err := startPractice(c.ERP)
 	if err != nil {
 		return err
 	}
@@ -100,7 +96,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	if _, err := s.broker.EnsureAdminKey(ctx); err != nil {
 		return errors.Join(err, s.stop())
 	}
-	w, err := d.startWorker(ctx, s, practiceERP.url)
+	w, err := d.startWorker(ctx, s, practiceERP)
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
@@ -109,7 +105,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	defer stop()
 	go func() { served <- s.serve(serving, listener) }()
 
-	if err := d.show(ctx, cfg.DataDir, practiceERP.url); err != nil && ctx.Err() == nil {
+	if err := d.show(ctx, cfg.DataDir, practiceERP); err != nil && ctx.Err() == nil {
 		stop()
 		return errors.Join(err, w.stop(), <-served)
 	}
@@ -119,7 +115,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 }
 
 // show sends the sample and tells what happened and what to try next.
-func (d *dev) show(ctx context.Context, dataDir, erpURL string) error {
+func (d *dev) show(ctx context.Context, dataDir string, erp *devERP) error {
 	keyFile := filepath.Join(dataDir, broker.AdminKeyFile)
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -130,7 +126,8 @@ func (d *dev) show(ctx context.Context, dataDir, erpURL string) error {
 	if err != nil {
 		return err
 	}
-	d.app.printf("Ferry runs: broker %s, a worker and a practice ERP %s, all in this process.\n", d.url, erpURL)
+	d.app.printf("Ferry runs: broker %s, a worker and a practice ERP %s, all in this process.\n", d.url, erp.url)
+	d.app.printf("The ERP speaks %s; what makes the worker speak it is in %s.\n", erp.dialect, d.workerFile())
 	d.tellDouble()
 	d.app.printf("\n")
 	started := time.Now()
@@ -199,60 +196,4 @@ func programName() string {
 		return "go run ./cmd/broker"
 	}
 	return "broker"
-}
-
-// inProcess is the worker of `broker dev`.
-type inProcess struct {
-	worker *worker.Worker
-	close  func(context.Context) error
-}
-
-func (p *inProcess) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	return errors.Join(p.worker.Stop(ctx), p.close(ctx))
-}
-
-func (d *dev) startWorker(ctx context.Context, s *server, erpURL string) (*inProcess, error) {
-	login, err := s.broker.AddWorker(ctx, devWorker, []string{devRoute}, "dev")
-	if ferry.CodeOf(err) == ferry.CodeExists {
-		login, err = s.broker.RotateWorker(ctx, devWorker, "dev")
-	}
-	if err != nil {
-		return nil, err
-	}
-	destination, err := erp.New(secret.Resolver{}, nil)(adapters.DestinationConfig{
-		Name: "practice-erp", Adapter: "erp", Dialect: "rest", URL: erpURL, Timeout: 10 * time.Second,
-		Health: &adapters.HealthConfig{URL: "/ping"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	adapter, err := destination.Route(adapters.RouteConfig{
-		Route: devRoute, URL: "/invoices", Map: devMap, Reference: ".id",
-		Lookup: &adapters.LookupConfig{URL: "/invoices?externalId={externalKey}", Reference: ".items[0].id"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	q, err := connectInside(ctx, s, login.Seed)
-	if err != nil {
-		return nil, err
-	}
-	w, err := worker.New(worker.Options{
-		Name: devWorker, Version: version(), Queue: q, InboxDir: filepath.Join(d.dir, "worker"), Log: s.log,
-		Routes: []worker.Route{{
-			Name: devRoute, Adapter: adapter, Timeout: 10 * time.Second,
-			Destination: worker.NewDest(worker.DestOptions{Name: "practice-erp", Destination: destination, Concurrency: 8}),
-		}},
-	})
-	if err != nil {
-		return nil, errors.Join(err, q.Close(ctx))
-	}
-	if err := w.Start(ctx); err != nil {
-		return nil, errors.Join(err, w.Stop(ctx), q.Close(ctx))
-	}
-	return &inProcess{worker: w, close: func(ctx context.Context) error {
-		return errors.Join(q.Close(ctx), destination.Close())
-	}}, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,18 +21,24 @@ import (
 
 // devERP is the practice ERP on a loopback port.
 type devERP struct {
-	url  string
-	erp  *practice.ERP
-	http *http.Server
+	url     string
+	dialect string
+	key     string // what it wants of who calls; made anew for each run
+	erp     *practice.ERP
+	http    *http.Server
 }
 
-func startPractice() (*devERP, error) {
+func startPractice(dialect string) (*devERP, error) {
 	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	system := practice.New("", practice.Settings{OnDuplicate: practice.Conflict, Required: []string{"number"}})
-	p := &devERP{url: "http://" + l.Addr().String(), erp: system, http: &http.Server{Handler: system, ReadHeaderTimeout: 10 * time.Second}}
+	key := rand.Text()
+	system := practice.New(key, practice.Settings{Dialect: dialect, OnDuplicate: practice.Conflict, Required: []string{"number"}})
+	p := &devERP{
+		url: "http://" + l.Addr().String(), dialect: dialect, key: key, erp: system,
+		http: &http.Server{Handler: system, ReadHeaderTimeout: 10 * time.Second},
+	}
 	go func() { _ = p.http.Serve(l) }()
 	return p, nil
 }
@@ -57,14 +64,7 @@ func (d *dev) startDouble(cfg *config.Broker) (*sbemu.Server, error) {
 	}
 	d.double = double.ConnectionString()
 	path := filepath.Join(d.dir, doubleFile)
-	err = os.Remove(path) // that of an earlier run
-	if err == nil || os.IsNotExist(err) {
-		err = disk.MkdirAll(d.dir, 0o700)
-	}
-	if err == nil {
-		err = disk.WriteNew(path, []byte(d.double+"\n"), 0o600)
-	}
-	if err != nil {
+	if err := d.keep(path, d.double+"\n"); err != nil {
 		_ = double.Close()
 		return nil, fmt.Errorf("keep the double's connection string: %w", err)
 	}
@@ -77,6 +77,18 @@ func (d *dev) startDouble(cfg *config.Broker) (*sbemu.Server, error) {
 	}
 	cfg.Routes[0].Intake = &config.Intake{ServiceBus: &config.IntakeServiceBus{ServiceBus: bus.ServiceBus, Queue: flowQueue, Concurrency: 32}}
 	return double, nil
+}
+
+// keep writes a file in the place of that of an earlier run.
+func (d *dev) keep(path, text string) error {
+	err := os.Remove(path)
+	if err == nil || os.IsNotExist(err) {
+		err = disk.MkdirAll(d.dir, 0o700)
+	}
+	if err == nil {
+		err = disk.WriteNew(path, []byte(text), 0o600)
+	}
+	return err
 }
 
 func (d *dev) tellDouble() {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"ferry/adapters/adaptertest/practice"
 )
 
 // Exit codes. Commands that tell more than "done" or "failed" have their own:
@@ -49,6 +52,7 @@ func runOn(ctx context.Context, args []string, c console) int {
 		kong.Description("Ferry, a durable integration broker: the server, and its operators' command line."),
 		kong.Writers(c.stdout, c.stderr),
 		kong.NoDefaultHelp(),
+		kong.Vars{"dialects": strings.Join(practice.Dialects(), ",")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Bind(a),
 	)

@@ -29,17 +29,35 @@ func main() {
 	}
 }
 
+// workerHead is what a worker.yaml has before destinations and routes: as in
+// README.md.
+const workerHead = `name: erp-worker-1
+dataDir: ./worker-data
+queue:
+  nats: {url: "nats://127.0.0.1:4222", nkey: ./erp-worker-1.nk}
+`
+
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("practice-erp", flag.ContinueOnError)
 	addr := flags.String("listen", "127.0.0.1:9090", "address to listen on")
-	key := flags.String("api-key", "", "wanted in the header X-API-Key; empty: none")
+	dialect := flags.String("dialect", "rest", "what it speaks: "+strings.Join(practice.Dialects(), ", "))
+	worker := flags.Bool("worker", false, "write a worker.yaml for it in the dialect, and end")
+	key := flags.String("api-key", "", "wanted of who calls, as a key, a password or a token; empty: none")
 	required := flags.String("required", "number", "members that a JSON invoice must have, with commas between; empty: none")
 	duplicate := flags.String("on-duplicate", string(practice.Conflict), `what a second create under a known key does: "conflict" (409), "error" (500), "repeat" (200), "" (writes another)`)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	settings := practice.Settings{OnDuplicate: practice.OnDuplicate(*duplicate)}
+	example, err := practice.Example(*dialect)
+	if err != nil {
+		return err
+	}
+	if *worker {
+		_, err := io.WriteString(stdout, workerHead+strings.ReplaceAll(example, practice.ExampleURL, "http://"+*addr))
+		return err
+	}
+	settings := practice.Settings{Dialect: *dialect, OnDuplicate: practice.OnDuplicate(*duplicate)}
 	if *required != "" {
 		settings.Required = strings.Split(*required, ",")
 	}
@@ -49,7 +67,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(stdout, "practice ERP on http://%s: POST /invoices, GET /invoices?externalId=…, GET /documents, POST /_faults\n", listener.Addr())
+	_, _ = fmt.Fprintf(stdout, "practice ERP on http://%s: speaks %s; GET /documents, POST /_faults\n", listener.Addr(), *dialect)
 	server := &http.Server{Handler: erp, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

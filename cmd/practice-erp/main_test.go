@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ferry/adapters/adaptertest/practice"
 )
 
 func TestItServesUntilItIsTold(t *testing.T) {
@@ -33,6 +35,23 @@ func TestItServesUntilItIsTold(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestItWritesAWorkerFile(t *testing.T) {
+	for _, dialect := range practice.Dialects() {
+		var out strings.Builder
+		if err := run(t.Context(), []string{"-dialect", dialect, "-worker", "-listen", "127.0.0.1:9191"}, &out); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"name: erp-worker-1", "dialect: " + dialect, "http://127.0.0.1:9191", practice.ExampleKey, "- name: supplier-invoices"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", dialect, want, out.String())
+			}
+		}
+	}
+	if err := run(t.Context(), []string{"-dialect", "esperanto"}, io.Discard); err == nil || !strings.Contains(err.Error(), "rest") {
+		t.Errorf("an unknown dialect: %v", err)
 	}
 }
 
