@@ -21,14 +21,16 @@ import (
 // Acumatica and MYOB Acumatica, on Acumatica's own client for C#, and on answers
 // that other clients of it keep in their tests.
 func acumatica() dialect {
+	// What the body says counts for refusals: a success is one by its status.
+	refusals := httpcall.Between(400, 599)
 	return dialect{
 		verdicts: httpcall.Table{
-			{Says: regexp.MustCompile(`(?i)another process has (updated|deleted)`), Kind: stale, Effect: ferry.EffectNone},
-			{Says: regexp.MustCompile(`(?i)another process has added`), Kind: conflict},
+			{Status: refusals, Says: regexp.MustCompile(`(?i)another process has (updated|deleted)`), Kind: stale, Effect: ferry.EffectNone},
+			{Status: refusals, Says: regexp.MustCompile(`(?i)another process has added`), Kind: conflict},
 			// What is wrong with a record comes as 500 from older versions; so does a record
 			// that is there and cannot be written any more.
 			{Status: httpcall.Status(500), Code: acumaticaRefusals, Kind: conflict},
-			{Says: acumaticaFull, Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			{Status: refusals, Says: acumaticaFull, Kind: ferry.Throttled, Effect: ferry.EffectNone},
 
 			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
 			{
@@ -49,7 +51,7 @@ func acumatica() dialect {
 		lookups: httpcall.Table{
 			// A list that holds nothing says that there is none; 404 is an entity, or a
 			// version of the endpoint, that does not exist.
-			{Says: acumaticaFull, Kind: ferry.Throttled},
+			{Status: refusals, Says: acumaticaFull, Kind: ferry.Throttled},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
 			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
 			{Status: httpcall.Status(502, 503, 504), Kind: ferry.Unavailable},

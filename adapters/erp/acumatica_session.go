@@ -24,6 +24,8 @@ type acumaticaSession struct {
 	mu      sync.Mutex
 	cookies string   // as a request sends them; "": none
 	secrets []string // the cookies' values, those of the session before as well
+	logons  int      // that ended, well or not
+	failed  error    // what the last one came to
 }
 
 func newAcumaticaSession(d *destination) session {
@@ -34,7 +36,7 @@ func newAcumaticaSession(d *destination) session {
 }
 
 func (s *acumaticaSession) prepare(ctx context.Context, req *http.Request) error {
-	cookies := s.current()
+	cookies, logons, _ := s.current()
 	if cookies == "" {
 		select {
 		case s.turn <- struct{}{}:
@@ -42,9 +44,15 @@ func (s *acumaticaSession) prepare(ctx context.Context, req *http.Request) error
 			return fmt.Errorf("%w: the time for the call was over while it waited for a session", httpauth.ErrUnavailable)
 		}
 		defer func() { <-s.turn }()
-		if cookies = s.current(); cookies == "" {
-			var err error
-			if cookies, err = s.logOn(ctx); err != nil {
+		now, ended, err := s.current()
+		switch cookies = now; {
+		case cookies != "":
+		case ended != logons && err != nil:
+			return err // of the logon that this one waited for: a storm of them locks the user
+		default:
+			cookies, err = s.logOn(ctx)
+			s.note(err)
+			if err != nil {
 				return err
 			}
 		}
@@ -53,10 +61,17 @@ func (s *acumaticaSession) prepare(ctx context.Context, req *http.Request) error
 	return nil
 }
 
-func (s *acumaticaSession) current() string {
+func (s *acumaticaSession) current() (cookies string, logons int, failed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cookies
+	return s.cookies, s.logons, s.failed
+}
+
+func (s *acumaticaSession) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logons++
+	s.failed = err
 }
 
 // logOn makes a session. The credentials are in the body, which no one sees.

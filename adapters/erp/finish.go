@@ -2,6 +2,7 @@ package erp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -68,7 +69,10 @@ func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Ver
 	updates := r.cfg.Write == writeUpdate || r.cfg.Write == writeUpsert && canUpdate
 	switch {
 	case f.state == adapters.Unanswered:
-		if f.verdict.Kind == ferry.Unknown {
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			f.verdict.Kind = ferry.NotTried // what was asked wrote nothing
+		case f.verdict.Kind == ferry.Unknown:
 			f.verdict.Kind = ferry.Unavailable
 		}
 		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)

@@ -21,15 +21,17 @@ import (
 // nothing. Modelled on frappe/exceptions.py, frappe/utils/response.py and
 // frappe/rate_limiter.py of versions 14 to 16.
 func frappe() dialect {
+	// What the body says counts for refusals: a success is one by its status.
+	refusals := httpcall.Between(400, 599)
 	return dialect{
 		verdicts: httpcall.Table{
 			// Both are kinds of ValidationError, and so come as 417 like what is wrong for good.
-			{Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(DuplicateEntryError|UniqueValidationError)$`), Kind: conflict},
-			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(DuplicateEntryError|UniqueValidationError)$`), Kind: conflict},
+			{Status: refusals, Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 
 			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
 			{
@@ -50,8 +52,8 @@ func frappe() dialect {
 		lookups: httpcall.Table{
 			// A list that holds nothing says that there is none; 404 is a DocType, or a site,
 			// that does not exist.
-			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled},
-			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable},
+			{Status: refusals, Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled},
+			{Status: refusals, Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
 			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
 			{Status: httpcall.Status(502, 503, 504), Kind: ferry.Unavailable},

@@ -24,13 +24,15 @@ var netsuiteThrottle = regexp.MustCompile(`^(SSS_REQUEST_LIMIT_EXCEEDED|CONCURRE
 // NetSuite Online Help: REST web services, their errors, external ids, and
 // asynchronous requests with idempotency keys.
 func netsuite() dialect {
+	// What the body says counts for refusals: a success is one by its status.
+	refusals := httpcall.Between(400, 599)
 	return dialect{
 		verdicts: httpcall.Table{
 			// The same asynchronous request, sent again, is refused, and its Location names
 			// the job of the first one.
 			{Status: httpcall.Status(400, 409), Code: regexp.MustCompile(`^IDEMPOTENCY_ERROR$`), Kind: repeated},
 			{Status: httpcall.Between(400, 499), Code: netsuiteThrottle, Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(INVALID_LOGIN|INVALID_LOGIN_ATTEMPT|INVALID_LOGIN_CREDENTIALS|SESSION_TIMED_OUT)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(INVALID_LOGIN|INVALID_LOGIN_ATTEMPT|INVALID_LOGIN_CREDENTIALS|SESSION_TIMED_OUT)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 			{Status: httpcall.Between(400, 499), Code: regexp.MustCompile(`^(DUP_RCRD|DUP_[A-Z_]+|UNIQUE_[A-Z_]+)$`), Kind: conflict},
 			{Status: httpcall.Between(400, 499), Says: regexp.MustCompile(`(?i)(record|entity) already exists|already been used`), Kind: conflict},
 			{Status: httpcall.Between(400, 499), Code: regexp.MustCompile(`^(RCRD_HAS_BEEN_CHANGED|RECORD_HAS_BEEN_CHANGED)$`), Kind: stale, Effect: ferry.EffectNone},

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -57,6 +58,9 @@ type Document struct {
 	Place       int             `json:"place,omitempty"`       // among the documents of its ordering key, from 1, as they were written
 	Body        json.RawMessage `json:"body,omitempty"`        // JSON as it came
 	Text        string          `json:"text,omitempty"`        // anything else as it came
+	RequestID   string          `json:"requestId,omitempty"`   // the sender's name of the request, in dialects that have one
+	Version     int             `json:"version,omitempty"`     // how often it was written over
+	Posted      bool            `json:"posted,omitempty"`      // an act finished it, such as submitting
 }
 
 // State is what an ERP has seen.
@@ -81,6 +85,8 @@ const (
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
 	OpPoll   Op = "poll"
+	OpAct    Op = "act"   // writes over a document, or finishes it
+	OpLogon  Op = "logon" // in dialects with sessions
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -213,7 +219,7 @@ func (e *ERP) guard(next http.HandlerFunc) http.HandlerFunc {
 		case "bearer":
 			key = rest
 		case "token":
-			_, key, _ = strings.Cut(rest, ":")
+			key = rest[strings.IndexByte(rest, ':')+1:]
 		}
 		if e.apiKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(e.apiKey)) != 1 {
 			e.mode.refuse(w, failure{status: http.StatusUnauthorized, code: "unauthorized", text: "the API key is missing or wrong"})
@@ -250,6 +256,45 @@ func (e *ERP) write(d Document) (Document, int) {
 	e.byKey[d.ExternalID] = append(e.byKey[d.ExternalID], len(e.documents))
 	e.documents = append(e.documents, d)
 	return d, http.StatusCreated
+}
+
+// byNumber gives the document of a number.
+func (e *ERP) byNumber(number string) (Document, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i, ok := e.indexLocked(number); ok {
+		return e.documents[i], true
+	}
+	return Document{}, false
+}
+
+func (e *ERP) indexLocked(number string) (int, bool) {
+	n, err := strconv.Atoi(strings.TrimPrefix(number, "INV-"))
+	found := err == nil && n >= 1 && n <= len(e.documents) && e.documents[n-1].ID == number
+	return n - 1, found
+}
+
+// change writes over the document of a number, which has another version then.
+func (e *ERP) change(number string, how func(*Document)) (Document, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i, ok := e.indexLocked(number)
+	if !ok {
+		return Document{}, false
+	}
+	e.documents[i].Version++
+	how(&e.documents[i])
+	return e.documents[i], true
+}
+
+// act is a call that writes over a document, or finishes it: faults come first.
+func (e *ERP) act(w http.ResponseWriter, r *http.Request, key string, usual func()) {
+	defer e.count(OpAct)()
+	if fault, ok := e.meet(OpAct, key); ok {
+		e.fail(w, r, fault, Document{}, usual)
+		return
+	}
+	usual()
 }
 
 // writeLater writes after a while, whatever has become of the call.

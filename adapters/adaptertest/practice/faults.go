@@ -118,7 +118,7 @@ func (f *Fault) complete() error {
 		return fmt.Errorf("there is no fault %q", f.Kind)
 	}
 	switch {
-	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing && f.On != OpPoll:
+	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing && f.On != OpPoll && f.On != OpAct:
 		return fmt.Errorf("there is no call %q", f.On)
 	case f.On != OpCreate && f.writes():
 		return fmt.Errorf("%s is for creates", f.Kind)
@@ -201,7 +201,7 @@ func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document
 	case FaultCutBefore:
 		cut(w)
 	case FaultCutAfter:
-		if later := e.later(); later.How != "" {
+		if later := e.laterOf(r); later.How != "" {
 			e.answerLater(nowhere{}, r, doc, later) // taken, and the answer is lost
 		} else {
 			e.write(doc)

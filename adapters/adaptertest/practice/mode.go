@@ -21,6 +21,13 @@ type mode interface {
 	accept(w http.ResponseWriter, doc Document, status int)
 }
 
+// laterMode is a mode in which a request says whether it is answered later, and in
+// which what became of it has addresses of its own.
+type laterMode interface {
+	later(r *http.Request, set Later) Later
+	operationAddress(id string) string
+}
+
 // failure is an error to be worded.
 type failure struct {
 	status     int
@@ -43,7 +50,10 @@ func (f failure) headers(w http.ResponseWriter) {
 // modes lists the dialects. A new one is one line here, and one file.
 func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
-		"rest": func(*ERP) mode { return standard{} },
+		"rest":      func(*ERP) mode { return standard{} },
+		"acumatica": newAcumatica,
+		"frappe":    newFrappe,
+		"netsuite":  newNetSuite,
 	}
 }
 
