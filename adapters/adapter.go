@@ -179,6 +179,12 @@ type Destination interface {
 	Close() error
 }
 
+// Prover is what a Destination implements that can say in words what its Check
+// proved, and what not.
+type Prover interface {
+	Prove(ctx context.Context) (proven string, err error)
+}
+
 // ErrNoProbe says that no health request is configured.
 var ErrNoProbe = fmt.Errorf("no health request is configured")
 
@@ -199,7 +205,7 @@ type DestinationConfig struct {
 	Health  *HealthConfig     `yaml:"health"`
 	// What some dialects take besides; see docs/erp.
 	Database string `yaml:"database"` // odoo-jsonrpc, odoo-json2, tryton: the database at the server
-	Company  string `yaml:"company"`  // bc, d365fo, acumatica: the company, or data area
+	Company  string `yaml:"company"`  // bc, d365fo, acumatica: the company, or data area; tryton, odoo-*: its id
 	Client   string `yaml:"client"`   // odata-sap: the SAP client, three digits
 	Version  string `yaml:"version"`  // odata, odata-sap: v2 or v4; acumatica: the endpoint's version
 	Spec     string `yaml:"spec"`     // openapi: the file that describes the API
@@ -220,11 +226,24 @@ func (c *DestinationConfig) MakesLookups() bool {
 	return true
 }
 
+// UpsertsByKey says whether what is written with write: upsert under a key twice,
+// also at the same time, is one document: the system looks for it, and not the
+// dialect before it writes.
+func (c *DestinationConfig) UpsertsByKey() bool {
+	switch c.Dialect {
+	case "tryton", "odoo-jsonrpc", "odoo-json2", "frappe":
+		return false
+	}
+	return true
+}
+
 // AnswersLater says whether what r asks for is answered later by the dialect's
 // nature, so that confirm: poll goes without saying, and how long it may take; 0:
 // as long as such things do.
 func (c *DestinationConfig) AnswersLater(r *RouteConfig) (within time.Duration, ok bool) {
 	switch c.Dialect {
+	case "d365fo":
+		return 0, r.Activity != ""
 	case "netsuite":
 		return 0, r.Async // jobs wait in a queue
 	case "acumatica": // acts, such as releasing, run on behind a 202
@@ -333,11 +352,14 @@ type PollConfig struct {
 // LookupConfig is how the destination is asked for a document by external key.
 type LookupConfig struct {
 	// Where is a condition beside the key, in the dialect's own language.
-	Where     string `yaml:"where"`
-	URL       string `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
-	Reference string `yaml:"reference"` // jq over the answer; null or empty means absent
-	Result    string `yaml:"result"`
-	Same      string `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
+	Where string `yaml:"where"`
+	// Fields are those of the document that are read beside its keys, where the
+	// dialect asks for them by name.
+	Fields    []string `yaml:"fields"`
+	URL       string   `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
+	Reference string   `yaml:"reference"` // jq over the answer; null or empty means absent
+	Result    string   `yaml:"result"`
+	Same      string   `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
 }
 
 // Variables are the names that the jq programs of a route over the payload may

@@ -190,7 +190,7 @@ func (w *Worker) complete(d *decoder) {
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
 			switch {
-			case r.Write == "upsert": // written over itself, it is the same document
+			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
 			case dest != nil && dest.HonoursKey(&r.RouteConfig):
 				r.OnUnknown = OnUnknownRepost
@@ -302,6 +302,7 @@ func (dest *Destination) check(d *decoder, path string) {
 	}
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
+	d.checkMask(path+".mask", dest.Mask)
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
@@ -355,6 +356,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.result", r.Lookup.Result)
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
+	d.checkMask(path+".mask", r.Mask)
 	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
 		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)

@@ -73,8 +73,11 @@ type secured struct {
 // securedCredentials is secured over an Authenticator with a user name and a password.
 type securedCredentials struct {
 	*secured
-	Credentials
+	login Credentials
 }
+
+// Credentials gives user name and password for a body.
+func (s securedCredentials) Credentials() (string, secret.Value, error) { return s.login.Credentials() }
 
 // generation is one reading of the files, and the connections made with it.
 type generation struct {
@@ -155,7 +158,8 @@ func (s *secured) current() (*generation, error) {
 		return nil, err
 	}
 	transport := s.base.Clone()
-	transport.TLSClientConfig = config
+	transport.TLSClientConfig = config // of connections through a proxy
+	transport.DialTLSContext = settledDial(transport, config)
 	before := s.now
 	s.now = &generation{mark: mark, transport: transport, rt: s.Authenticator.Wrap(transport)}
 	if before != nil {

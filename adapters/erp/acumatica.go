@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ferry"
@@ -170,7 +171,7 @@ func (f *acumaticaForm) find(ctx context.Context, m *message) (*operation, error
 	return newOperation(http.MethodGet, f.r.dest.base.under(f.path, query), nil)
 }
 
-// found takes the first record with the key. SQL Server compares without regard
+// found takes the record with the key. SQL Server compares without regard
 // to case, so that what it found is compared once more; fields that write all
 // letters as capitals are taken as they are.
 func (f *acumaticaForm) found(m *message, _ *httpcall.Answer, value any) (any, error) {
@@ -182,12 +183,8 @@ func (f *acumaticaForm) found(m *message, _ *httpcall.Answer, value any) (any, e
 	if err != nil {
 		return nil, err
 	}
-	for _, record := range records {
-		if hasKeys(record, keys) {
-			return record, nil
-		}
-	}
-	return nil, nil
+	records = slices.DeleteFunc(records, func(record any) bool { return !hasKeys(record, keys) })
+	return oneOf(records, func(record any) string { return f.r.referenceOf(context.Background(), record) })
 }
 
 func hasKeys(record any, keys []pair) bool {

@@ -37,11 +37,7 @@ func (b base) join(t *template, v values) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := b.prefix + path
-	if query := joinQueries(b.query, t.queryWith(v)); query != "" {
-		out += "?" + query
-	}
-	return out, nil
+	return b.under(path, t.queryWith(v)), nil
 }
 
 func joinQueries(parts ...string) string {

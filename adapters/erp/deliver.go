@@ -12,6 +12,7 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/internal/apispec"
 	"ferry/mapping"
 )
 
@@ -43,8 +44,7 @@ func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}
-	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
-	return r.finishAfter(ctx, m, v, a)
+	return r.create(ctx, m)
 }
 
 // put makes one request that writes: once more where it was refused for its token
@@ -71,16 +71,20 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 	if err != nil {
 		return noRequest(err), nil, false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err = r.dest.send(req)
 	if err != nil {
 		return withoutCredentials(err, line), nil, false
 	}
+	whole := a
 	if u, ok := r.form.(unpacker); ok && a.Err == nil {
-		a = u.unpack(a)
+		a = u.unpack(ctx, m, a)
 	}
 	v, problem := r.judge(ctx, a, req.URL)
 	v.Request = line
+	if n, ok := r.form.(noter); ok && v.Kind == ferry.Delivered {
+		v.Text = cut(sentences(v.Text, n.note(whole)), ferry.MaxAttemptText)
+	}
 	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && a.Err == nil && r.dest.renews(req, a, problem)
 	return v, a, again
 }
@@ -95,7 +99,10 @@ func noRequest(err error) ferry.Verdict {
 		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: adapters.CodeMappingFailed,
 		Text: cut(err.Error(), ferry.MaxAttemptText),
 	}
-	if errors.Is(err, mapping.ErrTooSlow) {
+	if own := (*invalidError)(nil); errors.As(err, &own) {
+		v.Code, v.Fields = codeSchemaViolation, own.fields
+	}
+	if errors.Is(err, mapping.ErrTooSlow) || errors.Is(err, apispec.ErrTooMuch) {
 		v.Kind = ferry.Failed
 	}
 	return v
@@ -131,7 +138,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 	}
 	switch v.Kind {
 	case conflict:
-		r.settleConflict(ctx, &v, a, problem.Quoted)
+		r.settleConflict(ctx, &v, a, asked, problem.Quoted)
 	case ferry.Delivered, ferry.Duplicate:
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
@@ -139,7 +146,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 				return v, problem
 			}
 		}
-		r.takeReference(ctx, &v, a)
+		r.takeReference(ctx, &v, a, asked)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
 	case repeated:
@@ -152,7 +159,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 // a document by the route's own reference is the document. An error may bear an
 // id of its own, so a lookup is asked where there is one; without it, an error
 // that names a document by the reference is believed.
-func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, isDocument bool) {
+func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL, isDocument bool) {
 	reference, _ := r.referenceIn(ctx, a)
 	switch {
 	case reference != "" && (isDocument || !r.CanLookup()):
@@ -160,7 +167,7 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 		if isDocument {
 			v.Text = ""
 		}
-		r.takeReference(ctx, v, a)
+		r.takeReference(ctx, v, a, asked)
 	case r.CanLookup():
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
 		v.Text = cut(sentences(v.Code, v.Text), ferry.MaxAttemptText)
@@ -172,11 +179,16 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 
 // takeReference reads reference and result of an answer that says the message
 // is there. Whatever is wrong with the body, it is there: the text says what.
-func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
 	reference, err := r.referenceIn(ctx, a)
 	note := ""
 	if err != nil {
 		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
+	}
+	if n, ok := r.form.(namer); ok && reference == "" {
+		if reference = n.named(a, asked); reference == "" && note == "" {
+			note = "the answer bears no reference that can be read"
+		}
 	}
 	if reference == "" {
 		reference = lastSegment(a.Header.Get("Location"))

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"ferry"
 	"ferry/adapters"
@@ -155,8 +156,7 @@ func (f *frappeForm) find(ctx context.Context, m *message) (*operation, error) {
 	return newOperation(http.MethodGet, f.r.dest.base.under(f.path, query), nil)
 }
 
-// found takes the oldest document, one that was cancelled only where there is no
-// other. MariaDB compares without regard to case and to blanks at the end, so
+// found takes a document that was cancelled only where there is no other. MariaDB compares without regard to case and to blanks at the end, so
 // that what it found is compared once more.
 func (f *frappeForm) found(m *message, _ *httpcall.Answer, value any) (any, error) {
 	rows, ok := member(value, "data").([]any)
@@ -167,19 +167,35 @@ func (f *frappeForm) found(m *message, _ *httpcall.Answer, value any) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	var cancelled any
+	var valid, cancelled []any
 	for _, row := range rows {
-		if !bears(row, keys) {
-			continue
-		}
-		if docstatus(row) != "2" {
-			return row, nil
-		}
-		if cancelled == nil {
-			cancelled = row
+		switch {
+		case !bears(row, keys):
+		case docstatus(row) == "2":
+			cancelled = append(cancelled, row)
+		default:
+			valid = append(valid, row)
 		}
 	}
-	return cancelled, nil
+	if len(valid) == 0 {
+		valid = cancelled[:min(len(cancelled), 1)]
+	}
+	return oneOf(valid, func(row any) string { return textOf(member(row, "name")) })
+}
+
+// oneOf is the one document of those that bear the key; nil where there is none.
+func oneOf(documents []any, name func(any) string) (any, error) {
+	switch len(documents) {
+	case 0:
+		return nil, nil
+	case 1:
+		return documents[0], nil
+	}
+	names := make([]string, len(documents))
+	for i, d := range documents {
+		names[i] = name(d)
+	}
+	return documents[0], &severalError{names: strings.Join(names, ", ")}
 }
 
 // bears says whether a document has the keys' texts, letter by letter.

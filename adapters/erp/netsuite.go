@@ -250,10 +250,8 @@ func netsuiteTransactions() map[string]string {
 func (f *netsuiteForm) found(_ *message, a *httpcall.Answer, value any) (any, error) {
 	items, isList := member(value, "items").([]any)
 	switch {
-	case isList && len(items) == 0:
-		return nil, nil
 	case isList:
-		return items[0], nil
+		return oneOf(items, func(item any) string { return textOf(member(item, "id")) })
 	case member(value, "id") == nil:
 		return nil, errors.New("it holds neither a record nor a list of them")
 	}

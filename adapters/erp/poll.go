@@ -44,7 +44,9 @@ func (r *route) later(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer,
 		return true
 	}
 	address, isOperation := operationAddress(a.Header)
-	if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
+	if q, ok := r.form.(queuer); ok {
+		address = q.queued(a)
+	} else if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
 		return false
 	}
 	v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
@@ -293,7 +295,7 @@ func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.UR
 		r.pollFailed(ctx, &v, a)
 	default:
 		v.Kind, v.Effect = ferry.Delivered, ferry.EffectDone
-		r.pollReference(ctx, &v, a)
+		r.pollReference(ctx, &v, a, asked)
 	}
 	return v
 }
@@ -329,7 +331,7 @@ func (r *route) pollFailed(ctx context.Context, v *ferry.Verdict, a *httpcall.An
 
 // pollReference reads reference and result by poll's own programs, else the
 // route's.
-func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
 	own := *r
 	if r.poll.reference != nil {
 		own.reference = r.poll.reference
@@ -337,7 +339,7 @@ func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 	if r.poll.result != nil {
 		own.result = r.poll.result
 	}
-	own.takeReference(ctx, v, a)
+	own.takeReference(ctx, v, a, asked)
 }
 
 // pollRefused says why there is no answer. Failed: what came means nothing.

@@ -180,9 +180,12 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 		}
 	}
 	r.dest.show(req)
-	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(m.mask().JSON(body))}
+	mask := m.mask()
+	p := adapters.Preview{
+		Method: req.Method, URL: mask.Text(httpcall.MaskURL(req.URL)), Header: map[string]string{}, Body: string(mask.JSON(body)),
+	}
 	for name, values := range req.Header {
-		p.Header[name] = strings.Join(values, ", ")
+		p.Header[name] = mask.Text(strings.Join(values, ", "))
 	}
 	return p, nil
 }

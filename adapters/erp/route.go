@@ -66,8 +66,8 @@ func (r *route) compile() error {
 	}
 	switch r.keyHeader = cfg.KeyHeader; {
 	case cfg.KeyHeader == "":
-		if _, isPlain := r.form.(plain); isPlain {
-			r.keyHeader = "Idempotency-Key"
+		if _, is := r.form.(addressed); is {
+			r.keyHeader = defaultKeyHeader
 		}
 	case cfg.KeyHeader == "-":
 		r.keyHeader = ""
@@ -161,7 +161,7 @@ func (r *route) compileLookup() error {
 	if l.url, err = parseTemplate("lookup.url", cfg.URL); err != nil {
 		return err
 	}
-	if _, isPlain := r.form.(plain); isPlain {
+	if _, is := r.form.(addressed); is {
 		if err := l.asksForMessage(); err != nil {
 			return err
 		}

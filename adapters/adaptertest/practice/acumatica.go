@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 )
@@ -180,25 +179,12 @@ func (m *acumaticaMode) record(d Document) map[string]any {
 		out[name] = map[string]any{"value": v}
 	}
 	state := "Balanced"
-	if d.Posted {
-		state = "Open"
+	if d.Status != "" {
+		state = d.Status
 	}
-	out["id"], out["rowNumber"] = acumaticaID(d.ID), 1
+	out["id"], out["rowNumber"] = d.guid(), 1
 	out["ReferenceNbr"], out["Status"] = map[string]any{"value": d.ID}, map[string]any{"value": state}
 	return out
-}
-
-// acumaticaID is a record's id: a GUID made of its number.
-func acumaticaID(number string) string {
-	return "00000000-0000-4000-8000-000000" + strings.TrimPrefix(number, "INV-")
-}
-
-func numberOf(id any) string {
-	text, _ := id.(string)
-	if len(text) != 36 {
-		return ""
-	}
-	return "INV-" + text[30:]
 }
 
 // put creates a record, or writes over the one that id or VendorID names.
@@ -227,7 +213,11 @@ func (m *acumaticaMode) put(w http.ResponseWriter, r *http.Request) {
 		body = plain
 	}
 	key, _ := flat["VendorRef"].(string)
-	number := numberOf(record["id"])
+	id, _ := record["id"].(string)
+	number := ""
+	if id != "" {
+		number = numberOf(id)
+	}
 	if id, ok := flat["VendorID"].(string); ok {
 		key = id
 		if known := m.e.Documents(id); len(known) > 0 {
@@ -239,9 +229,11 @@ func (m *acumaticaMode) put(w http.ResponseWriter, r *http.Request) {
 		m.e.take(w, r, Document{ExternalID: key, ContentType: r.Header.Get("Content-Type")}, body)
 		return
 	}
-	m.e.act(w, r, key, func() {
-		doc, ok := m.e.change(number, func(d *Document) { d.Body = body })
-		if !ok {
+	defer m.e.count(OpFinish)()
+	m.e.answer(w, r, OpFinish, key, func() {
+		m.e.change(number, func(d *Document) { d.Body, d.version = body, d.version+1 })
+		doc, found := m.e.byNumber(number)
+		if !found {
 			m.refuse(w, failure{status: http.StatusNotFound, text: "No entity satisfies the condition."})
 			return
 		}
@@ -249,16 +241,14 @@ func (m *acumaticaMode) put(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-var acumaticaFilter = regexp.MustCompile(`\b(?:VendorRef|VendorID) eq '((?:[^']|'')*)'`)
-
 func (m *acumaticaMode) find(w http.ResponseWriter, r *http.Request) {
 	defer m.e.count(OpLookup)()
-	found := acumaticaFilter.FindStringSubmatch(r.URL.Query().Get("$filter"))
-	if found == nil || strings.Contains(r.URL.RawQuery, "+") {
+	fields := filterOf(r.URL.Query().Get("$filter"))
+	key := fields["VendorRef"] + fields["VendorID"]
+	if len(fields) == 0 || strings.Contains(r.URL.RawQuery, "+") {
 		m.refuse(w, failure{status: http.StatusBadRequest, text: "The filter cannot be read."})
 		return
 	}
-	key := strings.ReplaceAll(found[1], "''", "'")
 	m.e.ask(w, r, key, func() {
 		records := []any{}
 		for _, d := range m.e.Documents(key) {
@@ -273,12 +263,14 @@ func (m *acumaticaMode) act(w http.ResponseWriter, r *http.Request) {
 		Entity map[string]any `json:"entity"`
 	}
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody)).Decode(&asked)
-	doc, found := m.e.byNumber(numberOf(asked.Entity["id"]))
-	m.e.act(w, r, doc.ExternalID, func() {
+	id, _ := asked.Entity["id"].(string)
+	doc, found := m.e.byNumber(numberOf(id))
+	defer m.e.count(OpFinish)()
+	m.e.answer(w, r, OpFinish, doc.ExternalID, func() {
 		switch {
 		case err != nil || !found:
 			m.refuse(w, failure{status: http.StatusInternalServerError, text: "No entity satisfies the condition."})
-		case doc.Posted:
+		case doc.Status != "":
 			m.refuse(w, failure{status: http.StatusUnprocessableEntity, code: "PXException", text: "Document Status is invalid for processing."})
 		default:
 			m.mu.Lock()
@@ -314,7 +306,7 @@ func (m *acumaticaMode) status(w http.ResponseWriter, r *http.Request) {
 		case later.Reject:
 			m.exception(w, http.StatusInternalServerError, "PX.Data.PXException", "Error: The supplier is blocked.")
 		default:
-			m.e.change(act.number, func(d *Document) { d.Posted = true })
+			m.e.change(act.number, func(d *Document) { d.Status = "Open" })
 			w.WriteHeader(http.StatusNoContent)
 		}
 	}

@@ -58,9 +58,12 @@ type Document struct {
 	Place       int             `json:"place,omitempty"`       // among the documents of its ordering key, from 1, as they were written
 	Body        json.RawMessage `json:"body,omitempty"`        // JSON as it came
 	Text        string          `json:"text,omitempty"`        // anything else as it came
+	Status      string          `json:"status,omitempty"`      // in the system's words, where documents have one
 	RequestID   string          `json:"requestId,omitempty"`   // the sender's name of the request, in dialects that have one
-	Version     int             `json:"version,omitempty"`     // how often it was written over
-	Posted      bool            `json:"posted,omitempty"`      // an act finished it, such as submitting
+	Appended    int             `json:"appended,omitempty"`    // how often the lines of another create were appended to it
+
+	version int  // how often it was changed
+	upsert  bool // a create that writes over the document of its key
 }
 
 // State is what an ERP has seen.
@@ -85,8 +88,8 @@ const (
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
 	OpPoll   Op = "poll"
-	OpAct    Op = "act"   // writes over a document, or finishes it
-	OpLogon  Op = "logon" // in dialects with sessions
+	OpFinish Op = "finish" // writes over a document, or acts on it after it was created, such as posting
+	OpLogon  Op = "logon"  // in dialects with sessions
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -183,7 +186,7 @@ func (e *ERP) State() State {
 		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...), Callbacks: append([]int{}, e.callbacks...),
 	}
 	for key, at := range e.byKey {
-		if len(at) > 1 && len(s.WrittenTwice) < 100 {
+		if (len(at) > 1 || e.documents[at[0]].Appended > 0) && len(s.WrittenTwice) < 100 {
 			s.WrittenTwice = append(s.WrittenTwice, key)
 		}
 	}
@@ -234,14 +237,9 @@ func (e *ERP) write(d Document) (Document, int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known := e.byKey[d.ExternalID]; len(known) > 0 && d.ExternalID != "" {
-		first := e.documents[known[0]]
-		switch e.settings.OnDuplicate {
-		case Conflict:
-			return first, http.StatusConflict
-		case BareError:
-			return first, http.StatusInternalServerError
-		case Repeat:
-			return first, http.StatusOK
+		first := &e.documents[known[0]]
+		if status := e.repeatLocked(first, d); status != 0 {
+			return *first, status
 		}
 	}
 	if len(e.documents) >= MaxDocuments {
@@ -262,39 +260,11 @@ func (e *ERP) write(d Document) (Document, int) {
 func (e *ERP) byNumber(number string) (Document, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if i, ok := e.indexLocked(number); ok {
-		return e.documents[i], true
-	}
-	return Document{}, false
-}
-
-func (e *ERP) indexLocked(number string) (int, bool) {
 	n, err := strconv.Atoi(strings.TrimPrefix(number, "INV-"))
-	found := err == nil && n >= 1 && n <= len(e.documents) && e.documents[n-1].ID == number
-	return n - 1, found
-}
-
-// change writes over the document of a number, which has another version then.
-func (e *ERP) change(number string, how func(*Document)) (Document, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	i, ok := e.indexLocked(number)
-	if !ok {
+	if err != nil || n < 1 || n > len(e.documents) || e.documents[n-1].ID != number {
 		return Document{}, false
 	}
-	e.documents[i].Version++
-	how(&e.documents[i])
-	return e.documents[i], true
-}
-
-// act is a call that writes over a document, or finishes it: faults come first.
-func (e *ERP) act(w http.ResponseWriter, r *http.Request, key string, usual func()) {
-	defer e.count(OpAct)()
-	if fault, ok := e.meet(OpAct, key); ok {
-		e.fail(w, r, fault, Document{}, usual)
-		return
-	}
-	usual()
+	return e.documents[n-1], true
 }
 
 // writeLater writes after a while, whatever has become of the call.

@@ -12,6 +12,9 @@ import (
 // frappeKey is the field of the practice ERP's DocTypes that bears external keys.
 const frappeKey = "custom_ferry_key"
 
+// frappeSubmitted is the status of documents with docstatus 1.
+const frappeSubmitted = "Submitted"
+
 // frappeMode is a site of ERPNext: any DocType, documents that are drafts until
 // they are submitted, exceptions by their class.
 //
@@ -19,8 +22,6 @@ const frappeKey = "custom_ferry_key"
 //	GET  /api/resource/DOCTYPE?filters=…  {"data": [{…}]}
 //	PUT  /api/resource/DOCTYPE/NAME       writes over a draft, submits it with docstatus 1
 type frappeMode struct{ e *ERP }
-
-func newFrappe(e *ERP) mode { return frappeMode{e} }
 
 func (m frappeMode) mount(e *ERP) {
 	e.mux.HandleFunc("POST /api/resource/{doctype}", e.guard(m.create))
@@ -86,7 +87,7 @@ func (m frappeMode) document(d Document) map[string]any {
 	_ = json.Unmarshal(d.Body, &out) // what is no object has no members
 	out["name"], out["doctype"], out["docstatus"], out[frappeKey] = d.ID, "Purchase Invoice", 0, d.ExternalID
 	out["modified"] = frappeTime(d)
-	if d.Posted {
+	if d.Status == frappeSubmitted {
 		out["docstatus"] = 1
 	}
 	return out
@@ -94,7 +95,7 @@ func (m frappeMode) document(d Document) map[string]any {
 
 // frappeTime is when a document was written last, by which its version is known.
 func frappeTime(d Document) string {
-	return d.CreatedAt.Add(time.Duration(d.Version) * time.Second).Format("2006-01-02 15:04:05.000000")
+	return d.CreatedAt.Add(time.Duration(d.version) * time.Second).Format("2006-01-02 15:04:05.000000")
 }
 
 func (m frappeMode) create(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +107,11 @@ func (m frappeMode) create(w http.ResponseWriter, r *http.Request) {
 	var members map[string]any
 	_ = json.Unmarshal(body, &members) // take says what is wrong with it
 	key, _ := members[frappeKey].(string)
-	m.e.take(w, r, Document{ExternalID: key, ContentType: r.Header.Get("Content-Type"), Posted: fmt.Sprint(members["docstatus"]) == "1"}, body)
+	doc := Document{ExternalID: key, ContentType: r.Header.Get("Content-Type"), Status: "Draft"}
+	if fmt.Sprint(members["docstatus"]) == "1" {
+		doc.Status = frappeSubmitted
+	}
+	m.e.take(w, r, doc, body)
 }
 
 func (m frappeMode) list(w http.ResponseWriter, r *http.Request) {
@@ -141,7 +146,8 @@ func (m frappeMode) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	doc, found := m.e.byNumber(r.PathValue("name"))
-	m.e.act(w, r, doc.ExternalID, func() {
+	defer m.e.count(OpFinish)()
+	m.e.answer(w, r, OpFinish, doc.ExternalID, func() {
 		var members map[string]any
 		err := json.Unmarshal(body, &members)
 		submits := fmt.Sprint(members["docstatus"]) == "1"
@@ -155,14 +161,18 @@ func (m frappeMode) put(w http.ResponseWriter, r *http.Request) {
 				status: http.StatusExpectationFailed, code: "TimestampMismatchError",
 				text: "Error: Document has been modified after you have opened it",
 			})
-		case doc.Posted && !submits:
+		case doc.Status == frappeSubmitted && !submits:
 			m.refuse(w, failure{status: http.StatusExpectationFailed, code: "UpdateAfterSubmitError", text: "Not allowed to change after submission"})
 		default:
-			doc, _ = m.e.change(doc.ID, func(d *Document) {
+			m.e.change(doc.ID, func(d *Document) {
+				d.version++
 				if len(members) > 1 || !submits {
 					d.Body = body
 				}
-				d.Posted = d.Posted || submits
+				if submits {
+					d.Status = frappeSubmitted
+				}
+				doc = *d
 			})
 			reply(w, http.StatusOK, map[string]any{"data": m.document(doc)})
 		}

@@ -52,8 +52,11 @@ func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
 		"rest":      func(*ERP) mode { return standard{} },
 		"acumatica": newAcumatica,
-		"frappe":    newFrappe,
-		"netsuite":  newNetSuite,
+		"bc":        func(e *ERP) mode { return central{e} },
+		"d365fo":    func(e *ERP) mode { return finOps{e} },
+		"dataverse": func(e *ERP) mode { return tables{e} },
+		"frappe":    func(e *ERP) mode { return frappeMode{e} },
+		"netsuite":  func(e *ERP) mode { return netsuiteMode{e} },
 	}
 }
 

@@ -18,8 +18,6 @@ import (
 //	GET   /services/rest/async/v1/job/ID           with Prefer: respond-async; /task, /task/ID, /task/ID/result
 type netsuiteMode struct{ e *ERP }
 
-func newNetSuite(e *ERP) mode { return netsuiteMode{e} }
-
 const (
 	netsuiteRecord = "/services/rest/record/v1/"
 	netsuiteJobs   = "/services/rest/async/v1/job/"
@@ -85,12 +83,12 @@ func (m netsuiteMode) create(w http.ResponseWriter, r *http.Request) {
 	if record.ExternalID == "" {
 		record.ExternalID = record.TranID
 	}
-	m.take(w, r, record.ExternalID, body)
+	m.take(w, r, Document{ExternalID: record.ExternalID}, body)
 }
 
 // take is a create. One that was sent before under the same idempotency key is
 // refused, and the answer names the job of the first.
-func (m netsuiteMode) take(w http.ResponseWriter, r *http.Request, key string, body []byte) {
+func (m netsuiteMode) take(w http.ResponseWriter, r *http.Request, doc Document, body []byte) {
 	defer m.e.count(OpCreate)()
 	id := r.Header.Get("X-NetSuite-Idempotency-Key")
 	if job := m.jobOf(id); job != "" {
@@ -101,38 +99,39 @@ func (m netsuiteMode) take(w http.ResponseWriter, r *http.Request, key string, b
 		})
 		return
 	}
-	m.e.take(w, r, Document{ExternalID: key, ContentType: r.Header.Get("Content-Type"), RequestID: id}, body)
+	doc.ContentType, doc.RequestID = r.Header.Get("Content-Type"), id
+	m.e.take(w, r, doc, body)
 }
 
 func (m netsuiteMode) upsert(w http.ResponseWriter, r *http.Request) {
-	body, ok := m.e.read(w, r)
-	if !ok {
-		return
+	if body, ok := m.e.read(w, r); ok {
+		m.take(w, r, Document{ExternalID: strings.TrimPrefix(r.PathValue("id"), "eid:"), upsert: true}, body)
 	}
-	key, isExternal := strings.CutPrefix(r.PathValue("id"), "eid:")
-	if known := m.e.Documents(key); isExternal && len(known) > 0 && r.Header.Get("Prefer") == "" {
-		m.e.act(w, r, key, func() { m.change(w, known[0].ID, body) })
-		return
+}
+
+// again writes over the record of an external id.
+func (netsuiteMode) again(first *Document, d Document) int {
+	if !d.upsert {
+		return 0
 	}
-	m.take(w, r, key, body)
+	d.over(first)
+	return http.StatusOK
 }
 
 func (m netsuiteMode) update(w http.ResponseWriter, r *http.Request) {
+	defer m.e.count(OpFinish)()
 	body, ok := m.e.read(w, r)
 	if !ok {
 		return
 	}
 	doc, _ := m.e.byNumber(r.PathValue("id"))
-	m.e.act(w, r, doc.ExternalID, func() { m.change(w, doc.ID, body) })
-}
-
-func (m netsuiteMode) change(w http.ResponseWriter, number string, body []byte) {
-	doc, ok := m.e.change(number, func(d *Document) { d.Body = body })
-	if !ok {
-		m.missing(w)
-		return
-	}
-	m.accept(w, doc, http.StatusOK)
+	m.e.answer(w, r, OpFinish, doc.ExternalID, func() {
+		if !m.e.change(doc.ID, func(d *Document) { d.Body, d.version = body, d.version+1 }) {
+			m.missing(w)
+			return
+		}
+		m.accept(w, doc, http.StatusOK)
+	})
 }
 
 func (m netsuiteMode) missing(w http.ResponseWriter) {
