@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
@@ -23,7 +23,8 @@ type acumaticaSession struct {
 
 	mu      sync.Mutex
 	cookies string   // as a request sends them; "": none
-	secrets []string // the cookies' values, those of the session before as well
+	now     []string // the cookies one by one, for redaction
+	before  []string // those of the session before: an answer may still quote them
 	logons  int      // that ended, well or not
 	failed  error    // what the last one came to
 }
@@ -97,18 +98,15 @@ func (s *acumaticaSession) logOn(ctx context.Context) (cookies string, err error
 	case a.Status < 200 || a.Status > 299:
 		return "", s.logOnError(a)
 	}
-	cookies, values := cookiesOf(a.Header)
-	if cookies == "" {
+	list := cookiesOf(a.Header)
+	if len(list) == 0 {
 		return "", fmt.Errorf("%w: the logon was answered without a session", httpauth.ErrUnavailable)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cookies, s.secrets = cookies, append(values, s.secrets[:min(len(s.secrets), maxCookies)]...)
-	return cookies, nil
+	s.cookies, s.before, s.now = strings.Join(list, "; "), s.now, list
+	return s.cookies, nil
 }
-
-// maxCookies bounds a session's cookies.
-const maxCookies = 20
 
 // logOnError judges a logon that did not succeed. A wrong password is answered
 // with 500, and trying it again locks the user: all that an exception says counts
@@ -142,25 +140,6 @@ func (s *acumaticaSession) post(ctx context.Context, act string, body []byte, co
 	return httpcall.Do(s.d.transport, req), nil
 }
 
-// cookiesOf are the cookies that an answer sets, as a request sends them, and
-// their values. One that is set twice or taken back counts by its last word.
-func cookiesOf(h http.Header) (cookies string, values []string) {
-	last := map[string]*http.Cookie{}
-	for _, c := range (&http.Response{Header: h}).Cookies() {
-		last[c.Name] = c
-	}
-	var pairs []string
-	for _, name := range sortedKeys(last) {
-		c := last[name]
-		over := c.MaxAge < 0 || !c.Expires.IsZero() && c.Expires.Before(time.Now())
-		if c.Value == "" || over || len(pairs) == maxCookies {
-			continue
-		}
-		pairs, values = append(pairs, name+"="+c.Value), append(values, c.Value)
-	}
-	return strings.Join(pairs, "; "), values
-}
-
 // ended drops the session that a refused request went with, unless another one
 // has taken its place already.
 func (s *acumaticaSession) ended(req *http.Request, a *httpcall.Answer, _ httpcall.Problem) bool {
@@ -180,8 +159,8 @@ func (*acumaticaSession) show(req *http.Request) { req.Header.Set("Cookie", http
 func (s *acumaticaSession) redact(text string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, value := range s.secrets {
-		if len(value) >= 8 { // shorter ones, such as a branch's number, are no secrets
+	for _, cookie := range slices.Concat(s.now, s.before) {
+		if _, value, _ := strings.Cut(cookie, "="); len(value) >= shortestHidden { // a branch's number is no secret
 			text = strings.ReplaceAll(text, value, httpauth.Mask)
 		}
 	}

@@ -82,7 +82,7 @@ func TestAcumaticaFacts(t *testing.T) {
 // Values are wrapped unless they are already; questions write a space as %20, and
 // double an apostrophe.
 func TestAcumaticaRequests(t *testing.T) {
-	s := &scripted{answers: map[string][]reply{
+	s := &answering{answers: map[string][]reply{
 		"GET": {{status: 200, body: `[]`}}, "PUT": {{status: 200, body: `{"id":"g-1","ReferenceNbr":{"value":"000123"}}`}},
 	}}
 	m := call()
@@ -120,7 +120,7 @@ func TestAcumaticaRequests(t *testing.T) {
 // Many deliveries share one session; a new one is made when it is over, once, and it
 // is given back at the end.
 func TestAcumaticaSession(t *testing.T) {
-	p := practise(t, "acumatica", practice.Settings{}, nil)
+	p := openPractice(t, "acumatica", practice.Settings{}, nil)
 	many := func() {
 		var wg sync.WaitGroup
 		for range 8 {
@@ -146,7 +146,7 @@ func TestAcumaticaSession(t *testing.T) {
 		t.Errorf("%v, %d sessions", err, p.Sessions())
 	}
 	// What is only checked logs out as well.
-	q := practise(t, "acumatica", practice.Settings{}, nil)
+	q := openPractice(t, "acumatica", practice.Settings{}, nil)
 	if err := q.dest.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -159,7 +159,7 @@ func TestAcumaticaSession(t *testing.T) {
 // system is not down. The password shows nowhere.
 func TestAcumaticaRefusedLogon(t *testing.T) {
 	t.Setenv("ACU", "wrong-s3cret-password")
-	p := practise(t, "acumatica", practice.Settings{}, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
+	p := openPractice(t, "acumatica", practice.Settings{}, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
 		d.Auth.Password, d.Company = "env:ACU", "Contoso"
 	})
 	v := p.deliver(t, p.call(`{"number":"1"}`), ferry.Unauthorized, none)
@@ -190,7 +190,7 @@ func TestAcumaticaOneRefusedLogonForAllWhoWait(t *testing.T) {
 			logons++ // one at a time
 			<-answer
 			body := acumaticaError("PX.Data.PXException", "Error: Invalid credentials. Please try again.", "")
-			return &http.Response{StatusCode: 500, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+			return &http.Response{StatusCode: 500, Header: http.Header{}, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body))}, nil
 		})
 		d, err := erp.New(secret.Resolver{}, network)(adapters.DestinationConfig{
 			Dialect: "acumatica", Version: "24.200.001", URL: "https://acme.example",
@@ -224,7 +224,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // When all sessions of the license are in use the system is unavailable, and the
 // credentials are not suspected.
 func TestAcumaticaLicenseIsFull(t *testing.T) {
-	p := practise(t, "acumatica", practice.Settings{}, nil)
+	p := openPractice(t, "acumatica", practice.Settings{}, nil)
 	var others []adapters.Destination
 	for range practice.AcumaticaSessions {
 		dest, _ := loadExample(t, "acumatica", p.url, "file:"+p.keyFile)
@@ -253,7 +253,7 @@ func release(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish 
 // An act runs on behind a 202: it is asked until 204, and the document's number is
 // read by the lookup.
 func TestAcumaticaReleases(t *testing.T) {
-	p := practise(t, "acumatica", practice.Settings{Later: practice.Later{Polls: 1}}, release)
+	p := openPractice(t, "acumatica", practice.Settings{Later: practice.Later{Polls: 1}}, release)
 	c := p.call(`{"number":"1"}`)
 	v := p.deliver(t, c, ferry.InProgress, maybe)
 	if !strings.Contains(v.StatusURL, "/Bill/ReleaseBill/status/") || !strings.Contains(v.Text, "document INV-000001 is there, and ReleaseBill goes on") {
@@ -290,7 +290,7 @@ func TestAcumaticaReleases(t *testing.T) {
 
 // With write: upsert PUT goes by the entity's own key field, without a question.
 func TestAcumaticaUpsert(t *testing.T) {
-	p := practise(t, "acumatica", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) {
+	p := openPractice(t, "acumatica", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) {
 		r.Entity, r.KeyField, r.Write = "Vendor", "VendorID", "upsert"
 	})
 	c := p.call(`{"number":"1"}`)
@@ -300,14 +300,14 @@ func TestAcumaticaUpsert(t *testing.T) {
 	if docs := p.Documents(c.ExternalKey); len(docs) != 1 || p.Calls(practice.OpLookup) != 0 {
 		t.Errorf("%+v, %d questions", docs, p.Calls(practice.OpLookup))
 	}
-	u := practise(t, "acumatica", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Write = "update" })
+	u := openPractice(t, "acumatica", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Write = "update" })
 	c = u.call(`{"number":"1"}`)
 	u.deliver(t, c, ferry.Rejected, none)
 }
 
 // A bearer token takes the place of the session.
 func TestAcumaticaWithoutASession(t *testing.T) {
-	p := practise(t, "acumatica", practice.Settings{}, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
+	p := openPractice(t, "acumatica", practice.Settings{}, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
 		d.Auth = httpauth.Config{Type: "apiKey", Header: "Authorization", Prefix: "Bearer ", Key: d.Auth.Password}
 	})
 	p.deliver(t, p.call(`{"number":"1"}`), ferry.Delivered, done)

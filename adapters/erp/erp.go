@@ -51,6 +51,8 @@ func dialects() map[string]dialect {
 		"bc":           bc(),
 		"d365fo":       d365fo(),
 		"dataverse":    dataverse(),
+		"odata":        odata(),
+		"odata-sap":    odataSAP(),
 		"odoo-json2":   odooJSON2(),
 		"odoo-jsonrpc": odooJSONRPC(),
 		"tryton":       tryton(),

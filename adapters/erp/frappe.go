@@ -82,7 +82,7 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 	if cfg.Finish != "" && cfg.Finish != "submit" {
 		return nil, bad("finish: there is no %q", cfg.Finish).WithHint("submit; without it the document stays a draft, unless the map sets docstatus: 1")
 	}
-	if err := upsertLooks(cfg); err != nil {
+	if err := needsLookup(cfg); err != nil {
 		return nil, err
 	}
 	if cfg.Reference == "" {
@@ -102,15 +102,6 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		}
 	}
 	return f, nil
-}
-
-// upsertLooks refuses to write over what cannot be found, in dialects that find it
-// first and then write.
-func upsertLooks(cfg *adapters.RouteConfig) error {
-	if cfg.Write == writeUpsert && cfg.Lookup == nil {
-		return bad("write: upsert needs a lookup").WithHint("keyField or key tells which document is written over")
-	}
-	return nil
 }
 
 func (f *frappeForm) searches(*message) bool { return true }

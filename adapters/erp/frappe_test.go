@@ -29,7 +29,7 @@ func frappeError(class, words string, said ...string) string {
 	return string(body)
 }
 
-var none, maybe, done = ferry.EffectNone, ferry.EffectMaybe, ferry.EffectDone
+const none, maybe, done = ferry.EffectNone, ferry.EffectMaybe, ferry.EffectDone
 
 // What Frappe answers, and what it comes to.
 func TestFrappeFacts(t *testing.T) {
@@ -120,7 +120,7 @@ func TestFrappeFacts(t *testing.T) {
 // The document is asked for before it is written, by the field that bears the key;
 // a space is %20, and the key stands in the document.
 func TestFrappeRequests(t *testing.T) {
-	s := &scripted{answers: map[string][]reply{
+	s := &answering{answers: map[string][]reply{
 		"GET": {{status: 200, body: `{"data":[]}`}}, "POST": {{status: 200, body: `{"data":{"name":"ACC-PINV-1","docstatus":0}}`}},
 	}}
 	a := open(t, s, adapters.DestinationConfig{Dialect: "frappe"}, adapters.RouteConfig{
@@ -153,7 +153,7 @@ func TestFrappeFindsByTheLetter(t *testing.T) {
 		"nothing":              {``, ""},
 		"no permission on key": {`{"name":"A","docstatus":1}`, "A"},
 	} {
-		s := &scripted{answers: map[string][]reply{"GET": {{status: 200, body: `{"data":[` + c.rows + `]}`}}}}
+		s := &answering{answers: map[string][]reply{"GET": {{status: 200, body: `{"data":[` + c.rows + `]}`}}}}
 		a := open(t, s, adapters.DestinationConfig{Dialect: "frappe"}, adapters.RouteConfig{Entity: "X", KeyField: "k", Lookup: &adapters.LookupConfig{}})
 		m := call()
 		m.ExternalKey = "PO-1"
@@ -166,7 +166,7 @@ func TestFrappeFindsByTheLetter(t *testing.T) {
 		"a field that is not there":   {status: 417, body: frappeError("DataError", "Field not permitted in query: k")},
 		"no list":                     {status: 200, body: `{"message":"pong"}`},
 	} {
-		a := open(t, &scripted{answers: map[string][]reply{"GET": {answer}}}, adapters.DestinationConfig{Dialect: "frappe"}, adapters.RouteConfig{Entity: "X", KeyField: "k", Lookup: &adapters.LookupConfig{}})
+		a := open(t, &answering{answers: map[string][]reply{"GET": {answer}}}, adapters.DestinationConfig{Dialect: "frappe"}, adapters.RouteConfig{Entity: "X", KeyField: "k", Lookup: &adapters.LookupConfig{}})
 		if r := a.Lookup(t.Context(), call()); r.State != adapters.Unanswered {
 			t.Errorf("%s proves nothing: %+v", name, r)
 		}
@@ -176,7 +176,7 @@ func TestFrappeFindsByTheLetter(t *testing.T) {
 // A document is created as a draft and submitted; what kept it from that is made up
 // for by the next delivery, without a second document.
 func TestFrappeSubmits(t *testing.T) {
-	p := practise(t, "frappe", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish = "submit" })
+	p := openPractice(t, "frappe", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish = "submit" })
 	c := p.call(`{"number":"1"}`)
 	if v := p.deliver(t, c, ferry.Delivered, done); v.Reference != "INV-000001" || p.Documents(c.ExternalKey)[0].Status != "Submitted" {
 		t.Errorf("%+v %+v", v, p.Documents(""))
@@ -215,7 +215,7 @@ func TestFrappeSubmits(t *testing.T) {
 // write: upsert finds the document and writes over it; one that somebody changed in
 // between is read, and written, once more.
 func TestFrappeUpsert(t *testing.T) {
-	p := practise(t, "frappe", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Write = "upsert" })
+	p := openPractice(t, "frappe", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Write = "upsert" })
 	c := p.call(`{"number":"1"}`)
 	p.deliver(t, c, ferry.Delivered, done)
 	c.Body = []byte(`{"number":"2"}`)

@@ -81,7 +81,7 @@ func TestNetSuiteFacts(t *testing.T) {
 // The reference is the internal id in Location; a lookup asks by the external id,
 // and believes a 404 only where it speaks of the record.
 func TestNetSuiteExternalIDs(t *testing.T) {
-	s := &scripted{answers: map[string][]reply{
+	s := &answering{answers: map[string][]reply{
 		"POST":  {{status: 204, header: map[string]string{"Location": "https://1234567.suitetalk.api.netsuite.com/services/rest/record/v1/vendorBill/647"}}},
 		"PUT":   {{status: 204, header: map[string]string{"Location": "/services/rest/record/v1/vendorBill/648"}}},
 		"PATCH": {{status: 204}},
@@ -134,7 +134,7 @@ func TestNetSuiteExternalIDs(t *testing.T) {
 
 // Other fields are asked for by a query, which only reads; text in it is quoted.
 func TestNetSuiteSuiteQL(t *testing.T) {
-	s := &scripted{answers: map[string][]reply{"POST": {{status: 200, body: `{"links":[],"count":1,"hasMore":false,"items":[{"id":"12","tranid":"A'1"}]}`}}}}
+	s := &answering{answers: map[string][]reply{"POST": {{status: 200, body: `{"links":[],"count":1,"hasMore":false,"items":[{"id":"12","tranid":"A'1"}]}`}}}}
 	m := call()
 	m.Body = []byte(`{"no":"A'1","vendor":7}`)
 	route := adapters.RouteConfig{
@@ -153,7 +153,7 @@ func TestNetSuiteSuiteQL(t *testing.T) {
 		t.Errorf("%+v %q", r, s.bodies[1])
 	}
 	// Search before create, since nothing else keeps a second one away.
-	p := practise(t, "netsuite", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.KeyField = "tranId" })
+	p := openPractice(t, "netsuite", practice.Settings{}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.KeyField = "tranId" })
 	c := p.call(`{"number":"1"}`)
 	p.deliver(t, c, ferry.Delivered, done)
 	p.deliver(t, c, ferry.Duplicate, done)
@@ -167,7 +167,7 @@ func async(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Async = t
 // An asynchronous request is answered with a job, which is asked; its task's result
 // is the answer.
 func TestNetSuiteJob(t *testing.T) {
-	p := practise(t, "netsuite", practice.Settings{Later: practice.Later{Polls: 1}}, async)
+	p := openPractice(t, "netsuite", practice.Settings{Later: practice.Later{Polls: 1}}, async)
 	c := p.call(`{"number":"1"}`)
 	v := p.deliver(t, c, ferry.InProgress, maybe)
 	if v.StatusURL != p.url+"/services/rest/async/v1/job/op-000001" || v.Status != 202 {
@@ -195,7 +195,7 @@ func TestNetSuiteJob(t *testing.T) {
 
 // A job that failed says why in its task's result.
 func TestNetSuiteJobFails(t *testing.T) {
-	p := practise(t, "netsuite", practice.Settings{Later: practice.Later{Reject: true}}, async)
+	p := openPractice(t, "netsuite", practice.Settings{Later: practice.Later{Reject: true}}, async)
 	c := p.call(`{"number":"1"}`)
 	r := p.poll(t, c, p.deliver(t, c, ferry.InProgress, maybe), ferry.Rejected)
 	if r.Code != "INVALID_CONTENT" || !strings.Contains(r.Text, "the supplier is blocked") || len(r.Fields) != 1 || r.Fields[0].Field != "entity" {
@@ -206,7 +206,7 @@ func TestNetSuiteJobFails(t *testing.T) {
 // The same request, sent again, is answered with 400 and the job of the first: it is
 // asked, and there is one document. An edited body is another request.
 func TestNetSuiteRepeatIsFollowed(t *testing.T) {
-	p := practise(t, "netsuite", practice.Settings{}, async)
+	p := openPractice(t, "netsuite", practice.Settings{}, async)
 	c := p.call(`{"number":"1"}`)
 	if err := p.Fail(practice.Fault{Kind: practice.FaultCutAfter}); err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestNetSuiteJobLeadsNowhere(t *testing.T) {
 			"GET " + job + "/task/1/result": {{status: 503}},
 		}, ferry.Unavailable},
 	} {
-		s := &scripted{answers: c.answers}
+		s := &answering{answers: c.answers}
 		s.answers["POST"] = []reply{{status: 202, header: map[string]string{"Location": job}}}
 		a := open(t, s, adapters.DestinationConfig{Dialect: "netsuite"}, adapters.RouteConfig{Entity: "vendorBill", Async: true})
 		m := call()
@@ -276,7 +276,7 @@ func TestNetSuiteSettings(t *testing.T) {
 // A RESTlet is called at its address, with JSON, and without headers that it does
 // not honour.
 func TestNetSuiteRESTlet(t *testing.T) {
-	s := &scripted{answers: map[string][]reply{"POST": {{status: 200, body: `{"id":5}`}}}}
+	s := &answering{answers: map[string][]reply{"POST": {{status: 200, body: `{"id":5}`}}}}
 	v := open(t, s, adapters.DestinationConfig{Dialect: "netsuite"}, adapters.RouteConfig{
 		URL: "/app/site/hosting/restlet.nl?script=1&deploy=1", Reference: ".id",
 	}).Deliver(t.Context(), call())
@@ -289,7 +289,7 @@ func TestNetSuiteRESTlet(t *testing.T) {
 func TestNetSuiteTokenBasedAuthentication(t *testing.T) {
 	t.Setenv("NS_CONSUMER", "consumer-s3cret")
 	t.Setenv("NS_TOKEN", "token-s3cret")
-	s := &scripted{answers: map[string][]reply{"POST": {{status: 204, header: map[string]string{"Location": "/x/1"}}}}}
+	s := &answering{answers: map[string][]reply{"POST": {{status: 204, header: map[string]string{"Location": "/x/1"}}}}}
 	a := open(t, s, adapters.DestinationConfig{Dialect: "netsuite", Auth: httpauth.Config{
 		Type: "oauth1", ClientID: "ck", ClientSecret: "env:NS_CONSUMER", TokenID: "tk", TokenSecret: "env:NS_TOKEN", Realm: "1234567_SB1",
 	}}, adapters.RouteConfig{Entity: "customer"})

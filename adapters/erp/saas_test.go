@@ -31,9 +31,9 @@ type practised struct {
 
 const practiceKey = "practice-s3cret-0123456789"
 
-// practise opens a route to the practice ERP of a dialect, by its example, without
+// openPractice opens a route to the practice ERP of a dialect, by its example, without
 // its map.
-func practise(t *testing.T, dialect string, settings practice.Settings, change func(*adapters.DestinationConfig, *adapters.RouteConfig)) *practised {
+func openPractice(t *testing.T, dialect string, settings practice.Settings, change func(*adapters.DestinationConfig, *adapters.RouteConfig)) *practised {
 	t.Helper()
 	settings.Dialect = dialect
 	p := &practised{ERP: practice.New(practiceKey, settings), keyFile: filepath.Join(t.TempDir(), "key")}
@@ -92,16 +92,16 @@ func wantVerdict(t *testing.T, what string, v ferry.Verdict, kind ferry.VerdictK
 	}
 }
 
-// reply is one answer of a scripted destination.
+// reply is one answer of a answering destination.
 type reply struct {
 	status int
 	header map[string]string
 	body   string
 }
 
-// scripted is a destination that answers by method and path, each list in turn and
+// answering is a destination that answers by method and path, each list in turn and
 // its last one again; it keeps what it was asked.
-type scripted struct {
+type answering struct {
 	mu      sync.Mutex
 	answers map[string][]reply // "POST /path"; the path may be left out
 	asked   []string           // method and URI
@@ -109,7 +109,7 @@ type scripted struct {
 	headers []http.Header
 }
 
-func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusTeapot)
 }
 
-func (s *scripted) count(prefix string) int {
+func (s *answering) count(prefix string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -163,7 +163,7 @@ func checkFacts(t *testing.T, dest adapters.DestinationConfig, route adapters.Ro
 	t.Helper()
 	for _, f := range facts {
 		t.Run(f.name, func(t *testing.T) {
-			s := &scripted{answers: map[string][]reply{write: {f.answer}, "GET": {nothing}}}
+			s := &answering{answers: map[string][]reply{write: {f.answer}, "GET": {nothing}}}
 			r := route
 			if r.Lookup != nil {
 				own := *r.Lookup

@@ -62,8 +62,9 @@ type Document struct {
 	RequestID   string          `json:"requestId,omitempty"`   // the sender's name of the request, in dialects that have one
 	Appended    int             `json:"appended,omitempty"`    // how often the lines of another create were appended to it
 
-	version int  // how often it was changed
-	upsert  bool // a create that writes over the document of its key
+	version   int    // how often it was changed
+	requestID string // the sender's, of the request that wrote it
+	upsert    bool   // a create that writes over the document of its key
 }
 
 // State is what an ERP has seen.

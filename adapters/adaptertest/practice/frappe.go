@@ -3,7 +3,7 @@ package practice
 import (
 	"encoding/json"
 	"fmt"
-	"html"
+	markup "html"
 	"net/http"
 	"strings"
 	"time"
@@ -59,7 +59,7 @@ func (m frappeMode) refuse(w http.ResponseWriter, f failure) {
 	}
 	messages := make([]string, len(said))
 	for i, text := range said {
-		inner, _ := json.Marshal(map[string]any{"message": "<div>" + html.EscapeString(text) + "</div>", "title": "Message", "indicator": "red"})
+		inner, _ := json.Marshal(map[string]any{"message": "<div>" + markup.EscapeString(text) + "</div>", "title": "Message", "indicator": "red"})
 		messages[i] = string(inner)
 	}
 	outer, _ := json.Marshal(messages)

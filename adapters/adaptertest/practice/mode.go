@@ -57,6 +57,12 @@ func modes() map[string]func(e *ERP) mode {
 		"dataverse": func(e *ERP) mode { return tables{e} },
 		"frappe":    func(e *ERP) mode { return frappeMode{e} },
 		"netsuite":  func(e *ERP) mode { return netsuiteMode{e} },
+		"odata":     func(e *ERP) mode { return openData{e} },
+		"odata-sap": func(e *ERP) mode { return newGateway(e) },
+
+		"odoo-json2":   newBearer,
+		"odoo-jsonrpc": newUsers,
+		"tryton":       newLedger,
 	}
 }
 
