@@ -194,13 +194,18 @@ func (w *Worker) complete(d *decoder) {
 			switch {
 			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
+			case dest != nil && dest.HonoursKey(&r.RouteConfig):
+				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
-		if r.Confirm == "" && dest != nil && dest.AnswersLater(&r.RouteConfig) {
-			r.Confirm = adapters.ConfirmPoll
+		if r.Confirm == "" && dest != nil {
+			if within, ok := dest.AnswersLater(&r.RouteConfig); ok {
+				r.Confirm = adapters.ConfirmPoll
+				setDefault(&r.ConfirmWithin, within)
+			}
 		}
 		r.completeConfirm()
 		if dest != nil {

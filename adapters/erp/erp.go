@@ -45,7 +45,9 @@ func dialects() map[string]dialect {
 	return map[string]dialect{
 		"openapi":      openapi(),
 		"rest":         rest(),
+		"acumatica":    acumatica(),
 		"frappe":       frappe(),
+		"netsuite":     netsuite(),
 		"bc":           bc(),
 		"d365fo":       d365fo(),
 		"dataverse":    dataverse(),

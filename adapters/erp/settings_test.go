@@ -107,3 +107,17 @@ func checkSetting(t *testing.T, err error, place, want string) {
 		t.Errorf("%s: %q, hint %q", want, e.Message, e.Hint)
 	}
 }
+
+// checkBadRoutes: each route is refused, with words that name the key.
+func checkBadRoutes(t *testing.T, dest adapters.DestinationConfig, routes map[string]adapters.RouteConfig) {
+	t.Helper()
+	d, err := erp.New(secret.Resolver{}, nil)(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, cfg := range routes {
+		cfg.Route = "invoices"
+		_, err := d.Route(cfg)
+		checkSetting(t, err, "route invoices", want)
+	}
+}
