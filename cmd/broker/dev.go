@@ -155,7 +155,7 @@ func (d *dev) show(ctx context.Context, dataDir string, erp *devERP) error {
 
 func (d *dev) printNext(key, keyFile string) {
 	send := d.url + "/v1/routes/" + devRoute + "/messages"
-	bad := `{"invoice":{"supplier":"Contoso Ltd."}}`
+	bad := `{"invoice":{"currency":"EUR"}}`
 	d.app.printf(`
 Try next, in another terminal:
 
