@@ -27,7 +27,7 @@ type devCmd struct {
 const (
 	devRoute  = "supplier-invoices"
 	devWorker = "dev-worker"
-	devSample = `{"invoice":{"number":"INV-2026-0042","supplier":"Contoso Ltd.","currency":"EUR","total":1190.00}}`
+	devSample = `{"invoice":{"number":"INV-2026-0042","supplier":"Contoso Ltd.","currency":"EUR","total":1190.00,"date":"2026-11-26"}}`
 )
 
 // sampleTime bounds the wait for the sample: it takes milliseconds.

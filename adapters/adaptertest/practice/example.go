@@ -29,7 +29,7 @@ func Example(dialect string) (string, error) {
 }
 
 // made finds what an example's map makes of the invoice's number, and of its supplier.
-var made = regexp.MustCompile(`"?([A-Za-z_][\w.]*)"?\s*:\s*\(?\.invoice\.(number|supplier)\b`)
+var made = regexp.MustCompile(`"?([A-Za-z_][\w.]*)"?\s*:\s*\(?\.(?:invoice\.)?(number|supplier)\b`)
 
 // RequiredOf is the member without which an invoice makes no sense, in the words of
 // the dialect, for [Settings].Required: what its example makes of .invoice.number, or
