@@ -205,7 +205,7 @@ type DestinationConfig struct {
 	Health  *HealthConfig     `yaml:"health"`
 	// What some dialects take besides; see docs/erp.
 	Database string `yaml:"database"` // odoo-jsonrpc, odoo-json2, tryton: the database at the server
-	Company  string `yaml:"company"`  // bc, d365fo, acumatica: the company, or data area
+	Company  string `yaml:"company"`  // bc, d365fo, acumatica: the company, or data area; tryton, odoo-*: its id
 	Client   string `yaml:"client"`   // odata-sap: the SAP client, three digits
 	Version  string `yaml:"version"`  // odata, odata-sap: v2 or v4; acumatica: the endpoint's version
 	Spec     string `yaml:"spec"`     // openapi: the file that describes the API
@@ -224,6 +224,31 @@ func (c *DestinationConfig) MakesLookups() bool {
 		return false
 	}
 	return true
+}
+
+// UpsertsByKey says whether what is written with write: upsert under a key twice,
+// also at the same time, is one document: the system looks for it, and not the
+// dialect before it writes.
+func (c *DestinationConfig) UpsertsByKey() bool {
+	switch c.Dialect {
+	case "tryton", "odoo-jsonrpc", "odoo-json2":
+		return false
+	}
+	return true
+}
+
+// AnswersLater says whether what r asks for is answered later by the dialect's
+// nature, so that confirm: poll goes without saying.
+func (c *DestinationConfig) AnswersLater(r *RouteConfig) bool {
+	switch c.Dialect {
+	case "d365fo":
+		return r.Activity != ""
+	case "netsuite":
+		return r.Async
+	case "acumatica": // acts, such as releasing, run on behind a 202
+		return r.Finish != ""
+	}
+	return false
 }
 
 // VerdictRule judges the answers that it matches. At least one of Status, Code,
@@ -320,11 +345,14 @@ type PollConfig struct {
 // LookupConfig is how the destination is asked for a document by external key.
 type LookupConfig struct {
 	// Where is a condition beside the key, in the dialect's own language.
-	Where     string `yaml:"where"`
-	URL       string `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
-	Reference string `yaml:"reference"` // jq over the answer; null or empty means absent
-	Result    string `yaml:"result"`
-	Same      string `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
+	Where string `yaml:"where"`
+	// Fields are those of the document that are read beside its keys, where the
+	// dialect asks for them by name.
+	Fields    []string `yaml:"fields"`
+	URL       string   `yaml:"url"`       // {externalKey}, {messageId} are filled in, escaped
+	Reference string   `yaml:"reference"` // jq over the answer; null or empty means absent
+	Result    string   `yaml:"result"`
+	Same      string   `yaml:"same"` // jq over {answer, payload, mapped}; false: found, but another document
 }
 
 // Variables are the names that the jq programs of a route over the payload may

@@ -179,28 +179,36 @@ func (w *Worker) complete(d *decoder) {
 		}
 		dest.Name = name
 		setDefault(&dest.Timeout, DefaultTimeout)
-		setDefault(&dest.Concurrency, DefaultConcurrency)
 	}
 	for i := range w.Routes {
 		r := &w.Routes[i]
 		dest := w.Destinations[r.Destination.Name]
+		if dest != nil && r.Activity != "" {
+			setDefault(&dest.Concurrency, 1)
+		}
 		if r.Lookup == nil && (r.KeyField != "" || len(r.Key) > 0) && dest != nil && dest.MakesLookups() {
 			r.Lookup = &adapters.LookupConfig{}
 		}
 		if r.OnUnknown == "" {
 			r.OnUnknown = OnUnknownHold
 			switch {
-			case r.Write == "upsert": // written over itself, it is the same document
+			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
+		if r.Confirm == "" && dest != nil && dest.AnswersLater(&r.RouteConfig) {
+			r.Confirm = adapters.ConfirmPoll
+		}
 		r.completeConfirm()
 		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)
 		}
+	}
+	for _, dest := range w.Destinations {
+		setDefault(&dest.Concurrency, DefaultConcurrency)
 	}
 }
 
@@ -338,6 +346,10 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 	if d.checkOneOf(path+".onUnknown", r.OnUnknown, OnUnknownLookup, OnUnknownRepost, OnUnknownHold) &&
 		r.OnUnknown == OnUnknownLookup && r.Lookup == nil {
 		d.at(path+".onUnknown", "add lookup: {url: …, reference: …}", "%s.onUnknown is lookup, and no lookup is configured", path)
+	}
+	if dest := destinations[r.Destination.Name]; dest != nil && r.Activity != "" && dest.Concurrency > 1 {
+		d.at(path+".activity", "leave out the destination's concurrency, or set 1; routes of another kind get a destination of their own",
+			"%s.activity: imports of one entity that run at a time fail for each other, and the destination takes %d calls at a time", path, dest.Concurrency)
 	}
 	if r.Lookup != nil {
 		dest := destinations[r.Destination.Name]

@@ -28,6 +28,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 	defer cancel()
 	m := r.message(call)
 	v := r.deliver(ctx, m)
+	if v.Kind == stale {
+		v.Kind = ferry.Failed
+	}
 	r.redact(&v, m)
 	withoutToken(&v, call.ConfirmURL)
 	return v
@@ -38,8 +41,7 @@ func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}
-	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
-	return r.finishAfter(ctx, m, v, a)
+	return r.create(ctx, m)
 }
 
 // put makes one request that writes: once more where it was refused for its token
@@ -66,16 +68,20 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 	if err != nil {
 		return noRequest(err), nil, false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err = r.dest.send(req)
 	if err != nil {
 		return withoutCredentials(err, line), nil, false
 	}
+	whole := a
 	if u, ok := r.form.(unpacker); ok && a.Err == nil {
-		a = u.unpack(a)
+		a = u.unpack(ctx, m, a)
 	}
 	v, problem := r.judge(ctx, a, req.URL)
 	v.Request = line
+	if n, ok := r.form.(noter); ok && v.Kind == ferry.Delivered {
+		v.Text = cut(sentences(v.Text, n.note(whole)), ferry.MaxAttemptText)
+	}
 	again = v.Kind == ferry.Unauthorized && v.Effect == ferry.EffectNone && a.Err == nil && r.dest.renews(req, a, problem)
 	return v, a, again
 }
@@ -129,7 +135,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 	}
 	switch v.Kind {
 	case conflict:
-		r.settleConflict(ctx, &v, a, problem.Quoted)
+		r.settleConflict(ctx, &v, a, asked, problem.Quoted)
 	case ferry.Delivered, ferry.Duplicate:
 		if success {
 			v.Code, v.Text, v.Fields = "", "", nil
@@ -137,11 +143,11 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 				return v, problem
 			}
 		}
-		r.takeReference(ctx, &v, a)
+		r.takeReference(ctx, &v, a, asked)
 	case ferry.Throttled, ferry.Unavailable:
 		v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
-	case stale:
-		v.Kind = ferry.Failed
+	case repeated:
+		r.takeRepeat(&v, a, asked)
 	}
 	return v, problem
 }
@@ -150,7 +156,7 @@ func (r *route) judge(ctx context.Context, a *httpcall.Answer, asked *url.URL) (
 // a document by the route's own reference is the document. An error may bear an
 // id of its own, so a lookup is asked where there is one; without it, an error
 // that names a document by the reference is believed.
-func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, isDocument bool) {
+func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL, isDocument bool) {
 	reference, _ := r.referenceIn(ctx, a)
 	switch {
 	case reference != "" && (isDocument || !r.CanLookup()):
@@ -158,7 +164,7 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 		if isDocument {
 			v.Text = ""
 		}
-		r.takeReference(ctx, v, a)
+		r.takeReference(ctx, v, a, asked)
 	case r.CanLookup():
 		v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
 		v.Text = cut(sentences(v.Code, v.Text), ferry.MaxAttemptText)
@@ -170,11 +176,16 @@ func (r *route) settleConflict(ctx context.Context, v *ferry.Verdict, a *httpcal
 
 // takeReference reads reference and result of an answer that says the message
 // is there. Whatever is wrong with the body, it is there: the text says what.
-func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
 	reference, err := r.referenceIn(ctx, a)
 	note := ""
 	if err != nil {
 		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
+	}
+	if n, ok := r.form.(namer); ok && reference == "" {
+		if reference = n.named(a, asked); reference == "" && note == "" {
+			note = "the answer bears no reference that can be read"
+		}
 	}
 	if reference == "" {
 		reference = lastSegment(a.Header.Get("Location"))

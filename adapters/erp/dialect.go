@@ -47,8 +47,11 @@ const (
 	// absent, of lookups: there is no such document.
 	absent ferry.VerdictKind = "absent"
 	// stale, of an update: the document was changed since it was read. It is read,
-	// and written, once more.
+	// and written, once more; then it is failed.
 	stale ferry.VerdictKind = "stale"
+	// repeated: the destination took the same request before, and works on it, or
+	// did. Its Location names what can be asked.
+	repeated ferry.VerdictKind = "repeated"
 )
 
 // form makes the requests of one route in its dialect, and reads the answers. It
@@ -61,7 +64,8 @@ type form interface {
 	// on routes with a lookup, and writes nothing.
 	find(ctx context.Context, m *message) (*operation, error)
 	// found reads the answer to find, of which no rule said that there is none:
-	// value is its JSON. A nil document: there is none.
+	// value is its JSON. A nil document: there is none. With a *severalError the
+	// document is one of several that bear the key.
 	found(m *message, a *httpcall.Answer, value any) (document any, err error)
 	// document is what the jq programs of the route see of the answer to a write.
 	document(value any) any
@@ -86,14 +90,55 @@ type finisher interface {
 	finish(ctx context.Context, m *message, document any) (*operation, error)
 }
 
+// reader is a form whose answers to writes name the document and do not hold it:
+// true has it asked for once more after it was written, for the lookup's reference
+// and result.
+type reader interface {
+	reads() bool
+}
+
 // asker is a form that asks what became of a message other than by GET.
 type asker interface {
 	ask(ctx context.Context, m *message, status *url.URL) (*operation, error)
 }
 
-// unpacker is a form whose answers hold several: it gives the one that counts.
+// namer is a form that knows the document's number where the route has no jq for
+// it, of the answer to a write, or to a poll, at asked; "" where it does not.
+type namer interface {
+	named(a *httpcall.Answer, asked *url.URL) string
+}
+
+// queuer is a form whose destination puts messages into a queue, and names no
+// address to ask in a header. queued makes it of the answer to a write; "" where
+// the answer says nothing that could be asked for.
+type queuer interface {
+	queued(a *httpcall.Answer) (address string)
+}
+
+// teller is a form whose destination says in its own way what became of a
+// message that it took to answer later.
+type teller interface {
+	// told reads an answer to a poll at asked, of any status: what it says of the
+	// work, or another address that has to be asked for it. Unsaid: the answer is to
+	// be read as any other.
+	told(a *httpcall.Answer, asked *url.URL) (state opState, next string)
+}
+
+// unpacker is a form whose answers hold several: it gives the one that counts. One
+// with Err is an answer that does not tell.
 type unpacker interface {
-	unpack(a *httpcall.Answer) *httpcall.Answer
+	unpack(ctx context.Context, m *message, a *httpcall.Answer) *httpcall.Answer
+}
+
+// questioner is a form that asks in more than one way: lookups judges the answers
+// to its way, before the dialect's table does.
+type questioner interface {
+	lookups() httpcall.Table
+}
+
+// noter is a form that has something to say about an answer that was a success.
+type noter interface {
+	note(a *httpcall.Answer) string
 }
 
 // session is what a destination wants beside credentials, shared by its routes.
@@ -119,6 +164,16 @@ type operation struct {
 	header http.Header   // wins over what is configured; may be nil
 	body   io.ReadCloser // nil: none
 	size   int64         // of body, in bytes
+	calls  string        // what is called, where the address does not say: shown with the request
+}
+
+// line names the request in attempts.
+func (o *operation) line(req *http.Request) string {
+	line := requestLine(req.Method, req.URL)
+	if o.calls != "" {
+		line += " " + o.calls
+	}
+	return line
 }
 
 // drop gives up an operation that is not made.
@@ -179,7 +234,8 @@ func routeSettings(cfg *adapters.RouteConfig) map[string]bool {
 		"url": cfg.URL != "", "method": cfg.Method != "",
 		"lookup.url": cfg.Lookup != nil && cfg.Lookup.URL != "",
 		"operation":  cfg.Operation != "", "parameters": len(cfg.Parameters) > 0,
-		"lookup.where": cfg.Lookup != nil && cfg.Lookup.Where != "",
+		"lookup.where":  cfg.Lookup != nil && cfg.Lookup.Where != "",
+		"lookup.fields": cfg.Lookup != nil && len(cfg.Lookup.Fields) > 0,
 	}
 }
 

@@ -43,8 +43,17 @@ func Dialects() []string {
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{
-		"openapi": openapi(),
-		"rest":    rest(),
+		"openapi":      openapi(),
+		"rest":         rest(),
+		"frappe":       frappe(),
+		"bc":           bc(),
+		"d365fo":       d365fo(),
+		"dataverse":    dataverse(),
+		"odata":        odata(),
+		"odata-sap":    odataSAP(),
+		"odoo-json2":   odooJSON2(),
+		"odoo-jsonrpc": odooJSONRPC(),
+		"tryton":       tryton(),
 	}
 }
 

@@ -2,6 +2,7 @@ package erp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -64,41 +65,84 @@ func (r *route) searchAndWrite(ctx context.Context, m *message) ferry.Verdict {
 
 func (r *route) searchAndWriteOnce(ctx context.Context, m *message) (v ferry.Verdict, changed bool) {
 	f := r.search(ctx, m)
-	updates := r.cfg.Write == writeUpdate
+	_, canUpdate := r.form.(updater)
+	updates := r.cfg.Write == writeUpdate || r.cfg.Write == writeUpsert && canUpdate
 	switch {
+	case f.state == adapters.Unanswered && errors.Is(ctx.Err(), context.Canceled):
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Request: f.verdict.Request, Text: "cancelled while it was asked whether it is there already"}, false
 	case f.state == adapters.Unanswered:
 		if f.verdict.Kind == ferry.Unknown {
 			f.verdict.Kind = ferry.Unavailable
 		}
 		f.verdict.Text = sentences("the question whether it is there already was not answered", f.verdict.Text)
 		return f.verdict, false
-	case f.state == adapters.Absent && updates:
+	case f.several != nil:
+		// The worker asks again, and sets it aside for a person.
+		return ferry.Verdict{
+			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeMaybeDuplicate, Request: f.verdict.Request, Text: f.several.Error(),
+		}, false
+	case f.state == adapters.Absent && r.cfg.Write == writeUpdate:
 		return ferry.Verdict{
 			Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: "notFound", Request: f.verdict.Request,
 			Text: "there is no document of the key to write over",
 		}, false
 	case f.state == adapters.Absent:
-		v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
-		return r.finishAfter(ctx, m, v, a), false
-	case updates:
-		v, _ = r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
-		return v, wasStale(v)
-	case r.isFinished(ctx, f.document):
+		return r.create(ctx, m), false
+	case r.isFinished(ctx, f.document) && (!updates || r.cfg.Write == writeUpsert && r.cfg.Finish != ""):
 		return r.foundBefore(ctx, m, f), false
 	}
-	// It was created, and the act after it did not come about. What an earlier
-	// revision wrote is written over first.
-	if u, ok := r.form.(updater); ok && m.Revision > 1 {
-		v, _ := r.put(ctx, func() (*operation, error) { return u.update(ctx, m, f.document) }, m)
+	// What an earlier revision wrote is written over, and so is what is to be the
+	// document's new state. Then comes the act, which did not come about.
+	document, reference := f.document, r.referenceOf(ctx, f.document)
+	if canUpdate && (updates || m.Revision > 1) {
+		v, a := r.put(ctx, func() (*operation, error) { return r.form.(updater).update(ctx, m, f.document) }, m)
 		if !v.Kind.HasIt() {
 			return v, wasStale(v)
 		}
+		if v.Reference == "" {
+			v.Reference, v.Text = reference, "" // the answer to an update needs to hold none
+		}
+		if r.isFinished(ctx, f.document) {
+			return r.readAfter(ctx, m, v), false
+		}
+		if value, err := answerValue(a); err == nil {
+			if changed := r.form.document(value); changed != nil {
+				document = changed
+			}
+		}
+		reference = v.Reference
 	}
-	return r.finish(ctx, m, f.document, r.referenceOf(ctx, f.document)), false
+	return r.readAfter(ctx, m, r.finish(ctx, m, document, reference)), false
 }
 
 // wasStale says whether an update met a document that had changed meanwhile.
-func wasStale(v ferry.Verdict) bool { return v.Kind == ferry.Failed && v.Status == 412 }
+func wasStale(v ferry.Verdict) bool { return v.Kind == stale }
+
+// create writes a document that is not there, and acts on it.
+func (r *route) create(ctx context.Context, m *message) ferry.Verdict {
+	v, a := r.put(ctx, func() (*operation, error) { return r.form.write(ctx, m) }, m)
+	return r.readAfter(ctx, m, r.finishAfter(ctx, m, v, a))
+}
+
+// readAfter asks for a document that was written, where the answers to writes do
+// not hold it. That it cannot be read does not take back that it is there.
+func (r *route) readAfter(ctx context.Context, m *message, v ferry.Verdict) ferry.Verdict {
+	if rd, ok := r.form.(reader); !ok || !rd.reads() || r.lookup == nil || !v.Kind.HasIt() {
+		return v
+	}
+	f := r.search(ctx, m)
+	if f.state != adapters.Found {
+		v.Text = sentences(v.Text, "the document could not be read once more for its reference")
+		return v
+	}
+	if reference := r.referenceOf(ctx, f.document); reference != "" {
+		v.Reference, v.Text = reference, ""
+	}
+	if r.lookup.result != nil {
+		v.Result, _ = resultIn(context.WithoutCancel(ctx), r.lookup.result, f.document)
+	}
+	return v
+}
 
 // foundBefore: the document was there before this attempt wrote anything. Where
 // more is to be compared than the key, the worker asks again and decides.
@@ -151,13 +195,17 @@ func (r *route) finishAfter(ctx context.Context, m *message, v ferry.Verdict, a 
 		return v
 	}
 	value, err := answerValue(a)
+	document := r.form.document(value)
+	if err == nil && document == nil {
+		err = errors.New("the answer does not name it")
+	}
 	if err != nil {
 		return ferry.Verdict{
 			Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Status: v.Status, Request: v.Request, RemoteCorrelationID: v.RemoteCorrelationID,
 			Text: fmt.Sprintf("the document was created, and %s could not be asked for: %v", r.cfg.Finish, err),
 		}
 	}
-	done := r.finish(ctx, m, r.form.document(value), v.Reference)
+	done := r.finish(ctx, m, document, v.Reference)
 	if done.Kind.HasIt() && v.Result != nil {
 		done.Result = v.Result
 	}
@@ -169,8 +217,14 @@ func (r *route) finishAfter(ctx context.Context, m *message, v ferry.Verdict, a 
 func (r *route) finish(ctx context.Context, m *message, document any, reference string) ferry.Verdict {
 	f := r.form.(finisher)
 	v, _ := r.put(ctx, func() (*operation, error) { return f.finish(ctx, m, document) }, m)
-	if v.Kind.HasIt() {
-		v.Reference = reference
+	switch {
+	case v.Kind.HasIt():
+		if reference != "" {
+			v.Reference, v.Text = reference, "" // an act's own answer names nothing, which is no fault
+		}
+		return v
+	case v.Kind == ferry.InProgress:
+		v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s goes on", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)
 		return v
 	}
 	v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s did not succeed", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,17 @@ type finding struct {
 	document any              // of Found: what the lookup's jq programs see
 	answer   *httpcall.Answer // of Found
 	verdict  ferry.Verdict    // of Unanswered: why; its Request is always there
+	several  *severalError    // of Found: it is not the only one
 }
+
+// severalError says that several documents bear the key of one message. Each of
+// them may be the message's, so that nothing may be written or finished: a person
+// has to look.
+type severalError struct{ names string }
+
+func (e *severalError) Error() string { return "several documents bear the key: " + e.names }
+
+const codeSeveral = "severalDocuments"
 
 // search asks for the message's document: once more where the question was
 // refused for its token or session alone.
@@ -58,7 +69,7 @@ func (r *route) searchOnce(ctx context.Context, m *message) (f finding, again bo
 	if err != nil {
 		return noAnswer(ferry.Verdict{Kind: ferry.Failed, Text: err.Error()}), false
 	}
-	line := requestLine(req.Method, req.URL)
+	line := op.line(req)
 	a, err := r.dest.send(req)
 	if err != nil {
 		return noAnswer(withoutCredentials(err, line)), false
@@ -80,11 +91,15 @@ func (r *route) judgeLookup(ctx context.Context, a *httpcall.Answer, m *message)
 	if a.Err != nil {
 		return noAnswer(withoutAnswer(a)), problem
 	}
-	lookups := r.dest.dialect.lookups
-	if a.Status < 200 || a.Status > 299 || lookups.LooksInside(a.Status) {
+	lookups := []httpcall.Table{r.dest.dialect.lookups}
+	if q, ok := r.form.(questioner); ok {
+		lookups = []httpcall.Table{q.lookups(), r.dest.dialect.lookups}
+	}
+	inside := slices.ContainsFunc(lookups, func(t httpcall.Table) bool { return t.LooksInside(a.Status) })
+	if a.Status < 200 || a.Status > 299 || inside {
 		problem = r.dest.dialect.problemOf(a)
 	}
-	rule, ok := httpcall.Judge(ctx, a, problem, lookups)
+	rule, ok := httpcall.Judge(ctx, a, problem, lookups...)
 	switch {
 	case ok && rule.Kind == absent:
 		return finding{state: adapters.Absent}, problem
@@ -114,7 +129,10 @@ func (r *route) readAnswer(a *httpcall.Answer, m *message) finding {
 		return unread(a, err)
 	}
 	document, err := r.form.found(m, a, value)
+	var several *severalError
 	switch {
+	case errors.As(err, &several):
+		return finding{state: adapters.Found, document: document, answer: a, several: several}
 	case err != nil:
 		return unread(a, err)
 	case document == nil:
@@ -136,8 +154,14 @@ func (r *route) readFinding(ctx context.Context, m *message, f finding) adapters
 	switch {
 	case f.state == adapters.Unanswered:
 		return unanswered(f.verdict)
-	case f.state == adapters.Absent, !r.isFinished(ctx, f.document):
+	case f.state == adapters.Absent, f.several == nil && !r.isFinished(ctx, f.document):
 		return adapters.LookupResult{State: adapters.Absent}
+	}
+	if f.several != nil {
+		return adapters.LookupResult{
+			State: adapters.Found, Reference: r.referenceOf(ctx, f.document), Different: true,
+			Verdict: ferry.Verdict{Code: codeSeveral, Text: cut(f.several.Error(), ferry.MaxAttemptText)},
+		}
 	}
 	failed := func(err error) adapters.LookupResult {
 		v := unread(f.answer, err).verdict

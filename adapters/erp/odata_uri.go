@@ -1,8 +1,11 @@
 package erp
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"ferry"
@@ -135,3 +138,52 @@ func innerErrors(value any) []string {
 	}
 	return texts
 }
+
+// odataFound gives the document of pairs among those of an answer to a query; nil
+// where the answer holds none. One that bears another key says that the condition
+// was not honoured: that proves nothing. Destinations compare keys without regard
+// to case and to spaces around them.
+func odataFound(r *route, value any, pairs []pair) (any, error) {
+	answer, _ := value.(map[string]any)
+	items, ok := answer["value"].([]any)
+	if !ok {
+		return nil, errors.New("it is no list of documents")
+	}
+	var found []any
+	for _, item := range items {
+		if hasKey(item, pairs) {
+			found = append(found, item)
+		}
+	}
+	switch {
+	case len(found) > 1:
+		names := make([]string, len(found))
+		for i, document := range found {
+			names[i] = r.referenceOf(context.Background(), document)
+		}
+		return found[0], &severalError{strings.Join(names, ", ")}
+	case len(found) == 1:
+		return found[0], nil
+	case len(items) > 0:
+		return nil, errors.New("it holds a document of another key than was asked for")
+	}
+	return nil, nil
+}
+
+// hasKey says whether no field of the document contradicts pairs.
+func hasKey(document any, pairs []pair) bool {
+	fields, ok := document.(map[string]any)
+	for _, p := range pairs {
+		has, isText := fields[p.field].(string)
+		want, wantText := p.value.(string)
+		if isText && wantText && !strings.EqualFold(strings.TrimSpace(has), strings.TrimSpace(want)) {
+			return false
+		}
+	}
+	return ok
+}
+
+// isGUID says whether s is written as a GUID, with dashes.
+func isGUID(s string) bool { return guidForm.MatchString(s) }
+
+var guidForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)

@@ -2,12 +2,10 @@ package erp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"ferry"
@@ -46,7 +44,9 @@ func (r *route) later(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer,
 		return true
 	}
 	address, isOperation := operationAddress(a.Header)
-	if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
+	if q, ok := r.form.(queuer); ok {
+		address = q.queued(a)
+	} else if a.Status != http.StatusAccepted && !r.saysRunning(ctx, a, isOperation) {
 		return false
 	}
 	v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
@@ -62,6 +62,24 @@ func (r *route) later(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer,
 	v.Kind, v.StatusURL, v.Text = ferry.InProgress, status, "the destination took it to answer later"
 	v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
 	return true
+}
+
+// takeRepeat judges the answer to a request that the destination took before: it
+// is asked what became of that.
+func (r *route) takeRepeat(v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
+	v.Kind, v.Effect = ferry.Unknown, ferry.EffectMaybe
+	address := a.Header.Get("Location")
+	if r.confirm != adapters.ConfirmPoll || address == "" {
+		v.Text = sentences("the destination took it before", v.Text)
+		return
+	}
+	status, err := r.statusURL(asked, address)
+	if err != nil {
+		v.Text = sentences("the destination took it before, and cannot be asked: "+err.Error(), v.Text)
+		return
+	}
+	v.Kind, v.Code, v.StatusURL, v.Text = ferry.InProgress, "", status, "the destination took it before, to answer later"
+	v.RetryAfter = httpcall.RetryAfter(a.Header, time.Now())
 }
 
 // operationAddress is where an answer says that the operation can be followed.
@@ -137,107 +155,6 @@ func wordIn(a *httpcall.Answer) opState {
 	return stateUnsaid
 }
 
-// statusURL makes the address to keep of what an answer named. It leads to the
-// destination itself, since credentials go with the question. What would log on
-// by itself is not kept: the address comes back masked, and the whole one stays
-// in memory.
-func (r *route) statusURL(asked *url.URL, address string) (string, error) {
-	u, err := asked.Parse(address)
-	switch {
-	case err != nil:
-		return "", errors.New("the address to ask cannot be read")
-	case !r.dest.base.holds(u):
-		return "", fmt.Errorf("the address to ask leads to another host, %s", cut(u.Host, 128))
-	case u.User != nil:
-		return "", errors.New("the address to ask holds a user name or a password")
-	}
-	u.Fragment, u.RawFragment = "", ""
-	whole := u.String()
-	if len(whole) > ferry.MaxStatusURL {
-		return "", fmt.Errorf("the address to ask has %d bytes, at most %d are kept", len(whole), ferry.MaxStatusURL)
-	}
-	if masked := httpcall.MaskURL(u); masked != whole {
-		return masked, r.dest.signed.keep(masked, whole)
-	}
-	return whole, nil
-}
-
-// holds says whether u is of the same scheme, host and port.
-func (b base) holds(u *url.URL) bool {
-	own, err := url.Parse(b.prefix)
-	return err == nil && strings.EqualFold(own.Scheme, u.Scheme) && strings.EqualFold(own.Hostname(), u.Hostname()) && portOf(own) == portOf(u)
-}
-
-func portOf(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "https":
-		return "443"
-	default:
-		return "80"
-	}
-}
-
-// signed keeps the addresses that hold a credential, in memory alone: masked
-// address -> whole address. A restart forgets them.
-type signed struct {
-	mu    sync.Mutex
-	whole map[string]string
-}
-
-const maxSigned = 10_000
-
-func (s *signed) keep(masked, whole string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, ok := s.whole[masked]; ok && known != whole {
-		return errors.New("two addresses to ask differ in their credentials only, which are not kept")
-	}
-	if s.whole == nil {
-		s.whole = map[string]string{}
-	}
-	if len(s.whole) >= maxSigned {
-		for k := range s.whole { // any: its message is looked up instead
-			delete(s.whole, k)
-			break
-		}
-	}
-	s.whole[masked] = whole
-	return nil
-}
-
-func (s *signed) of(masked string) (string, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	whole, ok := s.whole[masked]
-	return whole, ok
-}
-
-func (s *signed) drop(masked string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.whole, masked)
-}
-
-// pollAddress is the address that was kept, as it can be asked.
-func (r *route) pollAddress(call adapters.Call) (*url.URL, error) {
-	address := call.StatusURL
-	if whole, ok := r.dest.signed.of(address); ok {
-		address = whole
-	}
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || address == "":
-		return nil, errors.New("the address to ask cannot be read")
-	case !r.dest.base.holds(u) || u.User != nil:
-		return nil, errors.New("the address to ask is not of this destination")
-	case address == call.StatusURL && strings.Contains(u.RawQuery, "=***"):
-		return nil, errors.New("the address to ask held a credential, which is not kept beyond the worker's end")
-	}
-	return u, nil
-}
-
 // Poll asks what became of a message. It writes nothing.
 func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
 	ctx, cancel := context.WithTimeout(ctx, r.dest.cfg.Timeout)
@@ -247,7 +164,10 @@ func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
 		return forgotten(err.Error())
 	}
 	m := r.message(call)
-	v := r.pollAt(ctx, address, m, polling{follow: true, renew: true})
+	v := r.pollAt(ctx, address, m, polling{follow: 1, lead: maxLeads, renew: true})
+	if v.Kind.HasIt() && v.Reference == "" {
+		r.completeReference(ctx, m, &v)
+	}
 	r.redact(&v, m)
 	if v.Kind.HasIt() || v.Kind == ferry.Rejected {
 		r.dest.signed.drop(call.StatusURL)
@@ -259,9 +179,33 @@ func forgotten(text string) ferry.Verdict {
 	return ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Code: adapters.CodeForgotten, Text: text}
 }
 
-// polling is what a poll may still do: follow one redirect to a result, and ask
-// once more with a fresh token.
-type polling struct{ follow, renew bool }
+// completeReference asks for the document where the answer that it is done names
+// none. Nobody's answer takes back that it is done.
+func (r *route) completeReference(ctx context.Context, m *message, v *ferry.Verdict) {
+	if r.lookup == nil {
+		return
+	}
+	f := r.search(ctx, m)
+	if f.state != adapters.Found {
+		return
+	}
+	if v.Reference = r.referenceOf(ctx, f.document); v.Reference != "" {
+		v.Text = ""
+	}
+	if r.lookup.result != nil && v.Result == nil {
+		v.Result, _ = resultIn(ctx, r.lookup.result, f.document)
+	}
+}
+
+// maxLeads is how many addresses one poll may be led on to.
+const maxLeads = 3
+
+// polling is what a poll may still do: follow redirects to a result, be led on by
+// answers, and ask once more with a fresh token.
+type polling struct {
+	follow, lead int
+	renew        bool
+}
 
 func (r *route) pollAt(ctx context.Context, address *url.URL, m *message, may polling) ferry.Verdict {
 	op, err := r.pollOperation(ctx, m, address)
@@ -277,14 +221,24 @@ func (r *route) pollAt(ctx context.Context, address *url.URL, m *message, may po
 	if err != nil {
 		return withoutCredentials(err, line)
 	}
-	if may.follow && a.Status == http.StatusSeeOther {
-		result, err := address.Parse(a.Header.Get("Location"))
-		if err == nil && a.Header.Get("Location") != "" && result.User == nil && r.dest.base.holds(result) {
-			may.follow = false
+	if may.follow > 0 && a.Status == http.StatusSeeOther {
+		if result, ok := r.ledTo(address, a.Header.Get("Location")); ok {
+			may.follow--
 			return r.pollAt(ctx, result, m, may)
 		}
 	}
-	v := r.judgePoll(context.WithoutCancel(ctx), a, address)
+	said := stateUnsaid
+	if t, ok := r.form.(teller); ok && a.Err == nil {
+		var next string
+		if said, next = t.told(a, address); next != "" {
+			if result, ok := r.ledTo(address, next); ok && may.lead > 0 {
+				may.lead--
+				return r.pollAt(ctx, result, m, may)
+			}
+			said = stateRunning // where it leads is not asked; in the end the document is looked for
+		}
+	}
+	v := r.judgePoll(context.WithoutCancel(ctx), a, address, said)
 	if v.Kind == ferry.Unauthorized && may.renew && a.Err == nil && r.dest.renews(req, a, r.dest.dialect.problemOf(a)) {
 		may.renew = false
 		return r.pollAt(ctx, address, m, may)
@@ -300,8 +254,9 @@ func (r *route) pollOperation(ctx context.Context, m *message, address *url.URL)
 	return &operation{method: http.MethodGet, url: address.String()}, nil
 }
 
-// judgePoll turns the answer to a poll into a verdict.
-func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.URL) ferry.Verdict {
+// judgePoll turns the answer to a poll into a verdict. said is what the dialect
+// reads in it.
+func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.URL, said opState) ferry.Verdict {
 	v := ferry.Verdict{Effect: ferry.EffectNone, Status: a.Status, RemoteCorrelationID: httpcall.CorrelationID(a.Header)}
 	switch {
 	case a.Err != nil:
@@ -310,6 +265,9 @@ func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.UR
 		if v.Kind == ferry.Unknown {
 			v.Kind = ferry.Unavailable // of a call that cannot write, no answer is all there is to it
 		}
+		return v
+	case said == stateFailed:
+		r.pollFailed(ctx, &v, a)
 		return v
 	case a.Status == http.StatusNotFound, a.Status == http.StatusGone:
 		v.Kind, v.Effect, v.Code = ferry.Unknown, ferry.EffectMaybe, adapters.CodeForgotten
@@ -321,7 +279,10 @@ func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.UR
 		v.Kind, v.Text = ferry.Unavailable, "the answer ended early"
 		return v
 	}
-	state, err := r.stateOf(ctx, a)
+	state, err := said, error(nil)
+	if said == stateUnsaid {
+		state, err = r.stateOf(ctx, a)
+	}
 	switch {
 	case err != nil:
 		v.Kind, v.Text = ferry.Failed, cut(err.Error(), ferry.MaxAttemptText)
@@ -331,7 +292,7 @@ func (r *route) judgePoll(ctx context.Context, a *httpcall.Answer, asked *url.UR
 		r.pollFailed(ctx, &v, a)
 	default:
 		v.Kind, v.Effect = ferry.Delivered, ferry.EffectDone
-		r.pollReference(ctx, &v, a)
+		r.pollReference(ctx, &v, a, asked)
 	}
 	return v
 }
@@ -367,7 +328,7 @@ func (r *route) pollFailed(ctx context.Context, v *ferry.Verdict, a *httpcall.An
 
 // pollReference reads reference and result by poll's own programs, else the
 // route's.
-func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer) {
+func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall.Answer, asked *url.URL) {
 	own := *r
 	if r.poll.reference != nil {
 		own.reference = r.poll.reference
@@ -375,7 +336,7 @@ func (r *route) pollReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 	if r.poll.result != nil {
 		own.result = r.poll.result
 	}
-	own.takeReference(ctx, v, a)
+	own.takeReference(ctx, v, a, asked)
 }
 
 // pollRefused says why there is no answer. Failed: what came means nothing.

@@ -22,8 +22,15 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		now = date
 	}
-	d, _ := ParseRetryAfter(h.Get("Retry-After"), now)
-	return d
+	if d, ok := ParseRetryAfter(h.Get("Retry-After"), now); ok {
+		return d
+	}
+	// Some count down to the end of their window instead. A longer number is a point
+	// in time, in a form that each has for itself.
+	if d, ok := seconds(h.Get("X-Ratelimit-Reset"), time.Second); ok && d < ferry.MaxRetryAfter {
+		return d
+	}
+	return 0
 }
 
 // ParseRetryAfter reads the value of a Retry-After header: seconds, which may

@@ -42,11 +42,19 @@ func DecodeProblem(body []byte) Problem {
 	if p.Text == "" && len(p.Fields) == 0 {
 		p.Text, p.Quoted = plain(body), p.Code == ""
 	}
+	return p.Bounded()
+}
+
+// Bounded masks and shortens what a problem says, as it has to be before it is
+// kept: for readers of errors that DecodeProblem does not know.
+func (p Problem) Bounded() Problem {
 	p.Code = cutText(MaskText(p.Code), maxCode)
 	p.Text = cutText(MaskText(p.Text), ferry.MaxAttemptText)
 	p.Trace = cutText(MaskText(p.Trace), maxCorrelation)
-	for i, f := range p.Fields {
-		p.Fields[i] = ferry.FieldError{Field: cutText(f.Field, maxFieldName), Text: cutText(MaskText(f.Text), maxFieldText)}
+	fields := p.Fields[:min(len(p.Fields), ferry.MaxAttemptFields)]
+	p.Fields = nil
+	for _, f := range fields {
+		p.Fields = append(p.Fields, ferry.FieldError{Field: cutText(f.Field, maxFieldName), Text: cutText(MaskText(f.Text), maxFieldText)})
 	}
 	return p
 }
@@ -260,10 +268,24 @@ func plain(body []byte) string {
 	if m := title.FindStringSubmatch(text); m != nil {
 		heading = strings.TrimSpace(m[1])
 	}
-	words := tags.ReplaceAllString(unread.ReplaceAllString(text, " "), " ")
-	words = strings.TrimSpace(blanks.ReplaceAllString(words, " "))
+	words := stripped(text)
 	if heading != "" && !strings.HasPrefix(words, heading) {
 		words = strings.TrimSpace(heading + ": " + words)
 	}
 	return html.UnescapeString(words)
+}
+
+// stripped is a text without its markup, entities still in it.
+func stripped(text string) string {
+	words := tags.ReplaceAllString(unread.ReplaceAllString(text, " "), " ")
+	return strings.TrimSpace(blanks.ReplaceAllString(words, " "))
+}
+
+// Words are the words of a text with HTML in it, on one line.
+func Words(text string) string {
+	text = text[:min(len(text), 16*ferry.MaxAttemptText)]
+	if !strings.ContainsAny(text, "<&") {
+		return strings.TrimSpace(text)
+	}
+	return html.UnescapeString(stripped(text))
 }

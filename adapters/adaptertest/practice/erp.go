@@ -57,6 +57,12 @@ type Document struct {
 	Place       int             `json:"place,omitempty"`       // among the documents of its ordering key, from 1, as they were written
 	Body        json.RawMessage `json:"body,omitempty"`        // JSON as it came
 	Text        string          `json:"text,omitempty"`        // anything else as it came
+	Status      string          `json:"status,omitempty"`      // in the system's words, where documents have one
+	Appended    int             `json:"appended,omitempty"`    // how often the lines of another create were appended to it
+
+	version   int    // how often it was changed
+	requestID string // the sender's, of the request that wrote it
+	upsert    bool   // a create that writes over the document of its key
 }
 
 // State is what an ERP has seen.
@@ -81,6 +87,7 @@ const (
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
 	OpPoll   Op = "poll"
+	OpFinish Op = "finish" // an act on a document after it was created, such as posting
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -177,7 +184,7 @@ func (e *ERP) State() State {
 		WrittenTwice: []string{}, Overlapped: append([]string{}, e.overlaps...), Callbacks: append([]int{}, e.callbacks...),
 	}
 	for key, at := range e.byKey {
-		if len(at) > 1 && len(s.WrittenTwice) < 100 {
+		if (len(at) > 1 || e.documents[at[0]].Appended > 0) && len(s.WrittenTwice) < 100 {
 			s.WrittenTwice = append(s.WrittenTwice, key)
 		}
 	}
@@ -228,14 +235,9 @@ func (e *ERP) write(d Document) (Document, int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known := e.byKey[d.ExternalID]; len(known) > 0 && d.ExternalID != "" {
-		first := e.documents[known[0]]
-		switch e.settings.OnDuplicate {
-		case Conflict:
-			return first, http.StatusConflict
-		case BareError:
-			return first, http.StatusInternalServerError
-		case Repeat:
-			return first, http.StatusOK
+		first := &e.documents[known[0]]
+		if status := e.repeatLocked(first, d); status != 0 {
+			return *first, status
 		}
 	}
 	if len(e.documents) >= MaxDocuments {

@@ -118,7 +118,7 @@ func (f *Fault) complete() error {
 		return fmt.Errorf("there is no fault %q", f.Kind)
 	}
 	switch {
-	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing && f.On != OpPoll:
+	case f.On != OpCreate && f.On != OpLookup && f.On != OpPing && f.On != OpPoll && f.On != OpFinish:
 		return fmt.Errorf("there is no call %q", f.On)
 	case f.On != OpCreate && f.writes():
 		return fmt.Errorf("%s is for creates", f.Kind)

@@ -224,7 +224,7 @@ func (e *ERP) pollUsual(w http.ResponseWriter, r *http.Request) {
 	running := false
 	if op != nil {
 		op.polls++
-		running = !op.ended && (later.Never || op.polls <= later.Polls || time.Now().Before(op.due))
+		running = e.runsLocked(op)
 	}
 	e.mu.Unlock()
 	if op == nil || later.Forgotten {
@@ -253,6 +253,12 @@ func (e *ERP) pollUsual(w http.ResponseWriter, r *http.Request) {
 	default:
 		reply(w, http.StatusOK, summary(doc))
 	}
+}
+
+// runsLocked says whether an operation that is asked for has not ended.
+func (e *ERP) runsLocked(op *operation) bool {
+	later := e.settings.Later
+	return !op.ended && (later.Never || op.polls <= later.Polls || time.Now().Before(op.due))
 }
 
 // nowhere is an answer that nobody gets.

@@ -43,7 +43,16 @@ func (f failure) headers(w http.ResponseWriter) {
 // modes lists the dialects. A new one is one line here, and one file.
 func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
-		"rest": func(*ERP) mode { return standard{} },
+		"rest":      func(*ERP) mode { return standard{} },
+		"odata":     func(e *ERP) mode { return openData{e} },
+		"odata-sap": func(e *ERP) mode { return newGateway(e) },
+		"bc":        func(e *ERP) mode { return central{e} },
+		"d365fo":    func(e *ERP) mode { return finOps{e} },
+		"dataverse": func(e *ERP) mode { return tables{e} },
+
+		"odoo-json2":   newBearer,
+		"odoo-jsonrpc": newUsers,
+		"tryton":       newLedger,
 	}
 }
 

@@ -1,0 +1,259 @@
+package erp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ferry"
+	"ferry/adapters"
+	"ferry/adapters/httpcall"
+	"ferry/mapping"
+)
+
+// frappe is the dialect of ERPNext and other applications of the Frappe
+// framework, by its REST API of version 1 (/api/resource). A request that fails
+// is rolled back as a whole: what an exception of the framework ended wrote
+// nothing. Modelled on frappe/exceptions.py, frappe/utils/response.py and
+// frappe/rate_limiter.py of versions 14 to 16.
+func frappe() dialect {
+	return dialect{
+		verdicts: httpcall.Table{
+			// Both are kinds of ValidationError, and so come as 417 like what is wrong for good.
+			{Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
+			{Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
+			{Code: regexp.MustCompile(`^(DuplicateEntryError|UniqueValidationError)$`), Kind: conflict},
+			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+			{Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+
+			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
+			{
+				Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
+				Text: "redirects are not followed; check the destination's url",
+			},
+			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
+			{Status: httpcall.Status(409), Kind: conflict},
+			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			// 417 is every ValidationError: MandatoryError, LinkValidationError, and so on.
+			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
+			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
+			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+			// Scripts of a site may have committed before they failed.
+			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
+		},
+		lookups: httpcall.Table{
+			// A list that holds nothing says that there is none; 404 is a DocType, or a site,
+			// that does not exist.
+			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled},
+			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable},
+			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
+			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
+			{Status: httpcall.Status(502, 503, 504), Kind: ferry.Unavailable},
+		},
+		settings: []string{"entity", "write", "key", "finish", "lookup.where"},
+		form:     newFrappeForm,
+		problem:  frappeProblem,
+		health:   "/api/method/frappe.auth.get_logged_user",
+	}
+}
+
+// frappeForm is one DocType. Documents are asked for before they are written: a
+// field is unique only where somebody said so in the DocType.
+type frappeForm struct {
+	r     *route
+	path  string // of the DocType, escaped
+	where []any  // conditions beside the key
+}
+
+func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
+	if cfg.Entity == "" {
+		return nil, bad("entity is missing").WithHint("the DocType, such as entity: Purchase Invoice")
+	}
+	f := &frappeForm{r: r, path: "/api/resource/" + url.PathEscape(cfg.Entity)}
+	if err := checkWrite(cfg, writeCreate, writeUpsert, writeUpdate); err != nil {
+		return nil, err
+	}
+	if cfg.Finish != "" && cfg.Finish != "submit" {
+		return nil, bad("finish: there is no %q", cfg.Finish).WithHint("submit; without it the document stays a draft, unless the map sets docstatus: 1")
+	}
+	if err := needsLookup(cfg); err != nil {
+		return nil, err
+	}
+	if cfg.Reference == "" {
+		cfg.Reference = ".name"
+	}
+	if l := cfg.Lookup; l != nil {
+		if l.Reference == "" {
+			l.Reference = ".name"
+		}
+		if l.Where != "" {
+			value, err := mapping.Decode([]byte(l.Where))
+			conditions, ok := value.([]any)
+			if err != nil || !ok {
+				return nil, bad("lookup.where is no list of filters").WithHint(`such as [["company", "=", "Contoso"]]`)
+			}
+			f.where = conditions
+		}
+	}
+	return f, nil
+}
+
+// checkWrite refuses a write that the dialect does not have.
+func checkWrite(cfg *adapters.RouteConfig, known ...string) error {
+	if cfg.Write == "" || slices.Contains(known, cfg.Write) {
+		return nil
+	}
+	return bad("write: there is no %q", cfg.Write).WithHint("one of %s", strings.Join(known, ", "))
+}
+
+// needsLookup refuses ways of writing that have to find the document first.
+func needsLookup(cfg *adapters.RouteConfig) error {
+	const hint = "keyField: the document's field that bears the external key"
+	switch {
+	case cfg.Lookup != nil:
+		return nil
+	case cfg.Finish != "":
+		// A replay would create the document once more instead of finishing it.
+		return bad("finish has to find documents that are not finished: neither keyField nor key is set").WithHint(hint)
+	case cfg.Write == writeUpdate || cfg.Write == writeUpsert:
+		return bad("write: %s has to find the document: neither keyField nor key is set", cfg.Write).WithHint(hint)
+	}
+	return nil
+}
+
+func (f *frappeForm) searches(*message) bool { return true }
+
+func (f *frappeForm) write(ctx context.Context, m *message) (*operation, error) {
+	fields, err := m.fields(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newOperation(http.MethodPost, f.r.dest.base.under(f.path, ""), fields)
+}
+
+// find asks by filters, also for documents that are named by the key: a question
+// for one name answers 404, which a wrong DocType does as well.
+func (f *frappeForm) find(ctx context.Context, m *message) (*operation, error) {
+	keys, err := m.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := []any{"name", "docstatus", "modified"}
+	filters := make([]any, 0, len(keys)+len(f.where))
+	for _, k := range keys {
+		filters = append(filters, []any{k.field, "=", k.value})
+		if !slices.Contains(names, any(k.field)) {
+			names = append(names, k.field)
+		}
+	}
+	if f.r.cfg.Lookup.Same != "" || f.r.cfg.Lookup.Result != "" {
+		names = []any{"*"}
+	}
+	query := ""
+	for _, q := range []struct {
+		name  string
+		value any
+	}{{"filters", append(filters, f.where...)}, {"fields", names}} {
+		text, err := mapping.Encode(q.value)
+		if err != nil {
+			return nil, err
+		}
+		query += q.name + "=" + escapeQuery(string(text)) + "&"
+	}
+	query += "order_by=" + escapeQuery("creation asc") + "&limit_page_length=10"
+	return newOperation(http.MethodGet, f.r.dest.base.under(f.path, query), nil)
+}
+
+// found takes the oldest document, one that was cancelled only where there is no
+// other. MariaDB compares without regard to case and to blanks at the end, so
+// that what it found is compared once more.
+func (f *frappeForm) found(m *message, _ *httpcall.Answer, value any) (any, error) {
+	rows, ok := member(value, "data").([]any)
+	if !ok {
+		return nil, errors.New("it holds no list of documents")
+	}
+	keys, err := m.keys(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	var cancelled any
+	for _, row := range rows {
+		if !bears(row, keys) {
+			continue
+		}
+		if docstatus(row) != "2" {
+			return row, nil
+		}
+		if cancelled == nil {
+			cancelled = row
+		}
+	}
+	return cancelled, nil
+}
+
+// bears says whether a document has the keys' texts, letter by letter.
+func bears(document any, keys []pair) bool {
+	for _, k := range keys {
+		want, isText := k.value.(string)
+		has, hasText := member(document, k.field).(string)
+		if isText && hasText && want != has {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *frappeForm) document(value any) any {
+	if data := member(value, "data"); data != nil {
+		return data
+	}
+	return value
+}
+
+// update names the revision of what was read, so that a change by somebody else
+// in between is seen: TimestampMismatchError.
+func (f *frappeForm) update(ctx context.Context, m *message, document any) (*operation, error) {
+	fields, err := m.fields(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fields = maps.Clone(fields)
+	if modified, ok := member(document, "modified").(string); ok {
+		fields["modified"] = modified
+	}
+	return f.put(document, fields)
+}
+
+func (f *frappeForm) put(document any, fields map[string]any) (*operation, error) {
+	name, ok := member(document, "name").(string)
+	if !ok || name == "" {
+		return nil, errors.New("the document has no name")
+	}
+	return newOperation(http.MethodPut, f.r.dest.base.under(f.path+"/"+url.PathEscape(name), ""), fields)
+}
+
+// finished: submitted, or cancelled afterwards, which a person did.
+func (f *frappeForm) finished(document any) bool {
+	state := docstatus(document)
+	return state == "1" || state == "2"
+}
+
+func (f *frappeForm) finish(_ context.Context, _ *message, document any) (*operation, error) {
+	return f.put(document, map[string]any{"docstatus": json.Number("1")})
+}
+
+func docstatus(document any) string { return textOf(member(document, "docstatus")) }
+
+// member is a member of an object; nil without one.
+func member(value any, name string) any {
+	object, _ := value.(map[string]any)
+	return object[name]
+}
