@@ -13,6 +13,7 @@ const (
 	TypeAPIKey   = "apiKey"
 	TypeBasic    = "basic"
 	TypeOAuth2   = "oauth2"
+	TypeOAuth1   = "oauth1"
 	TypeEntraID  = "entraId"
 	TypeNTLM     = "ntlm"
 	TypeKerberos = "kerberos"
@@ -20,7 +21,7 @@ const (
 
 // Types lists the types of Config.
 func Types() []string {
-	return []string{TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2, TypeEntraID, TypeNTLM, TypeKerberos}
+	return []string{TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2, TypeOAuth1, TypeEntraID, TypeNTLM, TypeKerberos}
 }
 
 // How the client proves itself to the token endpoint.
@@ -73,10 +74,14 @@ type Config struct {
 	Authority  string `yaml:"authority"` // default the public cloud's
 	TokenFile  string `yaml:"tokenFile"` // workloadIdentity; default what the environment names
 
+	// oauth1, which takes clientId, clientSecret and realm besides.
+	TokenID     string     `yaml:"tokenId"`
+	TokenSecret secret.Ref `yaml:"tokenSecret"`
+
 	Domain string `yaml:"domain"` // ntlm
 
 	// kerberos.
-	Realm    string   `yaml:"realm"`
+	Realm    string   `yaml:"realm"`    // also oauth1: of NetSuite the account, such as 1234567_SB1
 	Keytab   string   `yaml:"keytab"`   // a file, in the place of the password
 	KDC      []string `yaml:"kdc"`      // HOST or HOST:PORT; at most maxKDCs; default by DNS
 	Krb5Conf string   `yaml:"krb5Conf"` // or a file that says where they are, and more
@@ -116,6 +121,8 @@ func (c Config) settings() []setting {
 		{"tenantId", c.TenantID},
 		{"authority", c.Authority},
 		{"tokenFile", c.TokenFile},
+		{"tokenId", c.TokenID},
+		{"tokenSecret", string(c.TokenSecret)},
 		{"domain", c.Domain},
 		{"realm", c.Realm},
 		{"keytab", c.Keytab},
@@ -136,6 +143,8 @@ func (c Config) keys() (needs, takes []string) {
 		return []string{"username", "password"}, []string{"domain"}
 	case TypeKerberos:
 		return []string{"username", "realm"}, []string{"password", "keytab", "kdc", "krb5Conf", "spn"}
+	case TypeOAuth1:
+		return []string{"clientId", "clientSecret", "tokenId", "tokenSecret"}, []string{"realm"}
 	case TypeOAuth2:
 		takes = []string{"clientAuth", "scopes", "audience", "resource", "tokenCa"}
 		if c.ClientAuth == ClientAuthJWT {
@@ -181,7 +190,7 @@ func (c Config) credential() string {
 // Secrets are the references that the settings hold, so that a program can tell
 // before it starts that one cannot be resolved.
 func (c Config) Secrets() []secret.Ref {
-	return present(c.Key, c.Password, c.ClientSecret, c.SigningKey)
+	return present(c.Key, c.Password, c.ClientSecret, c.SigningKey, c.TokenSecret)
 }
 
 // Files are the files that the settings name, by the name of the setting.

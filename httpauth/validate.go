@@ -36,7 +36,7 @@ func (c Config) Validate() error {
 	for _, ref := range []struct {
 		name string
 		ref  secret.Ref
-	}{{"key", c.Key}, {"password", c.Password}, {"clientSecret", c.ClientSecret}, {"signingKey", c.SigningKey}} {
+	}{{"key", c.Key}, {"password", c.Password}, {"clientSecret", c.ClientSecret}, {"signingKey", c.SigningKey}, {"tokenSecret", c.TokenSecret}} {
 		if ref.ref.IsZero() {
 			continue
 		}
@@ -67,7 +67,7 @@ func orNothing(names []string) string {
 
 func (c Config) hintOf(name string) string {
 	switch name {
-	case "key", "password", "clientSecret", "signingKey":
+	case "key", "password", "clientSecret", "signingKey", "tokenSecret":
 		return name + ": env:NAME or file:PATH"
 	case "tokenUrl":
 		return "tokenUrl: the address of the token endpoint"
@@ -108,6 +108,10 @@ func (c Config) checkKind() error {
 		}
 	case TypeKerberos:
 		return c.checkKerberos()
+	case TypeOAuth1:
+		if strings.ContainsAny(c.Realm, "\"\\") || !isHeaderValue(c.Realm) {
+			return bad("realm: %q cannot be a realm", c.Realm).WithHint("of NetSuite: the account's id, such as 1234567_SB1")
+		}
 	case TypeOAuth2:
 		return c.checkOAuth2()
 	case TypeEntraID:
