@@ -84,7 +84,7 @@ func (p *lanes) put(l *lane) {
 func (p *lanes) RoundTrip(req *http.Request) (*http.Response, error) {
 	l, ok := req.Context().Value(logonKey{}).(*logon)
 	if !ok {
-		return p.base.RoundTrip(req) // nobody asked for a log-on
+		return p.base.RoundTrip(req) // nobody asked for a logon
 	}
 	lookingForConnection(req)
 	lane := p.take()

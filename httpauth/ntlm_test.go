@@ -96,7 +96,7 @@ func TestNTLMLogsOnAgain(t *testing.T) {
 	}
 }
 
-// A wrong password is one log-on, and stays one for the calls that are under way:
+// A wrong password is one logon, and stays one for the calls that are under way:
 // accounts lock. It is never repeated, and told as 401.
 func TestNTLMWrongPassword(t *testing.T) {
 	s := newNTLMServer(t)
@@ -110,7 +110,7 @@ func TestNTLMWrongPassword(t *testing.T) {
 		}
 	}
 	if s.proofs != 1 {
-		t.Errorf("%d log-ons", s.proofs)
+		t.Errorf("%d logons", s.proofs)
 	}
 	before := auth.Fingerprint()
 	secrets["env:P"] = "right-password"
@@ -120,7 +120,7 @@ func TestNTLMWrongPassword(t *testing.T) {
 	a, _ := deliver(t, t.Context(), auth, rt, http.MethodPost, s.srv.URL, "x")
 	wantStatus(t, a, http.StatusCreated)
 	if s.proofs != 2 {
-		t.Errorf("%d log-ons", s.proofs)
+		t.Errorf("%d logons", s.proofs)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestNTLMNewPassword(t *testing.T) {
 	}
 }
 
-// IIS can be told to forget a log-on after each request (authPersistSingleRequest).
+// IIS can be told to forget a logon after each request (authPersistSingleRequest).
 // The first call that meets it is repeated once; then each one logs on.
 func TestNTLMEachRequest(t *testing.T) {
 	s := newNTLMServer(t)
@@ -162,7 +162,7 @@ func TestNTLMEachRequest(t *testing.T) {
 	wantLog(t, s, "HEAD hello 0; POST proof small")
 }
 
-// Without a body the log-on is made within the call.
+// Without a body the logon is made within the call.
 func TestNTLMEachRequestWithoutBody(t *testing.T) {
 	s := newNTLMServer(t)
 	auth, rt, _ := openNTLM(t, s)
@@ -265,7 +265,7 @@ func TestNTLMConnections(t *testing.T) {
 		s.log()
 	}
 	if len(s.conns) != 4 || s.proofs != 4 {
-		t.Errorf("%d connections, %d log-ons", len(s.conns), s.proofs)
+		t.Errorf("%d connections, %d logons", len(s.conns), s.proofs)
 	}
 }
 
@@ -306,7 +306,7 @@ func eventuallyTrue(t *testing.T, is func() bool) {
 	}
 }
 
-// NTLM over connections that TLS settings secure: the log-on stays with its
+// NTLM over connections that TLS settings secure: the logon stays with its
 // connection there too.
 func TestNTLMWithItsOwnAuthority(t *testing.T) {
 	s := newNTLMServer(t)

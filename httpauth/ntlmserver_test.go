@@ -21,21 +21,21 @@ import (
 )
 
 // ntlmServer is a destination that takes NTLM version 2 (MS-NLMP), as IIS does:
-// the log-on belongs to the connection. It counts what it sees.
+// the logon belongs to the connection. It counts what it sees.
 type ntlmServer struct {
 	user, domain string
 
 	mu       sync.Mutex
 	password string
 	scheme   string // that it offers; default NTLM
-	eachTime bool   // a log-on is good for one request
-	open     bool   // no log-on is wanted
-	noHead   bool   // HEAD is answered with 405, before any log-on
+	eachTime bool   // a logon is good for one request
+	open     bool   // no logon is wanted
+	noHead   bool   // HEAD is answered with 405, before any logon
 	closes   bool   // the connection is closed after the first step
 	hangs    chan struct{}
 	conns    map[net.Conn]*ntlmConn
-	requests []string // method, what of a log-on it bore, the bytes of its body
-	proofs   int      // log-ons that were tried
+	requests []string // method, what of a logon it bore, the bytes of its body
+	proofs   int      // logons that were tried
 	srv      *httptest.Server
 }
 

@@ -117,7 +117,7 @@ func call(t *testing.T, auth httpauth.Authenticator, rt http.RoundTripper, url s
 	return httpcall.Do(rt, req), nil
 }
 
-// A certificate goes beside any kind of log-on, and files that change are used
+// A certificate goes beside any kind of logon, and files that change are used
 // without a restart.
 func TestClientCertificate(t *testing.T) {
 	theirs, ours := newAuthority(t), newAuthority(t)

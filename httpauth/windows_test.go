@@ -69,7 +69,7 @@ type once struct{ io.Reader }
 func (once) Close() error { return nil }
 
 // apache verifies NTLM by gss-ntlmssp: a POST arrives whole and once, a wrong
-// password is one log-on.
+// password is one logon.
 func TestNTLMAtApache(t *testing.T) {
 	windowsauth.Skip(t)
 	backend, url := newSink(t)
@@ -96,7 +96,7 @@ func TestNTLMAtApache(t *testing.T) {
 	}
 	eventuallyTrue(t, func() bool { return apache.Count("POST /refused 401") > 0 })
 	if n := apache.Count("POST /refused 401"); n != 1 {
-		t.Errorf("%d log-ons with the wrong password", n)
+		t.Errorf("%d logons with the wrong password", n)
 	}
 	if got := backend.seen(); got != "POST large; POST large; GET 0" {
 		t.Errorf("behind apache: %s", got)
@@ -163,7 +163,7 @@ func TestKerberosAtApache(t *testing.T) {
 			for range 3 {
 				wantPosted(t, auth, apache.URL+"/invoices", large)
 			}
-			// One log-on: asked for a proof, and given one.
+			// One logon: asked for a proof, and given one.
 			if n := kdc.Count("AS_REQ") - asked; n != 2 {
 				t.Errorf("%d requests for a ticket of the realm", n)
 			}
@@ -190,7 +190,7 @@ func TestKerberosWrongPassword(t *testing.T) {
 		}
 	}
 	if n := kdc.Count("PREAUTH_FAILED"); n != 1 {
-		t.Errorf("%d log-ons with the wrong password", n)
+		t.Errorf("%d logons with the wrong password", n)
 	}
 	before := auth.Fingerprint()
 	secrets["env:P"] = "right-password"
@@ -219,7 +219,7 @@ func TestKerberosWrongPassword(t *testing.T) {
 	}
 }
 
-// Tickets end, and a service gets a new key: a new log-on is all that it takes.
+// Tickets end, and a service gets a new key: a new logon is all that it takes.
 func TestKerberosFreshTickets(t *testing.T) {
 	kdc, apache, _ := kerberized(t)
 	kdc.Lifetime("svc-ferry", "4 seconds")

@@ -30,6 +30,8 @@ type Expect struct {
 	Duplicates []practice.OnDuplicate
 	// Searches: the document is asked for before it is written.
 	Searches bool
+	// AlwaysLooksUp: the dialect makes its lookup by itself, and takes no route without one.
+	AlwaysLooksUp bool
 	// Objects: what is sent is made of a JSON object, so that no other body can be.
 	Objects bool
 	// BodyTells: the body of an answer says whether it succeeded, and not its status.

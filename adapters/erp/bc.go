@@ -150,7 +150,7 @@ func (f bcDocuments) found(m *message, _ *httpcall.Answer, value any) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return odataFound(value, pairs)
+	return odataFound(f.r, value, pairs)
 }
 
 func (bcDocuments) document(value any) any { return value }

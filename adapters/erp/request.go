@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -101,20 +102,21 @@ func closeBody(req *http.Request) {
 }
 
 func (r *route) address(t *template, m *message) (string, error) {
-	v := values{
-		externalKey: m.ExternalKey, messageID: m.ID.String(),
-		correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
-	}
-	if slices.Contains(t.names(), requestID) {
-		v.requestID = m.requestID()
-	}
-	whole := *t
 	if t == r.url {
-		whole.queryParts = append(append([]part{}, t.queryParts...), separator(t, r.query)...)
-		whole.queryParts = append(whole.queryParts, r.query.queryParts...)
+		t = r.whole
 	}
-	return r.dest.base.join(&whole, v)
+	return r.dest.base.join(t, m.values())
 }
+
+// withQuery is t with the query of another template behind its own.
+func (t *template) withQuery(more *template) *template {
+	whole := *t
+	whole.queryParts = slices.Concat(t.queryParts, separator(t, more), more.queryParts)
+	return &whole
+}
+
+// parameters are the route's query settings for a message, escaped; "" for none.
+func (r *route) parameters(m *message) (string, error) { return r.query.queryWith(m.values()) }
 
 func separator(a, b *template) []part {
 	if len(a.queryParts) > 0 && len(b.queryParts) > 0 {
@@ -123,22 +125,46 @@ func separator(a, b *template) []part {
 	return nil
 }
 
-func (r *route) setHeaders(h http.Header, call *message) error {
+// fixedHeaders are those that every request of the route bears alike: r.headers is
+// left with those that do not.
+func (r *route) fixedHeaders() http.Header {
+	h := http.Header{}
 	setAll(h, r.dest.cfg.Headers)
-	setAll(h, r.cfg.Headers)
+	for name, parts := range r.headers {
+		if !slices.ContainsFunc(parts, func(p part) bool { return !p.isText() }) {
+			h.Set(name, literalOf(parts))
+			delete(r.headers, name)
+		}
+	}
 	standardHeaders(h)
-	contentType := r.contentType
-	if contentType == "" {
+	if r.contentType != "" {
+		h.Set("Content-Type", r.contentType)
+	}
+	return h
+}
+
+func (r *route) setHeaders(h http.Header, call *message) error {
+	maps.Copy(h, r.header) // values are never altered in place, only others put there
+	if len(r.headers) > 0 {
+		if err := r.setOwnHeaders(h, call.values()); err != nil {
+			return err
+		}
+	}
+	contentType := ""
+	if r.contentType == "" {
 		contentType = call.ContentType
 	}
 	if !validValue(contentType) || !validValue(call.ExternalKey) {
 		return errors.New("the content type or the external key has characters that a header cannot carry")
 	}
-	if contentType != "" {
-		h.Set("Content-Type", contentType)
-	}
+	// One piece of memory for what is always there.
+	values := [...]string{call.ID.String(), strconv.Itoa(call.Number), call.ExternalKey, contentType}
+	h["Ferry-Message-Id"], h["Ferry-Attempt"] = values[0:1:1], values[1:2:2]
 	if r.keyHeader != "" {
-		h.Set(r.keyHeader, call.ExternalKey)
+		h[r.keyHeader] = values[2:3:3]
+	}
+	if contentType != "" {
+		h["Content-Type"] = values[3:4:4]
 	}
 	if r.cfg.RequestIDHeader != "" {
 		h.Set(r.cfg.RequestIDHeader, call.requestID())
@@ -152,8 +178,6 @@ func (r *route) setHeaders(h http.Header, call *message) error {
 		}
 		h.Set(r.confirmHeader, call.ConfirmURL)
 	}
-	h.Set("Ferry-Message-Id", call.ID.String())
-	h.Set("Ferry-Attempt", strconv.Itoa(call.Number))
 	return nil
 }
 

@@ -24,7 +24,7 @@ type Field struct {
 	Description string  // one line, shortened
 	Fields      []Field // of an object, or of the items of a list
 	List        bool
-	Fixed       string // the one value that it may have, as JSON; empty: there is none
+	Fixed       string // the one text that it may be; empty: there are others
 }
 
 // Outline is what the value looks like: as a field without a name. References back
@@ -51,7 +51,7 @@ func (o *outliner) field(name string, r *openapi3.SchemaRef, above []*openapi3.S
 	f.Type = merged.describe()
 	if len(merged.enum) == 1 {
 		if text, ok := merged.enum[0].(string); ok {
-			f.Fixed = fmt.Sprintf("%q", text)
+			f.Fixed = text
 		}
 	}
 	if o.size++; len(above) >= maxOutlineDepth || o.size > maxOutlineSize || slices.Contains(above, s) {

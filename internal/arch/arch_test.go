@@ -71,6 +71,9 @@ var may = map[string][]string{
 	"ferry/e2e/sim":                       anything,
 	"ferry/internal/arch":                 {},
 	"ferry/internal/apispec":              {"ferry", "ferry/httpauth"},
+	"ferry/internal/postman":              {"ferry", "ferry/httpauth"},
+	"ferry/internal/prism":                {},
+	"ferry/internal/stanza":               {"ferry", "ferry/internal/apispec"},
 	"ferry/docs":                          anything,
 }
 

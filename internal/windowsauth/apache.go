@@ -113,6 +113,18 @@ func (a *Apache) Requests() []string {
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
 
+// Refusals says how many logons of NTLM were refused: 401 to more than the first
+// step, which is a HEAD.
+func (a *Apache) Refusals() int {
+	n := 0
+	for _, line := range a.Requests() {
+		if strings.Contains(line, " 401 ") && !strings.HasPrefix(line, "HEAD ") {
+			n++
+		}
+	}
+	return n
+}
+
 // Count says how many requests were answered like that, such as "POST /invoices 401".
 func (a *Apache) Count(beginning string) int {
 	n := 0
