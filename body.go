@@ -27,6 +27,12 @@ type BodyReader struct {
 // NewBodyReader reads a body that is in memory.
 func NewBodyReader(body []byte) io.ReadSeekCloser { return memoryBody{bytes.NewReader(body)} }
 
+// InMemory is the reader of a body that NewBodyReader made; false of any other.
+func InMemory(body io.Reader) (*bytes.Reader, bool) {
+	m, ok := body.(memoryBody)
+	return m.Reader, ok
+}
+
 type memoryBody struct{ *bytes.Reader }
 
 func (memoryBody) Close() error { return nil }

@@ -26,6 +26,7 @@ type Envelope struct {
 	Reference      string            `json:"reference,omitempty"` // the destination's own document number
 	Result         json.RawMessage   `json:"result,omitempty"`
 	Owner          *Owner            `json:"owner,omitempty"`
+	Mask           []string          `json:"mask,omitempty"` // members of the body that are not shown: names, or JSON pointers
 	Environment    string            `json:"environment,omitempty"`
 	WaitingFor     *WaitingFor       `json:"waitingFor,omitempty"`
 	Awaiting       *Awaiting         `json:"awaiting,omitempty"` // pending: the destination took it and says later

@@ -81,6 +81,7 @@ type Route struct {
 	OrderBy      string   // jq over the payload; empty: the sender's ordering key
 	OnDeadLetter string   // of an ordering key's head: "park" (default) or "continue"
 	SearchKeys   []string // jq over the payload
+	Mask         []string // members of the payload that are not shown: names, or JSON pointers
 	Owner        *Owner
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.

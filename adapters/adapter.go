@@ -179,6 +179,12 @@ type Destination interface {
 	Close() error
 }
 
+// Prover is what a Destination implements that can say in words what its Check
+// proved, and what not.
+type Prover interface {
+	Prove(ctx context.Context) (proven string, err error)
+}
+
 // ErrNoProbe says that no health request is configured.
 var ErrNoProbe = fmt.Errorf("no health request is configured")
 

@@ -20,6 +20,7 @@ import (
 
 	"ferry"
 	"ferry/mapping"
+	"ferry/privacy"
 	"ferry/queue"
 	"ferry/store"
 )
@@ -126,6 +127,7 @@ type route struct {
 	ferry.Route
 	orderBy *mapping.Program
 	search  []*mapping.Program
+	mask    *privacy.FieldMask // nil: nothing is masked
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
@@ -205,6 +207,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
+	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
 	if r.OrderBy != "" {
 		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
 			return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: orderBy: %w", r.Name, err)
@@ -408,7 +413,7 @@ func (b *Broker) decorate(e *ferry.Envelope) {
 	if !ok {
 		return
 	}
-	e.Owner = r.Owner
+	e.Owner, e.Mask = r.Owner, r.Mask
 	if e.WaitingFor == nil || e.WaitingFor.Reason != "turn" && e.WaitingFor.Reason != "delivery" {
 		return
 	}

@@ -112,6 +112,7 @@ func (b *Broker) Confirm(ctx context.Context, id ferry.ID, call ferry.CallOf, c 
 		return "", false, ferry.Errorf(ferry.CodeReferenceTooLong, "the reference has %d bytes", len(c.Reference)).
 			WithHint("at most %d", ferry.MaxReferenceLength)
 	}
+	b.hideConfirmed(id, &c)
 	out, err := b.ledger.Confirm(ctx, id, call, c, by, audited, b.continueAfterDead)
 	if err != nil {
 		return "", false, err

@@ -216,6 +216,7 @@ func (b *Broker) SettleLock(ctx context.Context, s ferry.LockSettle) (until time
 	case len(s.Result) > ferry.MaxResult:
 		return time.Time{}, ferry.Errorf(ferry.CodeTooLarge, "the result has %d bytes", len(s.Result)).WithHint("at most %d", ferry.MaxResult)
 	}
+	b.hideSettled(&s)
 	hold := time.Duration(ferry.DefaultReceiveLock)
 	if r, ok := b.routes[s.Route]; ok {
 		r.receivers.asked(s.By) // who works on a message is there

@@ -186,6 +186,9 @@ func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) e
 	if len(receipts) == 0 {
 		return nil
 	}
+	for i := range receipts {
+		b.hide(&receipts[i])
+	}
 	outcomes, err := b.ledger.ApplyReceipts(ctx, receipts, b.continueAfterDead)
 	if err != nil {
 		return err

@@ -97,6 +97,9 @@ type BrokerRoute struct {
 	OnDeadLetter string       `yaml:"onDeadLetter"`
 	SearchKeys   []string     `yaml:"searchKeys"` // jq over the payload, at most 10
 	Owner        *ferry.Owner `yaml:"owner"`
+	// Mask names members of JSON, at any depth or as JSON pointers, whose values
+	// commands do not show, and which are taken out of what is said of messages.
+	Mask []string `yaml:"mask"`
 	// Workers is one, the default: the route is bound to one worker's inbox;
 	// several: each of its workers claims a message before the call; or pull: no
 	// worker delivers it, receivers ask for its messages over HTTP.
@@ -155,7 +158,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 		routes[i] = ferry.Route{
 			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
-			SearchKeys: r.SearchKeys, Owner: r.Owner, Several: r.Workers == workersSeveral,
+			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
 		}
 	}
@@ -260,6 +263,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	if len(r.SearchKeys) > maxSearchKeys {
 		d.at(path+".searchKeys", "", "%s.searchKeys has %d entries, %d at most", path, len(r.SearchKeys), maxSearchKeys)
 	}
+	d.checkMask(path+".mask", r.Mask)
 	d.checkJQ(path+".orderBy", r.OrderBy)
 	for i, key := range r.SearchKeys {
 		d.checkJQ(fmt.Sprintf("%s.searchKeys[%d]", path, i), key)

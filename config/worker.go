@@ -179,11 +179,13 @@ func (w *Worker) complete(d *decoder) {
 		}
 		dest.Name = name
 		setDefault(&dest.Timeout, DefaultTimeout)
-		setDefault(&dest.Concurrency, DefaultConcurrency)
 	}
 	for i := range w.Routes {
 		r := &w.Routes[i]
 		dest := w.Destinations[r.Destination.Name]
+		if dest != nil && r.Activity != "" {
+			setDefault(&dest.Concurrency, 1)
+		}
 		if r.Lookup == nil && (r.KeyField != "" || len(r.Key) > 0) && dest != nil && dest.MakesLookups() {
 			r.Lookup = &adapters.LookupConfig{}
 		}
@@ -204,6 +206,9 @@ func (w *Worker) complete(d *decoder) {
 		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)
 		}
+	}
+	for _, dest := range w.Destinations {
+		setDefault(&dest.Concurrency, DefaultConcurrency)
 	}
 }
 
@@ -297,6 +302,7 @@ func (dest *Destination) check(d *decoder, path string) {
 	}
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
+	d.checkMask(path+".mask", dest.Mask)
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
@@ -341,6 +347,10 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		r.OnUnknown == OnUnknownLookup && r.Lookup == nil {
 		d.at(path+".onUnknown", "add lookup: {url: …, reference: …}", "%s.onUnknown is lookup, and no lookup is configured", path)
 	}
+	if dest := destinations[r.Destination.Name]; dest != nil && r.Activity != "" && dest.Concurrency > 1 {
+		d.at(path+".activity", "leave out the destination's concurrency, or set 1; routes of another kind get a destination of their own",
+			"%s.activity: imports of one entity that run at a time fail for each other, and the destination takes %d calls at a time", path, dest.Concurrency)
+	}
 	if r.Lookup != nil {
 		dest := destinations[r.Destination.Name]
 		if r.Lookup.URL == "" && (dest == nil || !dest.MakesLookups()) {
@@ -350,6 +360,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.result", r.Lookup.Result)
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
+	d.checkMask(path+".mask", r.Mask)
 	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
 		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)

@@ -198,6 +198,8 @@ func (c Config) Validate() error {
 			// Left in place it looks as if it worked.
 			return bad("%s is not used with %s", s.name, c.described()).WithHint("known with it: %s", orNothing(known))
 		}
+	}
+	for _, s := range c.settings() {
 		if s.value == "" && slices.Contains(needs, s.name) {
 			return bad("%s is missing", s.name).WithHint("%s", c.hintOf(s.name))
 		}

@@ -139,7 +139,7 @@ func TestUnsendableKey(t *testing.T) {
 
 func TestValidateRefuses(t *testing.T) {
 	for name, cfg := range map[string]httpauth.Config{
-		"unknown type":       {Type: "kerberos"},
+		"unknown type":       {Type: "digest"},
 		"none with settings": {Username: "me"},
 		"nowhere to put it":  {Type: "apiKey", Key: "env:K"},
 		"two places":         {Type: "apiKey", Header: "a", Query: "b", Key: "env:K"},

@@ -37,7 +37,7 @@ type kerberos struct {
 	refused  refusal
 }
 
-// tickets are what one log-on gave. Fresh ones are had by a new log-on.
+// tickets are what one logon gave. Fresh ones are had by a new logon.
 type tickets struct {
 	print  string // fingerprint of what it was made with
 	client *client.Client

@@ -50,13 +50,23 @@ func (p *lanes) take() *lane {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	l.rt.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	l.rt.DialContext = l.allowed(dial)
+	if p.base.DialTLSContext != nil {
+		l.rt.DialTLSContext = l.allowed(p.base.DialTLSContext)
+	}
+	return l
+}
+
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// allowed dials once for each time that it is allowed.
+func (l *lane) allowed(dial dialer) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !l.dials.Swap(false) {
 			return nil, errOtherConnection
 		}
 		return dial(ctx, network, address)
 	}
-	return l
 }
 
 func (p *lanes) put(l *lane) {
@@ -74,7 +84,7 @@ func (p *lanes) put(l *lane) {
 func (p *lanes) RoundTrip(req *http.Request) (*http.Response, error) {
 	l, ok := req.Context().Value(logonKey{}).(*logon)
 	if !ok {
-		return p.base.RoundTrip(req) // nobody asked for a log-on
+		return p.base.RoundTrip(req) // nobody asked for a logon
 	}
 	lookingForConnection(req)
 	lane := p.take()

@@ -22,19 +22,19 @@ import (
 // [lanes].
 //
 // The first step asks HEAD, without a body, and the second one bears the request
-// itself: its body leaves once, over a connection whose log-on it completes or
+// itself: its body leaves once, over a connection whose logon it completes or
 // that is logged on.
 type ntlm struct {
 	cfg Config
 	source
 	refused refusal
-	// eachTime: the destination forgets a log-on after one request, so that each
+	// eachTime: the destination forgets a logon after one request, so that each
 	// one needs its own. It is found out: see Refused.
 	eachTime atomic.Bool
 	suspect  atomic.Bool
 }
 
-// logon is the log-on of one request, from Apply to Refused.
+// logon is the logon of one request, from Apply to Refused.
 type logon struct {
 	user     string
 	password secret.Value
@@ -65,7 +65,7 @@ func (n *ntlm) Redact(text string) string { return n.redact(text) }
 
 // Refused: a connection that was logged on was answered with 401. That its body
 // cannot be sent again here does not make the password wrong: the request is made
-// once more, with a log-on. When that helps, the destination wants one each time.
+// once more, with a logon. When that helps, the destination wants one each time.
 func (n *ntlm) Refused(req *http.Request) bool {
 	l, ok := req.Context().Value(logonKey{}).(*logon)
 	if !ok || !l.stale.Load() {
@@ -150,7 +150,7 @@ func (n *ntlm) logOn(lane *lane, req *http.Request, l *logon) (*http.Response, e
 		return nil, fmt.Errorf("ntlm, first step: %w", err)
 	}
 	if challenge == nil {
-		return lane.rt.RoundTrip(req) // it asks for no log-on
+		return lane.rt.RoundTrip(req) // it asks for no logon
 	}
 	answer, err := ntlmssp.NewAuthenticateMessage(challenge, l.user, l.password.Reveal(), nil)
 	if err != nil {
@@ -160,13 +160,13 @@ func (n *ntlm) logOn(lane *lane, req *http.Request, l *logon) (*http.Response, e
 	last.Header.Set("Authorization", scheme+" "+base64.StdEncoding.EncodeToString(answer))
 	resp, err := lane.again(last)
 	if errors.Is(err, errOtherConnection) {
-		return nil, errors.New("ntlm: the connection is closed between the steps of the log-on: by the destination, or a proxy on the way")
+		return nil, errors.New("ntlm: the connection is closed between the steps of the logon: by the destination, or a proxy on the way")
 	}
 	return resp, err
 }
 
 // challenge makes the first step: HEAD with what we can, answered with a
-// challenge; nil when the destination wants no log-on. Where HEAD is not known,
+// challenge; nil when the destination wants no logon. Where HEAD is not known,
 // GET asks; it writes nothing either, and is answered before anything is looked up.
 func (l *lane) challenge(req *http.Request) (scheme string, challenge []byte, err error) {
 	hello, err := ntlmssp.NewNegotiateMessage("", "")
@@ -220,7 +220,7 @@ func offer(h http.Header, scheme string) []byte {
 	return nil
 }
 
-// challenges says whether an answer asks for a log-on.
+// challenges says whether an answer asks for a logon.
 func challenges(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return false

@@ -20,7 +20,7 @@ import (
 )
 
 // TLS says how the connections to a destination are secured, beside any kind of
-// log-on. Files are read anew when they change.
+// logon. Files are read anew when they change.
 type TLS struct {
 	// Cert is a PEM file: the client's certificate, and what is between it and its
 	// root. It goes with Key.
@@ -73,14 +73,17 @@ type secured struct {
 // securedCredentials is secured over an Authenticator with a user name and a password.
 type securedCredentials struct {
 	*secured
-	Credentials
+	login Credentials
 }
+
+// Credentials gives user name and password for a body.
+func (s securedCredentials) Credentials() (string, secret.Value, error) { return s.login.Credentials() }
 
 // generation is one reading of the files, and the connections made with it.
 type generation struct {
 	mark      string
 	transport *http.Transport
-	rt        http.RoundTripper // what the log-on makes of transport
+	rt        http.RoundTripper // what the logon makes of transport
 }
 
 func secure(auth Authenticator, o Options, resolver Resolver) (Authenticator, error) {
@@ -118,18 +121,18 @@ func (s *secured) Wrap(base http.RoundTripper) http.RoundTripper {
 	return rotating{s}
 }
 
-// Fingerprint covers the files and the key, and what the log-on holds.
+// Fingerprint covers the files and the key, and what the logon holds.
 func (s *secured) Fingerprint() string {
 	return s.Authenticator.Fingerprint() + fingerprint(s.resolver, s.cfg.Secrets(), []string{s.cfg.Cert, s.cfg.CA})
 }
 
-// Refused asks the log-on, if it can have fresh credentials.
+// Refused asks the logon, if it can have fresh credentials.
 func (s *secured) Refused(req *http.Request) bool {
 	r, ok := s.Authenticator.(Renewer)
 	return ok && r.Refused(req)
 }
 
-// Close closes what the log-on keeps.
+// Close closes what the logon keeps.
 func (s *secured) Close() error {
 	rotating{s}.CloseIdleConnections()
 	if c, ok := s.Authenticator.(io.Closer); ok {
@@ -155,7 +158,8 @@ func (s *secured) current() (*generation, error) {
 		return nil, err
 	}
 	transport := s.base.Clone()
-	transport.TLSClientConfig = config
+	transport.TLSClientConfig = config // of connections through a proxy
+	transport.DialTLSContext = settledDial(transport, config)
 	before := s.now
 	s.now = &generation{mark: mark, transport: transport, rt: s.Authenticator.Wrap(transport)}
 	if before != nil {

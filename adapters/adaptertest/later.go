@@ -185,7 +185,7 @@ func signedAddress(t *testing.T, h Harness) {
 // callsBack: the destination is told where to call, and nobody else is.
 func callsBack(t *testing.T, h Harness) {
 	f := h.setupLater(t, practice.Later{How: practice.LaterCallback, Never: true}, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) {
-		r.URL = "/invoices?callback={confirmUrl}"
+		r.Query = map[string]string{"callback": "{confirmUrl}"}
 	})
 	call := f.call(`{"number":"1"}`)
 	want(t, f.deliver(t, call), ferry.NotTried, ferry.EffectNone) // without an address nobody could confirm it

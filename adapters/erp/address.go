@@ -53,7 +53,7 @@ func (v values) of(name string) string {
 	switch name {
 	case "externalKey":
 		return v.externalKey
-	case "messageId":
+	case messageID:
 		return v.messageID
 	case "correlationId":
 		return v.correlationID
@@ -70,6 +70,9 @@ const placeholders = "{externalKey}, {messageId}, {correlationId}, {orderingKey}
 
 // confirmURL is the placeholder of the address that the destination calls back.
 const confirmURL = "confirmUrl"
+
+// messageID is the placeholder of the message's id.
+const messageID = "messageId"
 
 // requestID is the placeholder of a UUID of the request, see message.requestID.
 const requestID = "requestId"
@@ -158,7 +161,16 @@ func (t *template) names() []string {
 	return names
 }
 
+// has says whether the placeholder stands in the template.
+func (t *template) has(name string) bool {
+	is := func(p part) bool { return p.name == name }
+	return slices.ContainsFunc(t.pathParts, is) || slices.ContainsFunc(t.queryParts, is)
+}
+
 func (t *template) path(v values) (string, error) {
+	if len(t.pathParts) == 1 && t.pathParts[0].name == "" {
+		return t.pathParts[0].text, nil
+	}
 	var b strings.Builder
 	for _, p := range t.pathParts {
 		if p.name == "" {
@@ -196,6 +208,9 @@ func escapeQuery(s string) string {
 // under is an address below the base: path is escaped and begins with a slash,
 // query is escaped; "" for none.
 func (b base) under(path, query string) string {
+	if b.query == "" && query == "" {
+		return b.prefix + path
+	}
 	out := b.prefix + path
 	if query = joinQueries(b.query, query); query != "" {
 		out += "?" + query

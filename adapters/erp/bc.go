@@ -39,20 +39,23 @@ var (
 // dynamics-rate-limits.md, operational-limits-online.md, use-odata-batch.md);
 // appended lines: community.dynamics.com, thread 26cf77ee-d297-f011-b4cc-000d3a16f3f9.
 func bc() dialect {
+	refused := httpcall.Between(400, 599) // a success is one whatever its body says, and may be too long to be read
+	// Throttles and calls that had no turn may bear the code of any error.
+	notBusy := []httpcall.StatusRange{{From: 400, To: 428}, {From: 430, To: 502}, {From: 504, To: 599}}
 	refusals := httpcall.Table{
-		{Code: bcRefused, Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+		{Status: refused, Code: bcRefused, Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 		// It is nobody's message that is wrong, but company.
-		{Code: bcNoCompany, Kind: ferry.Unauthorized, Effect: ferry.EffectNone, Text: "check company"},
-		{Code: bcNoTenant, Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+		{Status: refused, Code: bcNoCompany, Kind: ferry.Unauthorized, Effect: ferry.EffectNone, Text: "check company"},
+		{Status: refused, Code: bcNoTenant, Kind: ferry.Unavailable, Effect: ferry.EffectNone},
 	}
 	return dialect{
 		verdicts: append(refusals, httpcall.Table{
-			{Code: bcDuplicate, Kind: conflict},
-			{Code: bcChanged, Kind: stale, Effect: ferry.EffectNone},
+			{Status: refused, Code: bcDuplicate, Kind: conflict},
+			{Status: refused, Code: bcChanged, Kind: stale, Effect: ferry.EffectNone},
 			// The transaction was given up.
-			{Status: httpcall.Between(400, 599), Says: bcLocked, Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Code: bcServerError, Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Code: bcMessage, Kind: ferry.Rejected, Effect: ferry.EffectNone},
+			{Status: refused, Says: bcLocked, Kind: ferry.Failed, Effect: ferry.EffectNone},
+			{Status: notBusy, Code: bcServerError, Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
+			{Status: notBusy, Code: bcMessage, Kind: ferry.Rejected, Effect: ferry.EffectNone},
 
 			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
 			{Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone, Text: "redirects are not followed; check the destination's url"},
@@ -147,7 +150,7 @@ func (f bcDocuments) found(m *message, _ *httpcall.Answer, value any) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return odataFound(value, pairs)
+	return odataFound(f.r, value, pairs)
 }
 
 func (bcDocuments) document(value any) any { return value }

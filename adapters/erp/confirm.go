@@ -88,6 +88,9 @@ func withoutToken(v *ferry.Verdict, confirm string) {
 // tokenOf is the part of the address that must not show. It has no character
 // that is escaped in addresses.
 func tokenOf(confirm string) string {
+	if confirm == "" {
+		return ""
+	}
 	u, err := url.Parse(confirm)
 	if err != nil {
 		return ""

@@ -169,7 +169,7 @@ func (f foEntities) found(m *message, _ *httpcall.Answer, value any) (any, error
 	if err != nil {
 		return nil, err
 	}
-	return odataFound(value, pairs)
+	return odataFound(f.r, value, pairs)
 }
 
 func (foEntities) document(value any) any { return value }

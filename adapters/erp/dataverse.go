@@ -45,11 +45,12 @@ var (
 // API", "Service protection API limits", "Define alternate keys", "Web API client
 // errors".
 func dataverse() dialect {
+	refused := httpcall.Between(400, 599) // a success is one whatever its body says, and may be too long to be read
 	return dialect{
 		verdicts: httpcall.Table{
-			{Code: dataverseLimits, Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Code: dataverseDuplicate, Kind: conflict},
-			{Code: dataverseStale, Kind: stale, Effect: ferry.EffectNone},
+			{Status: refused, Code: dataverseLimits, Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			{Status: refused, Code: dataverseDuplicate, Kind: conflict},
+			{Status: refused, Code: dataverseStale, Kind: stale, Effect: ferry.EffectNone},
 			{
 				Status: httpcall.Status(404), Code: dataverseAbsent, Kind: ferry.Rejected, Effect: ferry.EffectNone,
 				Text: "there is no row of the key to write over",
@@ -69,7 +70,7 @@ func dataverse() dialect {
 			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
 		},
 		lookups: httpcall.Table{
-			{Code: dataverseLimits, Kind: ferry.Throttled},
+			{Status: refused, Code: dataverseLimits, Kind: ferry.Throttled},
 			{Status: httpcall.Status(404), Code: dataverseAbsent, Kind: absent},
 			{Status: httpcall.Status(404), Says: dataverseAbsentText, Kind: absent},
 			// Any other 404 is a wrong address, 0x8006088a, and says nothing of the row.

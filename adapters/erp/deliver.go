@@ -12,6 +12,7 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/internal/apispec"
 	"ferry/mapping"
 )
 
@@ -95,7 +96,10 @@ func noRequest(err error) ferry.Verdict {
 		Kind: ferry.Rejected, Effect: ferry.EffectNone, Code: adapters.CodeMappingFailed,
 		Text: cut(err.Error(), ferry.MaxAttemptText),
 	}
-	if errors.Is(err, mapping.ErrTooSlow) {
+	if own := (*invalidError)(nil); errors.As(err, &own) {
+		v.Code, v.Fields = codeSchemaViolation, own.fields
+	}
+	if errors.Is(err, mapping.ErrTooSlow) || errors.Is(err, apispec.ErrTooMuch) {
 		v.Kind = ferry.Failed
 	}
 	return v
@@ -179,7 +183,9 @@ func (r *route) takeReference(ctx context.Context, v *ferry.Verdict, a *httpcall
 		note = fmt.Sprintf("the answer's reference cannot be read: %v", err)
 	}
 	if n, ok := r.form.(namer); ok && reference == "" {
-		reference = n.named(a, asked)
+		if reference = n.named(a, asked); reference == "" && note == "" {
+			note = "the answer bears no reference that can be read"
+		}
 	}
 	if reference == "" {
 		reference = lastSegment(a.Header.Get("Location"))

@@ -14,6 +14,8 @@ import (
 	"ferry/adapters"
 	"ferry/adapters/httpcall"
 	"ferry/httpauth"
+	"ferry/internal/apispec"
+	"ferry/privacy"
 )
 
 // DefaultTimeout bounds one call where the destination sets none.
@@ -41,11 +43,14 @@ func Dialects() []string {
 // dialects is the list of all dialects. A new one is one line here, and one file.
 func dialects() map[string]dialect {
 	return map[string]dialect{
+		"openapi":      openapi(),
 		"rest":         rest(),
+		"frappe":       frappe(),
 		"bc":           bc(),
 		"d365fo":       d365fo(),
 		"dataverse":    dataverse(),
-		"frappe":       frappe(),
+		"odata":        odata(),
+		"odata-sap":    odataSAP(),
 		"odoo-json2":   odooJSON2(),
 		"odoo-jsonrpc": odooJSONRPC(),
 		"tryton":       tryton(),
@@ -62,7 +67,8 @@ type destination struct {
 	dialect   dialect
 	rules     httpcall.Table // the destination's own, asked first
 	health    *template
-	session   session // nil: the dialect has none
+	session   session           // nil: the dialect has none
+	spec      *apispec.Document // of dialect openapi
 	signed    signed
 }
 
@@ -94,6 +100,9 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		d.cfg.Timeout = DefaultTimeout
 	}
 	if err := checkHeaders(cfg.Headers); err != nil {
+		return nil, d.wrap(err)
+	}
+	if _, err := privacy.NewFieldMask(cfg.Mask); err != nil {
 		return nil, d.wrap(err)
 	}
 	if cfg.Health == nil && d.dialect.health != "" {
@@ -185,20 +194,39 @@ func (d *destination) Probe(ctx context.Context) error {
 // Check reads the secrets and asks the health address, or the destination's own
 // address, with them.
 func (d *destination) Check(ctx context.Context) error {
+	_, err := d.Prove(ctx)
+	return err
+}
+
+// Prove is Check; it says what was asked, and whether the answer needed the
+// credentials: an address that answers 404 may not have looked at them.
+func (d *destination) Prove(ctx context.Context) (string, error) {
 	a, err := d.ask(ctx)
 	switch {
 	case err != nil:
-		return d.wrap(err)
+		return "", d.wrap(err)
 	case a.Err != nil:
-		return d.bad("it cannot be reached (%s): %w", a.Failure, a.Err).WithHint("check url, proxy and certificates")
+		return "", d.bad("it cannot be reached (%s): %w", a.Failure, a.Err).WithHint("check url, proxy and certificates")
 	}
 	switch kind, text := d.judgeHealth(ctx, a); kind {
 	case ferry.Unauthorized:
-		return d.bad("it refuses the credentials: %s", text).WithHint("check auth, and the secret that it refers to")
+		return "", d.bad("it refuses the credentials: %s", text).WithHint("check auth, and the secret that it refers to")
 	case ferry.Unavailable, ferry.Throttled:
-		return d.bad("it answers with %s", text)
+		return "", d.bad("it answers with %s", text)
 	}
-	return nil
+	return d.proven(a.Status), nil
+}
+
+func (d *destination) proven(status int) string {
+	said := fmt.Sprintf("it is reached and answers %d", status)
+	switch auth := d.cfg.Auth.Type; {
+	case auth == "" || auth == "none":
+		return said + "; no credentials are configured"
+	case status >= 200 && status <= 299 && (d.cfg.Health != nil || d.dialect.health != "" || d.dialect.probe != nil):
+		return said + ", with the credentials"
+	default:
+		return said + "; whether it takes the credentials is not proven: health.url of an address that needs them proves it"
+	}
 }
 
 // judgeHealth says what an answer to the health request comes to; "" for well.

@@ -219,7 +219,9 @@ func (r *route) finish(ctx context.Context, m *message, document any, reference 
 	v, _ := r.put(ctx, func() (*operation, error) { return f.finish(ctx, m, document) }, m)
 	switch {
 	case v.Kind.HasIt():
-		v.Reference = reference
+		if reference != "" {
+			v.Reference, v.Text = reference, "" // an act's own answer names nothing, which is no fault
+		}
 		return v
 	case v.Kind == ferry.InProgress:
 		v.Text = cut(sentences(fmt.Sprintf("document %s is there, and %s goes on", reference, r.cfg.Finish), v.Text), ferry.MaxAttemptText)

@@ -1,6 +1,7 @@
 package erp
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -142,18 +143,28 @@ func innerErrors(value any) []string {
 // where the answer holds none. One that bears another key says that the condition
 // was not honoured: that proves nothing. Destinations compare keys without regard
 // to case and to spaces around them.
-func odataFound(value any, pairs []pair) (any, error) {
+func odataFound(r *route, value any, pairs []pair) (any, error) {
 	answer, _ := value.(map[string]any)
 	items, ok := answer["value"].([]any)
 	if !ok {
 		return nil, errors.New("it is no list of documents")
 	}
+	var found []any
 	for _, item := range items {
 		if hasKey(item, pairs) {
-			return item, nil
+			found = append(found, item)
 		}
 	}
-	if len(items) > 0 {
+	switch {
+	case len(found) > 1:
+		names := make([]string, len(found))
+		for i, document := range found {
+			names[i] = r.referenceOf(context.Background(), document)
+		}
+		return found[0], &severalError{strings.Join(names, ", ")}
+	case len(found) == 1:
+		return found[0], nil
+	case len(items) > 0:
 		return nil, errors.New("it holds a document of another key than was asked for")
 	}
 	return nil, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -101,19 +102,26 @@ func closeBody(req *http.Request) {
 }
 
 func (r *route) address(t *template, m *message) (string, error) {
-	v := values{
-		externalKey: m.ExternalKey, messageID: m.ID.String(),
-		correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
+	if t == r.url {
+		t = r.whole
 	}
-	if slices.Contains(t.names(), requestID) {
+	v := values{
+		externalKey: m.ExternalKey, correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
+	}
+	if t.has(messageID) {
+		v.messageID = m.ID.String()
+	}
+	if t.has(requestID) {
 		v.requestID = m.requestID()
 	}
+	return r.dest.base.join(t, v)
+}
+
+// withQuery is t with the query of another template behind its own.
+func (t *template) withQuery(more *template) *template {
 	whole := *t
-	if t == r.url {
-		whole.queryParts = append(append([]part{}, t.queryParts...), separator(t, r.query)...)
-		whole.queryParts = append(whole.queryParts, r.query.queryParts...)
-	}
-	return r.dest.base.join(&whole, v)
+	whole.queryParts = slices.Concat(t.queryParts, separator(t, more), more.queryParts)
+	return &whole
 }
 
 func separator(a, b *template) []part {
@@ -123,22 +131,35 @@ func separator(a, b *template) []part {
 	return nil
 }
 
-func (r *route) setHeaders(h http.Header, call *message) error {
+// fixedHeaders are those that every request of the route bears alike.
+func (r *route) fixedHeaders() http.Header {
+	h := http.Header{}
 	setAll(h, r.dest.cfg.Headers)
 	setAll(h, r.cfg.Headers)
 	standardHeaders(h)
-	contentType := r.contentType
-	if contentType == "" {
+	if r.contentType != "" {
+		h.Set("Content-Type", r.contentType)
+	}
+	return h
+}
+
+func (r *route) setHeaders(h http.Header, call *message) error {
+	maps.Copy(h, r.header) // values are never altered in place, only others put there
+	contentType := ""
+	if r.contentType == "" {
 		contentType = call.ContentType
 	}
 	if !validValue(contentType) || !validValue(call.ExternalKey) {
 		return errors.New("the content type or the external key has characters that a header cannot carry")
 	}
-	if contentType != "" {
-		h.Set("Content-Type", contentType)
-	}
+	// One piece of memory for what is always there.
+	values := [...]string{call.ID.String(), strconv.Itoa(call.Number), call.ExternalKey, contentType}
+	h["Ferry-Message-Id"], h["Ferry-Attempt"] = values[0:1:1], values[1:2:2]
 	if r.keyHeader != "" {
-		h.Set(r.keyHeader, call.ExternalKey)
+		h[r.keyHeader] = values[2:3:3]
+	}
+	if contentType != "" {
+		h["Content-Type"] = values[3:4:4]
 	}
 	if r.cfg.RequestIDHeader != "" {
 		h.Set(r.cfg.RequestIDHeader, call.requestID())
@@ -152,8 +173,6 @@ func (r *route) setHeaders(h http.Header, call *message) error {
 		}
 		h.Set(r.confirmHeader, call.ConfirmURL)
 	}
-	h.Set("Ferry-Message-Id", call.ID.String())
-	h.Set("Ferry-Attempt", strconv.Itoa(call.Number))
 	return nil
 }
 
@@ -180,9 +199,12 @@ func (r *route) Preview(ctx context.Context, call adapters.Call) (adapters.Previ
 		}
 	}
 	r.dest.show(req)
-	p := adapters.Preview{Method: req.Method, URL: httpcall.MaskURL(req.URL), Header: map[string]string{}, Body: string(m.mask().JSON(body))}
+	mask := m.mask()
+	p := adapters.Preview{
+		Method: req.Method, URL: mask.Text(httpcall.MaskURL(req.URL)), Header: map[string]string{}, Body: string(mask.JSON(body)),
+	}
 	for name, values := range req.Header {
-		p.Header[name] = strings.Join(values, ", ")
+		p.Header[name] = mask.Text(strings.Join(values, ", "))
 	}
 	return p, nil
 }

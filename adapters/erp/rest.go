@@ -47,6 +47,13 @@ func rest() dialect {
 	}
 }
 
+// defaultKeyHeader carries the external key where nothing else is configured.
+const defaultKeyHeader = "Idempotency-Key"
+
+// addressed is a form whose lookup is an address of the configuration, and which
+// sends the external key in a header.
+type addressed interface{ addressed() }
+
 // plain is the form of messages at HTTP services: a request as the route
 // configures it.
 type plain struct{ r *route }
@@ -85,5 +92,7 @@ func (p plain) found(_ *message, _ *httpcall.Answer, value any) (any, error) {
 	}
 	return value, nil
 }
+
+func (plain) addressed() {}
 
 func (plain) document(value any) any { return value }

@@ -23,6 +23,8 @@ type route struct {
 	key         map[string]*mapping.Program // of cfg.Key
 	url         *template
 	query       *template
+	whole       *template        // url with query
+	header      http.Header      // of every request; see fixedHeaders
 	mapping     *mapping.Program // nil: the payload as it is
 	finished    *mapping.Program // nil: the form tells
 	reference   *mapping.Program
@@ -66,13 +68,15 @@ func (r *route) compile() error {
 	}
 	switch r.keyHeader = cfg.KeyHeader; {
 	case cfg.KeyHeader == "":
-		if _, isPlain := r.form.(plain); isPlain {
-			r.keyHeader = "Idempotency-Key"
+		if _, is := r.form.(addressed); is {
+			r.keyHeader = defaultKeyHeader
 		}
 	case cfg.KeyHeader == "-":
 		r.keyHeader = ""
 	case !httpauth.IsHeaderName(cfg.KeyHeader) || httpauth.IsConnectionHeader(cfg.KeyHeader) || carriesSecret(cfg.KeyHeader):
 		return bad("keyHeader: %q cannot carry the external key", cfg.KeyHeader)
+	default:
+		r.keyHeader = http.CanonicalHeaderKey(cfg.KeyHeader)
 	}
 	if h := cfg.RequestIDHeader; h != "" && (!httpauth.IsHeaderName(h) || httpauth.IsConnectionHeader(h) || carriesSecret(h)) {
 		return bad("requestIdHeader: %q cannot carry an id", h)
@@ -105,6 +109,7 @@ func (r *route) compile() error {
 	if r.contentType == "" && r.mapping != nil {
 		r.contentType = "application/json"
 	}
+	r.whole, r.header = r.url.withQuery(r.query), r.fixedHeaders()
 	if err := r.compileLookup(); err != nil {
 		return err
 	}
@@ -161,7 +166,7 @@ func (r *route) compileLookup() error {
 	if l.url, err = parseTemplate("lookup.url", cfg.URL); err != nil {
 		return err
 	}
-	if _, isPlain := r.form.(plain); isPlain {
+	if _, is := r.form.(addressed); is {
 		if err := l.asksForMessage(); err != nil {
 			return err
 		}
@@ -190,7 +195,7 @@ func (l *lookup) asksForMessage() error {
 	if slices.Contains(names, confirmURL) {
 		return bad("lookup.url has {confirmUrl}, which is for what is delivered")
 	}
-	if !slices.Contains(names, "externalKey") && !slices.Contains(names, "messageId") {
+	if !slices.Contains(names, "externalKey") && !slices.Contains(names, messageID) {
 		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
 			WithHint("such as /invoices?externalId={externalKey}")
 	}

@@ -21,22 +21,23 @@ func TestBadDestinations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*adapters.DestinationConfig){
-		"no adapter":       func(c *adapters.DestinationConfig) { c.Adapter = "fax" },
-		"no dialect":       func(c *adapters.DestinationConfig) { c.Dialect = "klingon" },
-		"url is missing":   func(c *adapters.DestinationConfig) { c.URL = "" },
-		"no absolute":      func(c *adapters.DestinationConfig) { c.URL = "erp.example/api" },
-		"or https":         func(c *adapters.DestinationConfig) { c.URL = "ftp://erp.example" },
-		"a user name":      func(c *adapters.DestinationConfig) { c.URL = "https://me:hunter2@erp.example" },
-		"cannot be read":   func(c *adapters.DestinationConfig) { c.URL = "https://me:hunter2@erp.example:port" },
-		"fragment":         func(c *adapters.DestinationConfig) { c.URL = "https://erp.example/#x" },
-		"auth: ":           func(c *adapters.DestinationConfig) { c.Auth = httpauth.Config{Type: "basic"} },
-		"timeout":          func(c *adapters.DestinationConfig) { c.Timeout = -1 },
-		"may not stand":    func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"authorization": "hunter2"} },
-		"the connection":   func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"Host": "x"} },
-		"name of a header": func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a b": "x"} },
-		"cannot carry":     func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a": "x\ny"} },
-		"a placeholder":    func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "/ping/{externalKey}"} },
-		"health.url":       func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "https://other.example/"} },
+		"no adapter":          func(c *adapters.DestinationConfig) { c.Adapter = "fax" },
+		"no dialect":          func(c *adapters.DestinationConfig) { c.Dialect = "klingon" },
+		"url is missing":      func(c *adapters.DestinationConfig) { c.URL = "" },
+		"no absolute":         func(c *adapters.DestinationConfig) { c.URL = "erp.example/api" },
+		"or https":            func(c *adapters.DestinationConfig) { c.URL = "ftp://erp.example" },
+		"a user name":         func(c *adapters.DestinationConfig) { c.URL = "https://me:hunter2@erp.example" },
+		"cannot be read":      func(c *adapters.DestinationConfig) { c.URL = "https://me:hunter2@erp.example:port" },
+		"fragment":            func(c *adapters.DestinationConfig) { c.URL = "https://erp.example/#x" },
+		"auth: ":              func(c *adapters.DestinationConfig) { c.Auth = httpauth.Config{Type: "basic"} },
+		"no name of a member": func(c *adapters.DestinationConfig) { c.Mask = []string{".iban"} },
+		"timeout":             func(c *adapters.DestinationConfig) { c.Timeout = -1 },
+		"may not stand":       func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"authorization": "hunter2"} },
+		"the connection":      func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"Host": "x"} },
+		"name of a header":    func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a b": "x"} },
+		"cannot carry":        func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a": "x\ny"} },
+		"a placeholder":       func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "/ping/{externalKey}"} },
+		"health.url":          func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "https://other.example/"} },
 		"verdicts, rule 2": func(c *adapters.DestinationConfig) {
 			c.Verdicts = []adapters.VerdictRule{{Status: "404", Verdict: "failed"}, {Status: "x", Verdict: "failed"}}
 		},
@@ -58,6 +59,7 @@ func TestBadRoutes(t *testing.T) {
 	}
 	lookup := func(l adapters.LookupConfig) adapters.RouteConfig { return adapters.RouteConfig{Lookup: &l} }
 	for want, cfg := range map[string]adapters.RouteConfig{
+		"is no JSON pointer":          {Mask: []string{"/a//b"}},
 		"method":                      {Method: "DELETE"},
 		"keyHeader":                   {KeyHeader: "a b"},
 		"cannot carry the external":   {KeyHeader: "authorization"},

@@ -50,18 +50,12 @@ type Answer struct {
 // NewRequest makes a request that is sent at most once when method may write.
 // The body is read while it is sent: leave it as it is.
 func NewRequest(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
-	// The transport knows that this type is in memory, and sends headers and body
-	// in one packet. It is set without GetBody, as in NewStream.
-	return newRequest(ctx, method, url, io.NopCloser(bytes.NewReader(body)), int64(len(body)))
+	return NewStream(ctx, method, url, ferry.NewBodyReader(body), int64(len(body)))
 }
 
 // NewStream is NewRequest with a body of size bytes that is read while it is sent,
 // and closed when it was, also on an error. To send it again, open it again.
 func NewStream(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
-	return newRequest(ctx, method, url, body, size)
-}
-
-func newRequest(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		_ = body.Close() // it was read only
@@ -70,6 +64,10 @@ func newRequest(ctx context.Context, method, url string, body io.ReadCloser, siz
 	if size <= 0 {
 		_ = body.Close()
 		return req, nil
+	}
+	if m, ok := ferry.InMemory(body); ok {
+		// A type that net/http knows: headers and body leave in one packet.
+		body = io.NopCloser(m)
 	}
 	// Without GetBody the body cannot be rewound, and so is never sent again.
 	req.Body, req.ContentLength = body, size
@@ -94,10 +92,14 @@ func Do(rt http.RoundTripper, req *http.Request) *Answer {
 }
 
 func (a *Answer) read(resp *http.Response) {
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= MaxAnswer {
-		buf.Grow(int(n) + bytes.MinRead)
+	if n := resp.ContentLength; n >= 0 && n <= MaxAnswer {
+		a.Body = make([]byte, n)
+		var came int
+		came, a.BodyErr = io.ReadFull(resp.Body, a.Body)
+		a.Body = a.Body[:came]
+		return
 	}
+	var buf bytes.Buffer
 	_, a.BodyErr = buf.ReadFrom(io.LimitReader(resp.Body, MaxAnswer+1))
 	a.Body = buf.Bytes()
 	if len(a.Body) > MaxAnswer {

@@ -15,6 +15,9 @@ func MaskURL(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
+	if u.User == nil && u.RawQuery == "" && u.Scheme != "" && u.Host != "" && strings.HasPrefix(u.Path, "/") {
+		return u.Scheme + "://" + u.Host + u.EscapedPath() // nothing to hide, as is usual
+	}
 	v := *u
 	v.Fragment, v.RawFragment = "", ""
 	if v.User != nil {

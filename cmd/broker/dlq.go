@@ -167,6 +167,7 @@ func (d dlqGroupsCmd) Run(a *app) error {
 
 type dlqShowCmd struct {
 	ID string `arg:"" help:"The dead letter: its id, or the last 6 or more characters of it."`
+	unmaskedFlag
 }
 
 // Run shows one dead letter; any other message is shown alike.

@@ -11,6 +11,7 @@ import (
 
 	"ferry"
 	"ferry/client"
+	"ferry/privacy"
 )
 
 type dlqEditCmd struct {
@@ -83,7 +84,12 @@ func (d dlqEditCmd) send(a *app, c *client.Client, e ferry.Envelope, old, mended
 	if bytes.Equal(mended, old) || bytes.Equal(mended, readable(old, media)) {
 		return errUnchanged
 	}
-	a.showDiff(readable(old, media), readable(mended, media))
+	if err := checkMasked(&e, mended); err != nil {
+		return err
+	}
+	if err := a.showDiff(&e, readable(old, media), readable(mended, media)); err != nil {
+		return err
+	}
 	if err := a.acceptEdit(e, d.Yes); err != nil {
 		return err
 	}
@@ -137,16 +143,21 @@ func checkBody(body []byte, media string) error {
 	return nil
 }
 
-// showDiff prints a unified difference to stderr.
-func (a *app) showDiff(old, mended []byte) {
+// showDiff prints a unified difference to stderr, without the values that the
+// route's mask hides.
+func (a *app) showDiff(e *ferry.Envelope, old, mended []byte) error {
+	mask, err := privacy.NewFieldMask(e.Mask)
+	if err != nil {
+		return err
+	}
 	text := diff.Diff("as it is", old, "as it will be", mended)
 	if len(text) == 0 {
 		a.remark("(only white space differs)")
-		return
+		return nil
 	}
 	p := a.paint()
 	for i, line := range bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")) {
-		shown := printable(string(line))
+		shown := printable(mask.Text(string(line)))
 		switch {
 		case i == 0: // the command line of diff
 			continue
@@ -159,4 +170,5 @@ func (a *app) showDiff(old, mended []byte) {
 		}
 		a.remark("%s", shown)
 	}
+	return nil
 }

@@ -9,11 +9,13 @@ import (
 
 	"ferry"
 	"ferry/client"
+	"ferry/privacy"
 )
 
 type dlqExportCmd struct {
 	dlqFilter
 	WithoutBody bool `help:"Envelopes only."`
+	unmaskedFlag
 }
 
 // exported is one line of an export: the whole envelope and its body, as JSON or
@@ -52,9 +54,14 @@ func (d dlqExportCmd) Run(a *app) (err error) {
 		if err != nil {
 			return fmt.Errorf("after %s: %w", count(written, "line"), err)
 		}
+		mask, err := d.mask(&e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.ID, err)
+		}
+		hideEnvelope(mask, &e)
 		line := exported{Envelope: e}
 		if !d.WithoutBody {
-			if err := line.addBody(a, c); err != nil {
+			if err := line.addBody(a, c, mask); err != nil {
 				return fmt.Errorf("the body of %s: %w", e.ID, err)
 			}
 		}
@@ -72,8 +79,9 @@ func (d dlqExportCmd) Run(a *app) (err error) {
 	return nil
 }
 
-func (x *exported) addBody(a *app, c *client.Client) error {
+func (x *exported) addBody(a *app, c *client.Client, mask *privacy.FieldMask) error {
 	body, media, err := c.Body(a.ctx, x.ID.String(), 0)
+	body = mask.JSON(body)
 	switch {
 	case ferry.CodeOf(err) == ferry.CodeBodyMissing, err != nil && x.DeadLetter != nil && x.DeadLetter.Reason == ferry.ReasonBodyMissing:
 		x.BodyError = err.Error()

@@ -115,6 +115,7 @@ func (a *app) remarkMore(page ferry.Page) {
 
 type messagesShowCmd struct {
 	ID string `arg:"" help:"The message: its id, or the last 6 or more characters of it."`
+	unmaskedFlag
 }
 
 // Run shows one message.
@@ -127,6 +128,11 @@ func (m messagesShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	mask, err := m.mask(&e)
+	if err != nil {
+		return err
+	}
+	hideEnvelope(mask, &e)
 	if a.json() {
 		return a.writeJSON(e)
 	}
@@ -147,10 +153,12 @@ type messagesBodyCmd struct {
 	ID       string `arg:"" help:"The message."`
 	Revision int    `placeholder:"N" help:"An earlier body, from 1; else the current one."`
 	Out      string `placeholder:"FILE" help:"Write it here, readable by you only; the file must not exist."`
+	unmaskedFlag
 }
 
 // Run writes the body. On a terminal, what could steer it is made harmless; in
-// a pipe or a file the body is as it was sent, to the byte.
+// a pipe or a file the body is as it was sent, to the byte, but for what the
+// route's mask hides.
 func (m messagesBodyCmd) Run(a *app) error {
 	if m.Revision < 0 {
 		return usagef("--revision %d is out of range", m.Revision).withHint("1 or more")
@@ -168,21 +176,32 @@ func (m messagesBodyCmd) Run(a *app) error {
 		return err
 	}
 	defer func() { _ = body.Close() }() // it was read only
+	mask, err := m.mask(&e)
+	if err != nil {
+		return err
+	}
+	shown, err := hideBody(mask, body)
+	if err != nil {
+		return err
+	}
 	switch {
 	case m.Out != "":
-		return writeNew(m.Out, body)
+		err = writeNew(m.Out, shown)
 	case !a.screen.terminal:
-		_, err = io.Copy(a.stdout, body)
-		return err
+		_, err = io.Copy(a.stdout, shown)
 	default:
-		return a.showBody(body)
+		err = a.showBody(shown, body.ContentType)
 	}
+	if err == nil {
+		a.remarkMasked(mask, &e)
+	}
+	return err
 }
 
 // maxShown bounds a body that is shown on a terminal, bytes.
 const maxShown = 8 << 20
 
-func (a *app) showBody(body *client.Body) error {
+func (a *app) showBody(body io.Reader, contentType string) error {
 	text, err := io.ReadAll(io.LimitReader(body, maxShown+1))
 	switch {
 	case err != nil:
@@ -191,7 +210,7 @@ func (a *app) showBody(body *client.Body) error {
 		return ferry.Errorf(ferry.CodeTooLarge, "the body has more than %s, too much for a terminal", bytesOf(maxShown)).
 			WithHint("--out FILE writes it to a file")
 	case !utf8.Valid(text):
-		return fmt.Errorf("the body is binary (%s, %s), and this is a terminal", orDash(body.ContentType), bytesOf(int64(len(text))))
+		return fmt.Errorf("the body is binary (%s, %s), and this is a terminal", orDash(contentType), bytesOf(int64(len(text))))
 	default:
 		a.printf("%s\n", strings.TrimSuffix(printable(string(text)), "\n"))
 		return nil

@@ -71,7 +71,7 @@ func (f *fake) seed() {
 		e.DeadLetter = &ferry.DeadLetter{Reason: ferry.ReasonAlreadyExists, Description: "document PO-7 bears the key", Reference: "PO-7", At: at(-72 * time.Hour)}
 	})
 	f.add(idExhausted, "orders", `{"customer":"東京商事"}`, "application/json", func(e *ferry.Envelope) {
-		e.AttemptsTotal = 8
+		e.AttemptsTotal, e.Mask = 8, []string{"customer"}
 		e.DeadLetter = &ferry.DeadLetter{Reason: ferry.ReasonAttemptsExhausted, Code: "500", Description: "東京商事の注文を保存できませんでした: an error that goes on and on and on until it is cut", At: at(-30 * time.Second)}
 	})
 	f.add(idGone, "orders", "", "application/json", func(e *ferry.Envelope) {

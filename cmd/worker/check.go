@@ -30,10 +30,10 @@ func (c checkCmd) Run(a *app) error {
 	}
 	a.line("well", c.Config, fmt.Sprintf("%d destinations, %d routes", len(cfg.Destinations), len(cfg.Routes)))
 	failed, told := 0, 0
-	tell := func(what string, err error) {
+	tell := func(what, proven string, err error) {
 		told++
 		if err == nil {
-			a.line("well", what, "")
+			a.line("well", what, proven)
 			return
 		}
 		failed++
@@ -44,27 +44,33 @@ func (c checkCmd) Run(a *app) error {
 		a.line("FAILED", what, message)
 	}
 	for what, err := range a.reachQueue(cfg) {
-		tell(what, err)
+		tell(what, "", err)
 	}
 	well := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(setup.Destinations)) {
 		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
-		err := setup.Destinations[name].Check(ctx)
+		proven, err := prove(ctx, setup.Destinations[name])
 		cancel()
 		well[name] = err == nil
-		tell("destination "+name, err)
+		tell("destination "+name, proven, err)
 	}
 	for i, r := range setup.Routes {
 		c, ok := r.Adapter.(adapters.Checker)
-		if !ok || !well[cfg.Routes[i].Destination.Name] {
+		if !well[cfg.Routes[i].Destination.Name] {
 			continue // it would only say again what its destination said
+		}
+		if !ok {
+			a.line("open", "route "+r.Name, unasked)
+			continue
 		}
 		ctx, cancel := context.WithTimeout(a.ctx, checkTimeout)
 		err := c.Check(ctx)
 		cancel()
-		if !errors.Is(err, adapters.ErrNoProbe) {
-			tell("lookup of route "+r.Name, err)
+		if errors.Is(err, adapters.ErrNoProbe) {
+			a.line("open", "route "+r.Name, unasked)
+			continue
 		}
+		tell("lookup of route "+r.Name, "it is answered, and knows no document of a key that no message has", err)
 	}
 	if err := setup.Close(); err != nil {
 		return err
@@ -73,6 +79,16 @@ func (c checkCmd) Run(a *app) error {
 		return ferry.Errorf(ferry.CodeBadConfig, "%d of %d checks failed", failed, told)
 	}
 	return nil
+}
+
+// unasked is what is said of a route that nothing can be asked for.
+const unasked = "nothing proves it without writing: it has no lookup that a key alone answers; worker preview shows its request"
+
+func prove(ctx context.Context, d adapters.Destination) (proven string, err error) {
+	if p, ok := d.(adapters.Prover); ok {
+		return p.Prove(ctx)
+	}
+	return "", d.Check(ctx)
 }
 
 // reachQueue connects to the queue. On Service Bus each of the worker's queues

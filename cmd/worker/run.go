@@ -26,6 +26,7 @@ type commands struct {
 	Run     runCmd     `cmd:"" help:"Deliver until stopped."`
 	Check   checkCmd   `cmd:"" help:"Read the configuration and its secrets, reach queue and destinations; write nothing."`
 	Preview previewCmd `cmd:"" help:"Show the request that a message would become, secrets masked; send nothing."`
+	Import  importCmd  `cmd:"" help:"Write a worker.yaml from the description of an API."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogFormat string   `enum:"text,json" default:"text" help:"Format of the log: text or json."`

@@ -141,6 +141,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ERP_URL", b.erpURL)
 			env.Setenv("ERP_KEY", "opensesame")
 			env.Setenv("SEED", b.seed)
+			for name, text := range map[string]string{
+				"large.txt": strings.Repeat("x", 99_994) + "\nthe end", "binary.pdf": "%PDF\x00\xff\n", "escape.txt": "\x1b[2Jhello\n",
+			} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text), 0o600); err != nil {
+					return err
+				}
+			}
 			env.Setenv("BUS", double.ConnectionStringOf("worker"))
 			env.Setenv("BUS_DEAF", double.ConnectionStringOf("sender"))
 			return nil

@@ -34,6 +34,32 @@ func Load(ctx context.Context, from string) (*Document, error) {
 	return doc, nil
 }
 
+// Fetch is Load of an address, and gives what stands there as well.
+func Fetch(ctx context.Context, address string) ([]byte, *Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, MaxTime)
+	defer cancel()
+	u, is := httpAddress(address)
+	if !is {
+		return nil, nil, named(address, bad("it is no http or https address"))
+	}
+	src := &source{name: "description"}
+	data, err := src.fetch(ctx, u)
+	if err != nil {
+		return nil, nil, named(address, err)
+	}
+	doc, err := src.parse(ctx, data)
+	if err != nil {
+		return nil, nil, named(address, err)
+	}
+	return data, doc, nil
+}
+
+// IsAddress says whether a description is named by an http or https address.
+func IsAddress(from string) bool {
+	_, is := httpAddress(from)
+	return is
+}
+
 // Parse reads a description that is in memory and refers to nothing outside.
 func Parse(data []byte) (*Document, error) {
 	return (&source{name: "description"}).parse(context.Background(), data)

@@ -23,7 +23,7 @@ type Scheme struct {
 	// kind.
 	Auth httpauth.Config
 	Text string // what it asks for, in words
-	// fits says whether a configured auth: gives it.
+	// fits says whether a configured auth: gives it; nil: nothing tells.
 	fits func(httpauth.Config) bool
 }
 
@@ -47,7 +47,7 @@ func requirements(doc *openapi3.T, from openapi3.SecurityRequirements) ([]Requir
 }
 
 func scheme(name string, from *openapi3.SecurityScheme, scopes []string) Scheme {
-	s := Scheme{Name: name, fits: func(httpauth.Config) bool { return true }}
+	s := Scheme{Name: name}
 	switch from.Type {
 	case "apiKey":
 		return apiKey(s, from)
@@ -68,7 +68,8 @@ func scheme(name string, from *openapi3.SecurityScheme, scopes []string) Scheme 
 }
 
 func apiKey(s Scheme, from *openapi3.SecurityScheme) Scheme {
-	s.Text = fmt.Sprintf("a key in the %s %s", map[string]string{"query": "query parameter"}[from.In]+map[string]string{"header": "header", "cookie": "cookie"}[from.In], cut(from.Name, 100))
+	place := map[string]string{"query": "query parameter", "header": "header", "cookie": "cookie"}[from.In]
+	s.Text = fmt.Sprintf("a key in the %s %s", place, cut(from.Name, 100))
 	s.Auth = httpauth.Config{Type: httpauth.TypeAPIKey}
 	switch {
 	case from.In == "query":
@@ -129,16 +130,24 @@ func givesAuthorization(c httpauth.Config) bool {
 	return c.Type != "" && c.Type != httpauth.TypeNone
 }
 
-// CheckAuth says whether auth: gives what the operation asks for. auth: {type:
-// none} is taken for a decision. An error is a *ferry.Error that says what to write.
-func (o *Operation) CheckAuth(c httpauth.Config) error {
-	if len(o.Security) == 0 || c.Type == httpauth.TypeNone {
+// CheckAuth says whether auth: and tls: give what the operation asks for. auth:
+// {type: none} is taken for a decision. An error is a *ferry.Error that says what
+// to write.
+func (o *Operation) CheckAuth(auth httpauth.Config, tls httpauth.TLS) error {
+	if len(o.Security) == 0 || auth.Type == httpauth.TypeNone {
 		return nil
+	}
+	gives := func(s Scheme) bool {
+		if auth.Type == "" {
+			return s.fits == nil && tls.Cert != ""
+		}
+		return s.fits == nil || s.fits(auth)
 	}
 	var asked, hints []string
 	for _, r := range o.Security {
-		// One auth: gives one credential; the others are for certificates and gateways.
-		if len(r) == 0 || slices.ContainsFunc(r, func(s Scheme) bool { return c.Type != "" && s.fits(c) }) {
+		// auth: gives one credential; where several go together, the others are for
+		// certificates and gateways.
+		if len(r) == 0 || slices.ContainsFunc(r, gives) {
 			return nil
 		}
 		var texts []string
@@ -151,8 +160,8 @@ func (o *Operation) CheckAuth(c httpauth.Config) error {
 		asked = append(asked, strings.Join(texts, " and "))
 	}
 	err := bad("the operation asks for %s, and auth: is missing", cut(strings.Join(asked, ", or "), 400))
-	if c.Type != "" {
-		err = bad("the operation asks for %s, and auth: of type %s does not give that", cut(strings.Join(asked, ", or "), 400), c.Type)
+	if auth.Type != "" {
+		err = bad("the operation asks for %s, and auth: of type %s does not give that", cut(strings.Join(asked, ", or "), 400), auth.Type)
 	}
 	if len(hints) == 0 {
 		return err.WithHint("auth: {type: none} when something else logs on")

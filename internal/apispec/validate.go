@@ -17,14 +17,15 @@ import (
 
 // Bounds of checking one value.
 const (
-	MaxViolations = 100
-	maxSteps      = 10_000_000 // schemas applied to values
-	maxValues     = 2_000_000  // in a body of 8 MiB there may be some more
-	maxDigits     = 1_000      // of a number
-	maxExponent   = 400        // beyond 64-bit floating point; a larger one costs memory
+	MaxViolations  = 100
+	MaxTimeToCheck = 2 * time.Second // a body of 8 MiB takes a part of one
+	maxValues      = 2_000_000       // in a body of 8 MiB there may be some more
+	maxDigits      = 1_000           // of a number
+	maxExponent    = 400             // beyond 64-bit floating point; a larger one costs memory
 )
 
-// ErrTooMuch says that a value takes more work to check than is allowed.
+// ErrTooMuch says that a value takes more work to check than is allowed. That it
+// took too long may be the machine's doing.
 var ErrTooMuch = errors.New("it takes too much work to check")
 
 // Violation is one place where a value breaks its schema. The text never repeats
@@ -101,14 +102,16 @@ func (v *Validator) Check(ctx context.Context, value any) (list []Violation, err
 		return []Violation{*bad}, nil
 	}
 	if size > maxValues {
-		return nil, fmt.Errorf("%w: it has more than %d values", ErrTooMuch, maxValues)
+		return nil, fmt.Errorf("it has more than %d values, which is too much to check", maxValues)
 	}
 	c, _ := v.pool.Get().(*checker)
 	if c == nil {
 		return nil, errors.New("the schema cannot be compiled")
 	}
-	c.meter.left, c.meter.ctx = maxSteps, ctx
+	ctx, cancel := context.WithTimeoutCause(ctx, MaxTimeToCheck, ErrTooMuch)
+	c.meter.steps, c.meter.ctx = 0, ctx
 	defer func() {
+		cancel()
 		c.meter.ctx = nil
 		v.pool.Put(c)
 		if r := recover(); r != nil {
@@ -167,21 +170,18 @@ func reckonable(number string) bool {
 	return err == nil && exponent <= maxExponent && exponent >= -maxExponent
 }
 
-// meter counts the work of one check, which the library does not bound: schemas
+// meter ends a check after its time, which the library does not: schemas
 // that refer to themselves in several alternatives double it with every level.
 type meter struct {
-	left int
-	ctx  context.Context //nolint:containedctx // of the one check that runs
+	steps int
+	ctx   context.Context //nolint:containedctx // of the one check that runs
 }
 
 // stopped is what ends a check from within.
 type stopped struct{ err error }
 
 func (m *meter) step() {
-	if m.left--; m.left < 0 {
-		panic(stopped{ErrTooMuch})
-	}
-	if m.left%4096 == 0 && m.ctx.Err() != nil {
+	if m.steps++; m.steps%256 == 0 && m.ctx.Err() != nil {
 		panic(stopped{context.Cause(m.ctx)})
 	}
 }

@@ -36,11 +36,24 @@ func toJSON(data []byte) ([]byte, error) {
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, bad("it is no description: it does not begin with a group of keys")
 	}
+	versionsAreText(doc.Content[0])
 	w := &writer{}
 	if err := w.node(doc.Content[0], 0); err != nil {
 		return nil, err
 	}
 	return w.out.Bytes(), nil
+}
+
+// versionsAreText keeps version: 1.0 from being a number, which readers refuse.
+func versionsAreText(root *yaml.Node) {
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		switch key, value := root.Content[i].Value, root.Content[i+1]; {
+		case key == "info" && value.Kind == yaml.MappingNode:
+			versionsAreText(value)
+		case (key == "version" || key == "openapi" || key == "swagger") && value.Kind == yaml.ScalarNode:
+			value.Tag = "!!str"
+		}
+	}
 }
 
 // deep says whether valid JSON is nested deeper than maxDepth.

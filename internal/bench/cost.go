@@ -25,6 +25,14 @@ const coreCalls = 5000
 // coreTurns is how many turns there are for each round asked for: a turn is short.
 const coreTurns = 7
 
+// Who makes the calls that are compared.
+const (
+	costBare    = iota // http.Client.Post, which waits for ever
+	costBounded        // the same request with a deadline, as anybody would make it
+	costAdapter
+	costContenders
+)
+
 // adapterCost compares what a delivery costs this process in processor time, by
 // the adapter without jq and credentials, and by http.Client alone. The server
 // is a process of its own, whose time does not count.
@@ -35,7 +43,7 @@ func (b *bench) adapterCost() error {
 	}
 	defer func() { _ = server.stop() }()
 	dest, err := erp.New(secret.Resolver{}, nil)(adapters.DestinationConfig{
-		Name: "bench-erp", Adapter: "erp", Dialect: "rest", URL: server.url, Timeout: 10 * time.Second,
+		Name: "bench-erp", Adapter: "erp", Dialect: "rest", URL: server.url, Timeout: costTimeout,
 	})
 	if err != nil {
 		return err
@@ -46,25 +54,34 @@ func (b *bench) adapterCost() error {
 		return err
 	}
 	body := []byte(`{"number":"A-1","filler":"` + strings.Repeat("x", 998) + `"}`)
-	contenders := [2]func() error{barePost(server.url, body), deliverOne(adapter, body)}
+	makers := [costContenders]func() error{barePost(server.url, body), boundedPost(server.url, body), deliverOne(adapter, body)}
 	turns := b.rounds * coreTurns
-	fmt.Printf("Processor time of a delivery by the adapter (dialect rest, no map, no reference, no credentials) and of a bare http.Client.Post, 1 KiB bodies to a server in a process of its own, %d calls a turn, medians of %d turns\n\n", coreCalls, turns)
-	fmt.Printf("%6s %14s %14s %14s %8s\n", "calls", "bare cpu µs", "adapter cpu µs", "more cpu µs", "ratio")
+	fmt.Printf("Processor time of a delivery by the adapter (dialect rest, no map, no reference, no credentials) beside http.Client alone, 1 KiB bodies to a server in a process of its own, %d calls a turn, medians of %d turns\n\n", coreCalls, turns)
+	fmt.Printf("%14s %14s %18s %12s %9s %9s\n", "calls at once", "(a) Post µs", "(b) bounded µs", "adapter µs", "/(a)", "/(b)")
 	for _, at := range []int{1, 16} {
-		bare, core, ratios := []float64{}, []float64{}, []float64{}
-		for i := range turns + 1 {
-			var costs [2]float64
-			for _, who := range [][]int{{0, 1}, {1, 0}}[i%2] { // neither is always the first
-				if costs[who], err = cpuPerCall(at, contenders[who]); err != nil {
+		var costs [costContenders][]float64
+		for turn := range turns + 1 {
+			for i := range makers {
+				who := (turn + i) % len(makers) // each is the first as often as the others
+				cost, err := cpuPerCall(at, makers[who])
+				if err != nil {
 					return err
 				}
+				if turn > 0 { // in the first, connections and caches are made
+					costs[who] = append(costs[who], cost)
+				}
 			}
-			if i == 0 {
-				continue // connections and caches are made
-			}
-			bare, core, ratios = append(bare, costs[0]), append(core, costs[1]), append(ratios, costs[1]/costs[0])
 		}
-		fmt.Printf("%6d %14.1f %14.1f %14.1f %8.2f\n", at, median(bare), median(core), median(core)-median(bare), median(ratios))
+		beside := func(other int) float64 {
+			ratios := make([]float64, turns)
+			for i := range ratios {
+				ratios[i] = costs[costAdapter][i] / costs[other][i]
+			}
+			return median(ratios)
+		}
+		toBare, toBounded := beside(costBare), beside(costBounded)
+		fmt.Printf("%14d %14.1f %18.1f %12.1f %9.2f %9.2f\n", at,
+			median(costs[costBare]), median(costs[costBounded]), median(costs[costAdapter]), toBare, toBounded)
 	}
 	fmt.Println()
 	return nil
@@ -101,22 +118,49 @@ func cpuPerCall(at int, call func() error) (float64, error) {
 	return float64(after-before) / float64(time.Microsecond) / float64(coreCalls/at*at), nil
 }
 
-// barePost is what the adapter is held against: the call and its answer.
-func barePost(url string, body []byte) func() error {
+// costTimeout bounds the calls of those that bound them.
+const costTimeout = 10 * time.Second
+
+func costClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64 // as the adapter has; the default of 2 would dial all the time
-	client := &http.Client{Transport: transport}
+	return &http.Client{Transport: transport}
+}
+
+func barePost(url string, body []byte) func() error {
+	client := costClient()
 	return func() error {
-		resp, err := client.Post(url+"/invoices", "application/json", bytes.NewReader(body))
+		return created(client.Post(url+"/invoices", "application/json", bytes.NewReader(body)))
+	}
+}
+
+func boundedPost(url string, body []byte) func() error {
+	client := costClient()
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), costTimeout)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/invoices", bytes.NewReader(body))
 		if err != nil {
 			return err
 		}
-		defer func() { _ = resp.Body.Close() }()
-		if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusCreated {
-			return fmt.Errorf("status %d, %w", resp.StatusCode, err)
-		}
-		return nil
+		req.Header.Set("Content-Type", "application/json")
+		return created(client.Do(req))
 	}
+}
+
+// created reads the answer, and wants it to be 201.
+func created(resp *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
 }
 
 func deliverOne(adapter adapters.Adapter, body []byte) func() error {

@@ -60,8 +60,9 @@ type Document struct {
 	Status      string          `json:"status,omitempty"`      // in the system's words, where documents have one
 	Appended    int             `json:"appended,omitempty"`    // how often the lines of another create were appended to it
 
-	version int  // how often it was changed
-	upsert  bool // a create that writes over the document of its key
+	version   int    // how often it was changed
+	requestID string // the sender's, of the request that wrote it
+	upsert    bool   // a create that writes over the document of its key
 }
 
 // State is what an ERP has seen.

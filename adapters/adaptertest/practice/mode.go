@@ -44,6 +44,8 @@ func (f failure) headers(w http.ResponseWriter) {
 func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
 		"rest":      func(*ERP) mode { return standard{} },
+		"odata":     func(e *ERP) mode { return openData{e} },
+		"odata-sap": func(e *ERP) mode { return newGateway(e) },
 		"bc":        func(e *ERP) mode { return central{e} },
 		"d365fo":    func(e *ERP) mode { return finOps{e} },
 		"dataverse": func(e *ERP) mode { return tables{e} },

@@ -1,0 +1,71 @@
+// Package oauthmock runs oauth2-mock-server, a token endpoint that others wrote,
+// for tests, where it is installed.
+package oauthmock
+
+import (
+	_ "embed"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// Folder names the environment variable with the folder that it is installed in:
+// the one above node_modules.
+const Folder = "FERRY_OAUTH2_MOCK"
+
+// Scopes by which a client chooses how the server behaves.
+const (
+	FailOnce   = "fail-once"   // its first answer to a client is 503
+	TwoSeconds = "two-seconds" // tokens live so long
+)
+
+//go:embed server.mjs
+var script string
+
+// Start runs the server until the test ends, and returns its URL. Tokens come from
+// /token; what they are signed with is at /jwks. Without it the test skips.
+func Start(t *testing.T) string {
+	t.Helper()
+	folder := os.Getenv(Folder)
+	if folder == "" {
+		t.Skip(Folder + " is not set: make test-all installs oauth2-mock-server")
+	}
+	file := filepath.Join(t.TempDir(), "server.mjs")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", file, folder)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe() // it ends with this process, whatever happens
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var said []byte
+	listening := regexp.MustCompile(`listens on (http://127\.0\.0\.1:\d+)`)
+	for buf := make([]byte, 1024); ; {
+		n, err := out.Read(buf)
+		said = append(said, buf[:n]...)
+		if m := listening.FindSubmatch(said); m != nil {
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			return string(m[1])
+		}
+		if err != nil {
+			t.Fatalf("oauth2-mock-server did not start: %v: %s", err, said)
+		}
+	}
+}
