@@ -231,24 +231,31 @@ func (c *DestinationConfig) MakesLookups() bool {
 // dialect before it writes.
 func (c *DestinationConfig) UpsertsByKey() bool {
 	switch c.Dialect {
-	case "tryton", "odoo-jsonrpc", "odoo-json2":
+	case "tryton", "odoo-jsonrpc", "odoo-json2", "frappe":
 		return false
 	}
 	return true
 }
 
 // AnswersLater says whether what r asks for is answered later by the dialect's
-// nature, so that confirm: poll goes without saying.
-func (c *DestinationConfig) AnswersLater(r *RouteConfig) bool {
+// nature, so that confirm: poll goes without saying, and how long it may take; 0:
+// as long as such things do.
+func (c *DestinationConfig) AnswersLater(r *RouteConfig) (within time.Duration, ok bool) {
 	switch c.Dialect {
 	case "d365fo":
-		return r.Activity != ""
+		return 0, r.Activity != ""
 	case "netsuite":
-		return r.Async
+		return 0, r.Async // jobs wait in a queue
 	case "acumatica": // acts, such as releasing, run on behind a 202
-		return r.Finish != ""
+		return 10 * time.Minute, r.Finish != ""
 	}
-	return false
+	return 0, false
+}
+
+// HonoursKey says whether the dialect sends a key with r's requests by which the
+// destination knows one that it took before.
+func (c *DestinationConfig) HonoursKey(r *RouteConfig) bool {
+	return c.Dialect == "netsuite" && r.Async
 }
 
 // VerdictRule judges the answers that it matches. At least one of Status, Code,

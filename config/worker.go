@@ -194,13 +194,18 @@ func (w *Worker) complete(d *decoder) {
 			switch {
 			case r.Write == "update", r.Write == "upsert" && (dest == nil || dest.UpsertsByKey()): // written over itself, it is the same document
 				r.OnUnknown = OnUnknownRepost
+			case dest != nil && dest.HonoursKey(&r.RouteConfig):
+				r.OnUnknown = OnUnknownRepost
 			case r.Lookup != nil:
 				r.OnUnknown = OnUnknownLookup
 			}
 		}
 		r.HonoursKey = r.OnUnknown == OnUnknownRepost
-		if r.Confirm == "" && dest != nil && dest.AnswersLater(&r.RouteConfig) {
-			r.Confirm = adapters.ConfirmPoll
+		if r.Confirm == "" && dest != nil {
+			if within, ok := dest.AnswersLater(&r.RouteConfig); ok {
+				r.Confirm = adapters.ConfirmPoll
+				setDefault(&r.ConfirmWithin, within)
+			}
 		}
 		r.completeConfirm()
 		if dest != nil {
@@ -303,6 +308,9 @@ func (dest *Destination) check(d *decoder, path string) {
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
 	d.checkMask(path+".mask", dest.Mask)
+	for i, rule := range dest.Verdicts {
+		d.checkJQ(fmt.Sprintf("%s.verdicts[%d].when", path, i), rule.When)
+	}
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
@@ -361,6 +369,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
 	d.checkMask(path+".mask", r.Mask)
+	r.checkRequest(d, path)
 	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
 		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)

@@ -68,6 +68,8 @@ func (o Options) open(cfg Config, resolver Resolver) (Authenticator, error) {
 		return basic{cfg: cfg, source: source{ref: cfg.Password, resolver: resolver}}, nil
 	case TypeOAuth2:
 		return newBearer(newClientCredentials(cfg, resolver)), nil
+	case TypeOAuth1:
+		return oauth1{cfg: cfg, resolver: resolver}, nil
 	case TypeEntraID:
 		source, err := newEntra(cfg, o.URL, resolver)
 		if err != nil {

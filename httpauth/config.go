@@ -17,6 +17,7 @@ const (
 	TypeAPIKey   = "apiKey"
 	TypeBasic    = "basic"
 	TypeOAuth2   = "oauth2"
+	TypeOAuth1   = "oauth1"
 	TypeEntraID  = "entraId"
 	TypeNTLM     = "ntlm"
 	TypeKerberos = "kerberos"
@@ -24,7 +25,7 @@ const (
 
 // Types lists the types of Config.
 func Types() []string {
-	return []string{TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2, TypeEntraID, TypeNTLM, TypeKerberos}
+	return []string{TypeNone, TypeAPIKey, TypeBasic, TypeOAuth2, TypeOAuth1, TypeEntraID, TypeNTLM, TypeKerberos}
 }
 
 // How the client proves itself to the token endpoint.
@@ -77,10 +78,14 @@ type Config struct {
 	Authority  string `yaml:"authority"` // default the public cloud's
 	TokenFile  string `yaml:"tokenFile"` // workloadIdentity; default what the environment names
 
+	// oauth1, which takes clientId, clientSecret and realm besides.
+	TokenID     string     `yaml:"tokenId"`
+	TokenSecret secret.Ref `yaml:"tokenSecret"`
+
 	Domain string `yaml:"domain"` // ntlm
 
 	// kerberos.
-	Realm    string   `yaml:"realm"`
+	Realm    string   `yaml:"realm"`    // also oauth1: of NetSuite the account, such as 1234567_SB1
 	Keytab   string   `yaml:"keytab"`   // a file, in the place of the password
 	KDC      []string `yaml:"kdc"`      // HOST or HOST:PORT; at most maxKDCs; default by DNS
 	Krb5Conf string   `yaml:"krb5Conf"` // or a file that says where they are, and more
@@ -120,6 +125,8 @@ func (c Config) settings() []setting {
 		{"tenantId", c.TenantID},
 		{"authority", c.Authority},
 		{"tokenFile", c.TokenFile},
+		{"tokenId", c.TokenID},
+		{"tokenSecret", string(c.TokenSecret)},
 		{"domain", c.Domain},
 		{"realm", c.Realm},
 		{"keytab", c.Keytab},
@@ -140,6 +147,8 @@ func (c Config) keys() (needs, takes []string) {
 		return []string{"username", "password"}, []string{"domain"}
 	case TypeKerberos:
 		return []string{"username", "realm"}, []string{"password", "keytab", "kdc", "krb5Conf", "spn"}
+	case TypeOAuth1:
+		return []string{"clientId", "clientSecret", "tokenId", "tokenSecret"}, []string{"realm"}
 	case TypeOAuth2:
 		takes = []string{"clientAuth", "scopes", "audience", "resource", "tokenCa"}
 		if c.ClientAuth == ClientAuthJWT {
@@ -207,7 +216,7 @@ func (c Config) Validate() error {
 	for _, ref := range []struct {
 		name string
 		ref  secret.Ref
-	}{{"key", c.Key}, {"password", c.Password}, {"clientSecret", c.ClientSecret}, {"signingKey", c.SigningKey}} {
+	}{{"key", c.Key}, {"password", c.Password}, {"clientSecret", c.ClientSecret}, {"signingKey", c.SigningKey}, {"tokenSecret", c.TokenSecret}} {
 		if ref.ref.IsZero() {
 			continue
 		}
@@ -238,7 +247,7 @@ func orNothing(names []string) string {
 
 func (c Config) hintOf(name string) string {
 	switch name {
-	case "key", "password", "clientSecret", "signingKey":
+	case "key", "password", "clientSecret", "signingKey", "tokenSecret":
 		return name + ": env:NAME or file:PATH"
 	case "tokenUrl":
 		return "tokenUrl: the address of the token endpoint"
@@ -279,6 +288,10 @@ func (c Config) checkKind() error {
 		}
 	case TypeKerberos:
 		return c.checkKerberos()
+	case TypeOAuth1:
+		if strings.ContainsAny(c.Realm, "\"\\") || !isHeaderValue(c.Realm) {
+			return bad("realm: %q cannot be a realm", c.Realm).WithHint("of NetSuite: the account's id, such as 1234567_SB1")
+		}
 	case TypeOAuth2:
 		return c.checkOAuth2()
 	case TypeEntraID:
@@ -370,7 +383,7 @@ func isLoopback(host string) bool {
 // Secrets are the references that the settings hold, so that a program can tell
 // before it starts that one cannot be resolved.
 func (c Config) Secrets() []secret.Ref {
-	return present(c.Key, c.Password, c.ClientSecret, c.SigningKey)
+	return present(c.Key, c.Password, c.ClientSecret, c.SigningKey, c.TokenSecret)
 }
 
 // Files are the files that the settings name, by the name of the setting.

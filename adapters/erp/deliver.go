@@ -38,6 +38,9 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 
 // deliver writes the message, with what the dialect wants before and after it.
 func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
+	if ctx.Err() != nil {
+		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}
+	}
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}

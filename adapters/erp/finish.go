@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ferry"
@@ -45,6 +46,23 @@ func (r *route) compileActs() error {
 	case cfg.Finish != "" && r.lookup == nil:
 		return bad("finish needs a lookup: a document that was created is found again before the act is repeated").
 			WithHint("keyField: the document's field that bears the external key")
+	}
+	return nil
+}
+
+// checkWrite refuses a write that the dialect does not have.
+func checkWrite(cfg *adapters.RouteConfig, known ...string) error {
+	if cfg.Write == "" || slices.Contains(known, cfg.Write) {
+		return nil
+	}
+	return bad("write: there is no %q", cfg.Write).WithHint("one of %s", strings.Join(known, ", "))
+}
+
+// needsLookup refuses ways of writing that have to find the document first, in
+// dialects where upsert is one of them.
+func needsLookup(cfg *adapters.RouteConfig) error {
+	if cfg.Lookup == nil && (cfg.Write == writeUpdate || cfg.Write == writeUpsert) {
+		return bad("write: %s needs a lookup", cfg.Write).WithHint("keyField or key tells which document is written over")
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -23,15 +22,17 @@ import (
 // nothing. Modelled on frappe/exceptions.py, frappe/utils/response.py and
 // frappe/rate_limiter.py of versions 14 to 16.
 func frappe() dialect {
+	// What the body says counts for refusals: a success is one by its status.
+	refusals := httpcall.Between(400, 599)
 	return dialect{
 		verdicts: httpcall.Table{
 			// Both are kinds of ValidationError, and so come as 417 like what is wrong for good.
-			{Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(DuplicateEntryError|UniqueValidationError)$`), Kind: conflict},
-			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(DuplicateEntryError|UniqueValidationError)$`), Kind: conflict},
+			{Status: refusals, Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+			{Status: refusals, Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 
 			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
 			{
@@ -52,8 +53,8 @@ func frappe() dialect {
 		lookups: httpcall.Table{
 			// A list that holds nothing says that there is none; 404 is a DocType, or a site,
 			// that does not exist.
-			{Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled},
-			{Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable},
+			{Status: refusals, Code: regexp.MustCompile(`^(TooManyRequestsError|RateLimitExceededError)$`), Kind: ferry.Throttled},
+			{Status: refusals, Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
 			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
 			{Status: httpcall.Status(502, 503, 504), Kind: ferry.Unavailable},
@@ -78,9 +79,6 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		return nil, bad("entity is missing").WithHint("the DocType, such as entity: Purchase Invoice")
 	}
 	f := &frappeForm{r: r, path: "/api/resource/" + url.PathEscape(cfg.Entity)}
-	if err := checkWrite(cfg, writeCreate, writeUpsert, writeUpdate); err != nil {
-		return nil, err
-	}
 	if cfg.Finish != "" && cfg.Finish != "submit" {
 		return nil, bad("finish: there is no %q", cfg.Finish).WithHint("submit; without it the document stays a draft, unless the map sets docstatus: 1")
 	}
@@ -104,29 +102,6 @@ func newFrappeForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		}
 	}
 	return f, nil
-}
-
-// checkWrite refuses a write that the dialect does not have.
-func checkWrite(cfg *adapters.RouteConfig, known ...string) error {
-	if cfg.Write == "" || slices.Contains(known, cfg.Write) {
-		return nil
-	}
-	return bad("write: there is no %q", cfg.Write).WithHint("one of %s", strings.Join(known, ", "))
-}
-
-// needsLookup refuses ways of writing that have to find the document first.
-func needsLookup(cfg *adapters.RouteConfig) error {
-	const hint = "keyField: the document's field that bears the external key"
-	switch {
-	case cfg.Lookup != nil:
-		return nil
-	case cfg.Finish != "":
-		// A replay would create the document once more instead of finishing it.
-		return bad("finish has to find documents that are not finished: neither keyField nor key is set").WithHint(hint)
-	case cfg.Write == writeUpdate || cfg.Write == writeUpsert:
-		return bad("write: %s has to find the document: neither keyField nor key is set", cfg.Write).WithHint(hint)
-	}
-	return nil
 }
 
 func (f *frappeForm) searches(*message) bool { return true }
@@ -172,8 +147,7 @@ func (f *frappeForm) find(ctx context.Context, m *message) (*operation, error) {
 	return newOperation(http.MethodGet, f.r.dest.base.under(f.path, query), nil)
 }
 
-// found takes the oldest document, one that was cancelled only where there is no
-// other. MariaDB compares without regard to case and to blanks at the end, so
+// found takes a document that was cancelled only where there is no other. MariaDB compares without regard to case and to blanks at the end, so
 // that what it found is compared once more.
 func (f *frappeForm) found(m *message, _ *httpcall.Answer, value any) (any, error) {
 	rows, ok := member(value, "data").([]any)
@@ -184,19 +158,35 @@ func (f *frappeForm) found(m *message, _ *httpcall.Answer, value any) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	var cancelled any
+	var valid, cancelled []any
 	for _, row := range rows {
-		if !bears(row, keys) {
-			continue
-		}
-		if docstatus(row) != "2" {
-			return row, nil
-		}
-		if cancelled == nil {
-			cancelled = row
+		switch {
+		case !bears(row, keys):
+		case docstatus(row) == "2":
+			cancelled = append(cancelled, row)
+		default:
+			valid = append(valid, row)
 		}
 	}
-	return cancelled, nil
+	if len(valid) == 0 {
+		valid = cancelled[:min(len(cancelled), 1)]
+	}
+	return oneOf(valid, func(row any) string { return textOf(member(row, "name")) })
+}
+
+// oneOf is the one document of those that bear the key; nil where there is none.
+func oneOf(documents []any, name func(any) string) (any, error) {
+	switch len(documents) {
+	case 0:
+		return nil, nil
+	case 1:
+		return documents[0], nil
+	}
+	names := make([]string, len(documents))
+	for i, d := range documents {
+		names[i] = name(d)
+	}
+	return documents[0], &severalError{names: strings.Join(names, ", ")}
 }
 
 // bears says whether a document has the keys' texts, letter by letter.
@@ -225,7 +215,6 @@ func (f *frappeForm) update(ctx context.Context, m *message, document any) (*ope
 	if err != nil {
 		return nil, err
 	}
-	fields = maps.Clone(fields)
 	if modified, ok := member(document, "modified").(string); ok {
 		fields["modified"] = modified
 	}

@@ -73,7 +73,11 @@ func (f *odataForm) writeBatch(ctx context.Context, m *message) (*operation, err
 	if err != nil {
 		return nil, err
 	}
-	op := &operation{method: http.MethodPost, url: f.address("$batch", f.query(m)), header: f.versions()}
+	address, err := f.withQuery(m, "$batch")
+	if err != nil {
+		return nil, err
+	}
+	op := &operation{method: http.MethodPost, url: address, header: f.versions()}
 	f.repeatable(op.header, m, "")
 	var data []byte
 	if f.mixed {

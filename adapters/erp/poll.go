@@ -168,6 +168,9 @@ func (r *route) Poll(ctx context.Context, call adapters.Call) ferry.Verdict {
 	if v.Kind.HasIt() && v.Reference == "" {
 		r.completeReference(ctx, m, &v)
 	}
+	if v.Kind == ferry.Rejected && r.cfg.Finish != "" {
+		v.Text = cut(sentences("the document is there, and "+r.cfg.Finish+" did not succeed", v.Text), ferry.MaxAttemptText)
+	}
 	r.redact(&v, m)
 	if v.Kind.HasIt() || v.Kind == ferry.Rejected {
 		r.dest.signed.drop(call.StatusURL)

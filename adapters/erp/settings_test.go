@@ -36,6 +36,8 @@ func TestBadDestinations(t *testing.T) {
 		"the connection":      func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"Host": "x"} },
 		"name of a header":    func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a b": "x"} },
 		"cannot carry":        func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a": "x\ny"} },
+		"or a program":        func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "/ping/{= .a}"} },
+		"has a program":       func(c *adapters.DestinationConfig) { c.Headers = map[string]string{"a": "{= .a}"} },
 		"a placeholder":       func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "/ping/{externalKey}"} },
 		"health.url":          func(c *adapters.DestinationConfig) { c.Health = &adapters.HealthConfig{URL: "https://other.example/"} },
 		"verdicts, rule 2": func(c *adapters.DestinationConfig) {
@@ -59,28 +61,34 @@ func TestBadRoutes(t *testing.T) {
 	}
 	lookup := func(l adapters.LookupConfig) adapters.RouteConfig { return adapters.RouteConfig{Lookup: &l} }
 	for want, cfg := range map[string]adapters.RouteConfig{
-		"is no JSON pointer":          {Mask: []string{"/a//b"}},
-		"method":                      {Method: "DELETE"},
-		"keyHeader":                   {KeyHeader: "a b"},
-		"cannot carry the external":   {KeyHeader: "authorization"},
-		"headers":                     {Headers: map[string]string{"X-Api-Key": "hunter2"}},
-		"contentType":                 {ContentType: "a\nb"},
-		"url is absolute":             {URL: "https://erp.example/x"},
-		"url has an unknown":          {URL: "/x/{externalkey}"},
-		"url has a { without":         {URL: "/x/{externalKey"},
-		"url has a } without":         {URL: "/x/externalKey}"},
-		"a space":                     {URL: "/x y"},
-		"url cannot be read":          {URL: "/x%zz"},
-		"query has an unknown":        {Query: map[string]string{"a": "{b}"}},
-		"map: the jq program, line 2": {Map: "{\n a: }"},
-		"reference: the jq":           {Reference: "." + "["},
-		"result: the jq":              {Result: "foo"},
-		"lookup.url asks for no":      lookup(adapters.LookupConfig{URL: "/x", Reference: ".id"}),
-		"lookup.url has an unknown":   lookup(adapters.LookupConfig{URL: "/x/{id}", Reference: ".id"}),
-		"lookup.reference is missing": lookup(adapters.LookupConfig{URL: "/x/{externalKey}"}),
-		"lookup.reference: the jq":    lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: "("}),
-		"lookup.same: the jq":         lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: ".", Same: "("}),
-		"lookup.result: the jq":       lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: ".", Result: "("}),
+		"is no JSON pointer":                                    {Mask: []string{"/a//b"}},
+		"url: {= .a has no closing brace":                       {URL: "/a/{= .a"},
+		"url: the jq program, line 1, column 5: unexpected EOF": {URL: "/a/{= .a|}"},
+		"query.d: the jq program":                               {Query: map[string]string{"d": "{= foo}"}},
+		"headers.X-A: the jq program":                           {Headers: map[string]string{"X-A": "{= foo}"}},
+		"the value of X-B has characters":                       {Headers: map[string]string{"X-B": "{= .a}\n"}},
+		"carries a secret":                                      {Headers: map[string]string{"Authorization": "{= .token}"}},
+		"method":                                                {Method: "DELETE"},
+		"keyHeader":                                             {KeyHeader: "a b"},
+		"cannot carry the external":                             {KeyHeader: "authorization"},
+		"headers":                                               {Headers: map[string]string{"X-Api-Key": "hunter2"}},
+		"contentType":                                           {ContentType: "a\nb"},
+		"url is absolute":                                       {URL: "https://erp.example/x"},
+		"url has an unknown":                                    {URL: "/x/{externalkey}"},
+		"url has a { without":                                   {URL: "/x/{externalKey"},
+		"url has a } without":                                   {URL: "/x/externalKey}"},
+		"a space":                                               {URL: "/x y"},
+		"url cannot be read":                                    {URL: "/x%zz"},
+		"query.a has an unknown":                                {Query: map[string]string{"a": "{b}"}},
+		"map: the jq program, line 2":                           {Map: "{\n a: }"},
+		"reference: the jq":                                     {Reference: "." + "["},
+		"result: the jq":                                        {Result: "foo"},
+		"lookup.url asks for no":                                lookup(adapters.LookupConfig{URL: "/x", Reference: ".id"}),
+		"lookup.url has an unknown":                             lookup(adapters.LookupConfig{URL: "/x/{id}", Reference: ".id"}),
+		"lookup.reference is missing":                           lookup(adapters.LookupConfig{URL: "/x/{externalKey}"}),
+		"lookup.reference: the jq":                              lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: "("}),
+		"lookup.same: the jq":                                   lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: ".", Same: "("}),
+		"lookup.result: the jq":                                 lookup(adapters.LookupConfig{URL: "/x/{externalKey}", Reference: ".", Result: "("}),
 	} {
 		cfg.Route = "invoices"
 		_, err := d.Route(cfg)
@@ -97,5 +105,19 @@ func checkSetting(t *testing.T, err error, place, want string) {
 	}
 	if e.Code != ferry.CodeBadConfig || !strings.HasPrefix(e.Message, place) || !strings.Contains(e.Message, want) || strings.Contains(e.Message+e.Hint, "hunter2") {
 		t.Errorf("%s: %q, hint %q", want, e.Message, e.Hint)
+	}
+}
+
+// checkBadRoutes: each route is refused, with words that name the key.
+func checkBadRoutes(t *testing.T, dest adapters.DestinationConfig, routes map[string]adapters.RouteConfig) {
+	t.Helper()
+	d, err := erp.New(secret.Resolver{}, nil)(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, cfg := range routes {
+		cfg.Route = "invoices"
+		_, err := d.Route(cfg)
+		checkSetting(t, err, "route invoices", want)
 	}
 }

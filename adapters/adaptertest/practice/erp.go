@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -58,6 +59,7 @@ type Document struct {
 	Body        json.RawMessage `json:"body,omitempty"`        // JSON as it came
 	Text        string          `json:"text,omitempty"`        // anything else as it came
 	Status      string          `json:"status,omitempty"`      // in the system's words, where documents have one
+	RequestID   string          `json:"requestId,omitempty"`   // the sender's name of the request, in dialects that have one
 	Appended    int             `json:"appended,omitempty"`    // how often the lines of another create were appended to it
 
 	version   int    // how often it was changed
@@ -87,7 +89,8 @@ const (
 	OpLookup Op = "lookup"
 	OpPing   Op = "ping"
 	OpPoll   Op = "poll"
-	OpFinish Op = "finish" // an act on a document after it was created, such as posting
+	OpFinish Op = "finish" // writes over a document, or acts on it after it was created, such as posting
+	OpLogon  Op = "logon"  // in dialects with sessions
 )
 
 // ERP is a practice ERP, an http.Handler. Make it with New; Close ends late
@@ -220,7 +223,7 @@ func (e *ERP) guard(next http.HandlerFunc) http.HandlerFunc {
 		case "bearer":
 			key = rest
 		case "token":
-			_, key, _ = strings.Cut(rest, ":")
+			key = rest[strings.IndexByte(rest, ':')+1:]
 		}
 		if e.apiKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(e.apiKey)) != 1 {
 			e.mode.refuse(w, failure{status: http.StatusUnauthorized, code: "unauthorized", text: "the API key is missing or wrong"})
@@ -252,6 +255,17 @@ func (e *ERP) write(d Document) (Document, int) {
 	e.byKey[d.ExternalID] = append(e.byKey[d.ExternalID], len(e.documents))
 	e.documents = append(e.documents, d)
 	return d, http.StatusCreated
+}
+
+// byNumber gives the document of a number.
+func (e *ERP) byNumber(number string) (Document, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, err := strconv.Atoi(strings.TrimPrefix(number, "INV-"))
+	if err != nil || n < 1 || n > len(e.documents) || e.documents[n-1].ID != number {
+		return Document{}, false
+	}
+	return e.documents[n-1], true
 }
 
 // writeLater writes after a while, whatever has become of the call.

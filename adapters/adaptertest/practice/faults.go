@@ -201,7 +201,7 @@ func (e *ERP) fail(w http.ResponseWriter, r *http.Request, f Fault, doc Document
 	case FaultCutBefore:
 		cut(w)
 	case FaultCutAfter:
-		if later := e.later(); later.How != "" {
+		if later := e.laterOf(r); later.How != "" {
 			e.answerLater(nowhere{}, r, doc, later) // taken, and the answer is lost
 		} else {
 			e.write(doc)

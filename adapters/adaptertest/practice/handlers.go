@@ -52,7 +52,7 @@ func (e *ERP) take(w http.ResponseWriter, r *http.Request, doc Document, body []
 			e.mode.refuse(w, f)
 			return
 		}
-		if later := e.later(); later.How != "" {
+		if later := e.laterOf(r); later.How != "" {
 			e.answerLater(w, r, doc, later)
 			return
 		}
@@ -128,6 +128,15 @@ func (e *ERP) later() Later {
 	return e.settings.Later
 }
 
+// laterOf is how a create is answered later; in some dialects the request says so.
+func (e *ERP) laterOf(r *http.Request) Later {
+	set := e.later()
+	if m, ok := e.mode.(laterMode); ok {
+		return m.later(r, set)
+	}
+	return set
+}
+
 func (e *ERP) required() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -170,15 +179,7 @@ func (e *ERP) find(w http.ResponseWriter, r *http.Request) {
 
 func (e *ERP) get(w http.ResponseWriter, r *http.Request) {
 	defer e.count(OpLookup)()
-	number := r.PathValue("number")
-	e.mu.Lock()
-	i, err := strconv.Atoi(strings.TrimPrefix(number, "INV-"))
-	found := err == nil && i >= 1 && i <= len(e.documents) && e.documents[i-1].ID == number
-	var doc Document
-	if found {
-		doc = e.documents[i-1]
-	}
-	e.mu.Unlock()
+	doc, found := e.byNumber(r.PathValue("number"))
 	if !found {
 		problem(w, http.StatusNotFound, "notFound", "there is no such invoice", nil)
 		return

@@ -88,7 +88,7 @@ func (e *ERP) answerLater(w http.ResponseWriter, r *http.Request, doc Document, 
 	if later.How == LaterPoll {
 		address := later.Address
 		if address == "" {
-			address = "/operations/" + op.id
+			address = e.operationAddress(op.id)
 		}
 		switch {
 		case address == "-":
@@ -99,6 +99,13 @@ func (e *ERP) answerLater(w http.ResponseWriter, r *http.Request, doc Document, 
 		}
 	}
 	reply(w, http.StatusAccepted, map[string]any{"operation": op.id, "status": "accepted"})
+}
+
+func (e *ERP) operationAddress(id string) string {
+	if m, ok := e.mode.(laterMode); ok {
+		return m.operationAddress(id)
+	}
+	return "/operations/" + id
 }
 
 // begin keeps a new operation; again: the key is honoured, and has one.

@@ -21,6 +21,13 @@ type mode interface {
 	accept(w http.ResponseWriter, doc Document, status int)
 }
 
+// laterMode is a mode in which a request says whether it is answered later, and in
+// which what became of it has addresses of its own.
+type laterMode interface {
+	later(r *http.Request, set Later) Later
+	operationAddress(id string) string
+}
+
 // failure is an error to be worded.
 type failure struct {
 	status     int
@@ -44,11 +51,14 @@ func (f failure) headers(w http.ResponseWriter) {
 func modes() map[string]func(e *ERP) mode {
 	return map[string]func(*ERP) mode{
 		"rest":      func(*ERP) mode { return standard{} },
-		"odata":     func(e *ERP) mode { return openData{e} },
-		"odata-sap": func(e *ERP) mode { return newGateway(e) },
+		"acumatica": newAcumatica,
 		"bc":        func(e *ERP) mode { return central{e} },
 		"d365fo":    func(e *ERP) mode { return finOps{e} },
 		"dataverse": func(e *ERP) mode { return tables{e} },
+		"frappe":    func(e *ERP) mode { return frappeMode{e} },
+		"netsuite":  func(e *ERP) mode { return netsuiteMode{e} },
+		"odata":     func(e *ERP) mode { return openData{e} },
+		"odata-sap": func(e *ERP) mode { return newGateway(e) },
 
 		"odoo-json2":   newBearer,
 		"odoo-jsonrpc": newUsers,
