@@ -73,7 +73,7 @@ func odooRows() map[string]odooRow {
 
 func wantOdooRow(t *testing.T, name string, c odooRow, v ferry.Verdict) {
 	t.Helper()
-	wantVerdict(t, name, v, c.kind, c.effect, c.says)
+	wantRPC(t, name, v, c.kind, c.effect, c.says)
 	code := c.exception
 	if c.kind == ferry.Unknown && !strings.Contains(c.message, "closed") {
 		code = adapters.CodeMaybeDuplicate
@@ -119,7 +119,7 @@ func TestOdooJSONRPCAnswers(t *testing.T) {
 		"success":                {told{200, `{"jsonrpc":"2.0","id":1,"result":42}`}, ferry.Delivered, ferry.EffectDone, ""},
 	} {
 		v, _ := deliver(t, c.answer)
-		wantVerdict(t, name, v, c.kind, c.effect, c.says)
+		wantRPC(t, name, v, c.kind, c.effect, c.says)
 		if v.Kind == ferry.Delivered && v.Reference != "42" {
 			t.Errorf("%s: reference %q", name, v.Reference)
 		}
@@ -155,7 +155,7 @@ func TestOdooJSON2Answers(t *testing.T) {
 		"success":                    {told{200, `[42]`}, ferry.Delivered, ferry.EffectDone, ""},
 	} {
 		v := deliver(t, c.answer)
-		wantVerdict(t, name, v, c.kind, c.effect, c.says)
+		wantRPC(t, name, v, c.kind, c.effect, c.says)
 		if v.Kind == ferry.Delivered && v.Reference != "42" {
 			t.Errorf("%s: reference %q", name, v.Reference)
 		}
@@ -275,11 +275,11 @@ func TestOdooLogsOn(t *testing.T) {
 	o := openAs(t, "odoo-jsonrpc", system, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
 		file = strings.TrimPrefix(string(d.Auth.Password), "file:")
 	})
-	wantVerdict(t, "the wrong password", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Unauthorized, ferry.EffectNone, "")
+	wantRPC(t, "the wrong password", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Unauthorized, ferry.EffectNone, "")
 	if err := os.WriteFile(file, []byte("first-key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantVerdict(t, "the right one", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "the right one", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Delivered, ferry.EffectDone, "")
 }
 
 // TestOdooDocuments: asked for first, posted, found; a post that failed is made up
@@ -298,20 +298,20 @@ func TestOdooDocuments(t *testing.T) {
 			if err := system.Fail(practice.Fault{Kind: practice.FaultStatus, On: practice.OpFinish, Status: 422, Text: "The bill date is missing."}); err != nil {
 				t.Fatal(err)
 			}
-			wantVerdict(t, "not posted", o.adapter.Deliver(t.Context(), c), ferry.Rejected, ferry.EffectNone, "action_post did not succeed: The bill date is missing.")
+			wantRPC(t, "not posted", o.adapter.Deliver(t.Context(), c), ferry.Rejected, ferry.EffectNone, "action_post did not succeed: The bill date is missing.")
 			if r := o.adapter.Lookup(t.Context(), c); r.State != adapters.Absent {
 				t.Errorf("lookup of a draft: %+v", r)
 			}
 			c.Revision, c.Body = 2, []byte(`{"number":"1","quantity":2}`)
 			v := o.adapter.Deliver(t.Context(), c)
-			wantVerdict(t, "edited", v, ferry.Delivered, ferry.EffectDone, "")
+			wantRPC(t, "edited", v, ferry.Delivered, ferry.EffectDone, "")
 			docs := system.Documents("R-1")
 			if len(docs) != 1 || docs[0].Status != "posted" || v.Reference != docs[0].ID ||
 				!strings.Contains(string(docs[0].Body), `"invoice_line_ids":[[5,0,0],[0,0,{"quantity":2}]]`) {
 				t.Errorf("reference %q, documents %+v", v.Reference, docs)
 			}
 			c.Revision = 1
-			wantVerdict(t, "once more", o.adapter.Deliver(t.Context(), c), ferry.Duplicate, ferry.EffectDone, "")
+			wantRPC(t, "once more", o.adapter.Deliver(t.Context(), c), ferry.Duplicate, ferry.EffectDone, "")
 			if n := system.Calls(practice.OpCreate); n != 1 {
 				t.Errorf("%d creates", n)
 			}

@@ -161,8 +161,8 @@ func rpcRefusals(model string) map[string]func(*adapters.DestinationConfig, *ada
 	}
 }
 
-// wantVerdict asserts what a delivery came to.
-func wantVerdict(t *testing.T, name string, v ferry.Verdict, kind ferry.VerdictKind, effect ferry.Effect, says string) {
+// wantRPC asserts what a delivery came to.
+func wantRPC(t *testing.T, name string, v ferry.Verdict, kind ferry.VerdictKind, effect ferry.Effect, says string) {
 	t.Helper()
 	if v.Kind != kind || v.Effect != effect || !strings.Contains(v.Text, says) {
 		t.Errorf("%s: %s, effect %s, code %q, text %q; want %s, %s, %q", name, v.Kind, v.Effect, v.Code, v.Text, kind, effect, says)

@@ -77,7 +77,7 @@ func TestTrytonAnswers(t *testing.T) {
 		}}
 		o := openAs(t, "tryton", s, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish, r.Reference = "", "" })
 		v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{}}`))
-		wantVerdict(t, name, v, c.kind, c.effect, c.says)
+		wantRPC(t, name, v, c.kind, c.effect, c.says)
 		if v.Code != c.code || s.called(".create") != 1 {
 			t.Errorf("%s: code %q, %d creates", name, v.Code, s.called(".create"))
 		}
@@ -143,9 +143,9 @@ func TestTrytonIsAskedFirst(t *testing.T) {
 	o := openAs(t, "tryton", system, nil)
 	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
 	first := o.adapter.Deliver(t.Context(), c)
-	wantVerdict(t, "first", first, ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "first", first, ferry.Delivered, ferry.EffectDone, "")
 	second := o.adapter.Deliver(t.Context(), c)
-	wantVerdict(t, "second", second, ferry.Duplicate, ferry.EffectDone, "")
+	wantRPC(t, "second", second, ferry.Duplicate, ferry.EffectDone, "")
 	docs := system.Documents("R-1")
 	if len(docs) != 1 || docs[0].Status != "posted" || first.Reference != docs[0].ID || second.Reference != docs[0].ID {
 		t.Errorf("%q, %q, documents %+v", first.Reference, second.Reference, docs)
@@ -156,7 +156,7 @@ func TestTrytonIsAskedFirst(t *testing.T) {
 	}}
 	o = openAs(t, "tryton", s, nil)
 	v := o.adapter.Deliver(t.Context(), c)
-	wantVerdict(t, "two of them", v, ferry.Unknown, ferry.EffectMaybe, "several documents bear the key: 1, 2")
+	wantRPC(t, "two of them", v, ferry.Unknown, ferry.EffectMaybe, "several documents bear the key: 1, 2")
 	if r := o.adapter.Lookup(t.Context(), c); r.State != adapters.Found || !r.Different {
 		t.Errorf("two of them: %+v", r)
 	}
@@ -171,7 +171,7 @@ func TestTrytonBusyDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
-	wantVerdict(t, "given up", o.adapter.Deliver(t.Context(), c), ferry.Unknown, ferry.EffectMaybe, "")
+	wantRPC(t, "given up", o.adapter.Deliver(t.Context(), c), ferry.Unknown, ferry.EffectMaybe, "")
 	deadline := time.Now().Add(10 * time.Second)
 	for len(system.Documents("R-1")) == 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
@@ -181,7 +181,7 @@ func TestTrytonBusyDatabase(t *testing.T) {
 		t.Errorf("lookup of a draft: %+v", r)
 	}
 	c.Number = 2
-	wantVerdict(t, "again", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "again", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
 	if docs := system.Documents("R-1"); len(docs) != 1 || docs[0].Status != "posted" {
 		t.Errorf("documents %+v", docs)
 	}
@@ -199,11 +199,11 @@ func TestTrytonPostThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
-	wantVerdict(t, "no period", o.adapter.Deliver(t.Context(), c), ferry.Rejected, ferry.EffectNone, "document 1 is there, and post did not succeed: To continue")
+	wantRPC(t, "no period", o.adapter.Deliver(t.Context(), c), ferry.Rejected, ferry.EffectNone, "document 1 is there, and post did not succeed: To continue")
 	if docs := system.Documents("R-1"); len(docs) != 1 || docs[0].Status != "draft" {
 		t.Errorf("documents %+v", docs)
 	}
-	wantVerdict(t, "with the period", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "with the period", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
 	if docs := system.Documents("R-1"); len(docs) != 1 || docs[0].Status != "posted" {
 		t.Errorf("documents %+v", docs)
 	}
@@ -225,7 +225,7 @@ func TestTrytonWritesOverADraft(t *testing.T) {
 	})
 	c := invoiceCall("R-1", `{}`)
 	c.Revision, c.Number = 2, 3
-	wantVerdict(t, "written over", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "written over", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
 	want := `/practice/ {"id":1,"method":"model.account.invoice.write","params":[[42],{"lines":[["delete",[5,6]],["create",[{"quantity":1}]]],"reference":"R-1"},` +
 		`{"_timestamp":{"account.invoice,42":"101"},"company":1}]}`
 	if got := s.sent(t, ".write"); got != want {
@@ -237,7 +237,7 @@ func TestTrytonWritesOverADraft(t *testing.T) {
 	// Changed all the time: failed, with nothing written, and tried again later.
 	s = &teller{answers: map[string][]told{".search_read": {{200, fmt.Sprintf(draft, "100")}}, ".write": {stale}}}
 	o = openAs(t, "tryton", s, nil)
-	wantVerdict(t, "always stale", o.adapter.Deliver(t.Context(), c), ferry.Failed, ferry.EffectNone, "changed by somebody else all the time")
+	wantRPC(t, "always stale", o.adapter.Deliver(t.Context(), c), ferry.Failed, ferry.EffectNone, "changed by somebody else all the time")
 	if s.called(".write") != 2 {
 		t.Errorf("%q", s.asked)
 	}
@@ -275,7 +275,7 @@ func TestTrytonReadsTheNumber(t *testing.T) {
 		".search_read": {{200, `{"id":1,"result":[]}`}, {503, ""}}, ".create": {{200, `{"id":1,"result":[42]}`}}, ".post": {{200, `{"id":1,"result":null}`}},
 	}}
 	v = openAs(t, "tryton", s, nil).adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
-	wantVerdict(t, "not read", v, ferry.Delivered, ferry.EffectDone, "could not be read once more")
+	wantRPC(t, "not read", v, ferry.Delivered, ferry.EffectDone, "could not be read once more")
 	if v.Reference != "42" {
 		t.Errorf("reference %q", v.Reference)
 	}
@@ -299,7 +299,7 @@ func TestTrytonQuestions(t *testing.T) {
 	} {
 		s := &teller{answers: map[string][]told{".search_read": {c.answer}}}
 		o := openAs(t, "tryton", s, nil)
-		wantVerdict(t, name, o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`)), c.kind, ferry.EffectNone, "not answered")
+		wantRPC(t, name, o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`)), c.kind, ferry.EffectNone, "not answered")
 		if r := o.adapter.Lookup(t.Context(), invoiceCall("R-1", `{}`)); r.State != adapters.Unanswered || r.Verdict.Kind != c.kind {
 			t.Errorf("%s: %+v", name, r)
 		}
