@@ -304,7 +304,7 @@ func readMixed(a *httpcall.Answer, r io.Reader, boundary string, depth int) ([]*
 	for len(answers) <= maxBatch {
 		part, err := reader.NextRawPart()
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: // bare: the last boundary; wrapped: there was none
 			return answers, nil
 		case err != nil:
 			return answers, errors.New("it ended early")

@@ -59,7 +59,17 @@ func newODataForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		cfg.RequestIDHeader = ""
 	}
 	if cfg.Reference == "" {
-		cfg.Reference = f.set.reference()
+		cfg.Reference = referenceOf(f.set.names)
+	}
+	if cfg.Reference == "" && needsKey(cfg) {
+		names := sortedKeys(cfg.Key)
+		if cfg.KeyField != "" && cfg.Key[cfg.KeyField] == "" {
+			names = append(names, cfg.KeyField)
+		}
+		cfg.Reference = referenceOf(names)
+	}
+	if cfg.Reference == "" && cfg.Lookup != nil && cfg.Lookup.Reference == "" {
+		return nil, bad("reference is missing").WithHint("jq over the document, such as .SupplierInvoice; or the fields of the key in entity: Invoices(ID:guid)")
 	}
 	if l := cfg.Lookup; l != nil {
 		f.where = l.Where
