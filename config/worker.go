@@ -303,6 +303,9 @@ func (dest *Destination) check(d *decoder, path string) {
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
 	d.checkMask(path+".mask", dest.Mask)
+	if !strings.Contains(dest.Spec, "://") { // an address is the dialect's to refuse
+		d.checkFile(path+".spec", dest.Spec)
+	}
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
