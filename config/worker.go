@@ -311,6 +311,9 @@ func (dest *Destination) check(d *decoder, path string) {
 	for i, rule := range dest.Verdicts {
 		d.checkJQ(fmt.Sprintf("%s.verdicts[%d].when", path, i), rule.When)
 	}
+	if !strings.Contains(dest.Spec, "://") { // an address is the dialect's to refuse
+		d.checkFile(path+".spec", dest.Spec)
+	}
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {

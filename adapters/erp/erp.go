@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -38,6 +39,12 @@ func Dialects() []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// Settings lists the keys of destinations and routes that a dialect takes beside
+// those of every dialect, in order; none of one that is not known.
+func Settings(name string) []string {
+	return slices.Sorted(slices.Values(dialects()[name].settings))
 }
 
 // dialects is the list of all dialects. A new one is one line here, and one file.

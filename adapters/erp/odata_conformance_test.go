@@ -37,7 +37,7 @@ func TestConformanceSAP(t *testing.T) {
 	h.Expect = adaptertest.Expect{
 		Key: func(call adapters.Call) string { return mapping.ShortKey(call.ExternalKey, 16) },
 		Invalid: adaptertest.Refusal{Code: "ZPRACTICE/001", Fields: map[string]string{
-			"number": "number is required", "supplier": "supplier is required", "total": "must not be negative",
+			"DocumentHeaderText": "is required", "InvoicingParty": "is required", "total": "must not be negative",
 		}},
 		Objects: true, OwnHealth: true, AtOnce: true,
 	}

@@ -16,30 +16,30 @@ import (
 	"ferry/secret"
 )
 
-// said is one answer of a script, and what it was the answer to.
-type said struct {
+// odataSaid is one answer of a script, and what it was the answer to.
+type odataSaid struct {
 	status int
 	header map[string]string
 	body   string
 }
 
-type heard struct {
+type odataHeard struct {
 	method, uri string
 	header      http.Header
 	body        string
 }
 
-// script answers in turn; the last answer stays.
-type script struct {
+// odataScript answers in turn; the last answer stays.
+type odataScript struct {
 	mu      sync.Mutex
-	answers []said
-	heard   []heard
+	answers []odataSaid
+	heard   []odataHeard
 }
 
-func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *odataScript) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	data, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
-	s.heard = append(s.heard, heard{r.Method, r.RequestURI, r.Header, string(data)})
+	s.heard = append(s.heard, odataHeard{r.Method, r.RequestURI, r.Header, string(data)})
 	a := s.answers[0]
 	if len(s.answers) > 1 {
 		s.answers = s.answers[1:]
@@ -144,7 +144,7 @@ func TestODataRequests(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &script{answers: []said{{201, nil, created}}}
+			s := &odataScript{answers: []odataSaid{{201, nil, created}}}
 			v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), invoiceCall("K-1"))
 			if v.Kind != ferry.Delivered || len(s.heard) != 1 {
 				t.Fatalf("%+v after %d requests", v, len(s.heard))
@@ -183,7 +183,7 @@ func TestODataFilter(t *testing.T) {
 		"no way out of a literal": {"", adapters.RouteConfig{Entity: "Invoices(ID:guid)", Key: map[string]string{"ID": `"1 or 1 eq 1"`}}, `ID eq '1 or 1 eq 1'`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &script{answers: []said{{200, nil, `{"value":[{"ID":"7"}]}`}}}
+			s := &odataScript{answers: []odataSaid{{200, nil, `{"value":[{"ID":"7"}]}`}}}
 			c.route.Reference = ".ID"
 			r := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?sap-language=EN", Version: c.version}, c.route).Lookup(t.Context(), invoiceCall(key))
 			if r.State != adapters.Found || r.Reference != "7" {
@@ -208,25 +208,25 @@ func TestODataFilter(t *testing.T) {
 func TestODataLookupAnswers(t *testing.T) {
 	create := adapters.RouteConfig{Entity: "Invoices(ID)", KeyField: "Ref"}
 	for name, c := range map[string]struct {
-		said   said
-		state  adapters.LookupState
-		kind   ferry.VerdictKind
-		differ bool
-		text   string
+		odataSaid odataSaid
+		state     adapters.LookupState
+		kind      ferry.VerdictKind
+		differ    bool
+		text      string
 	}{
-		"one":                    {said{200, nil, `{"value":[{"ID":"7"}]}`}, adapters.Found, "", false, ""},
-		"one in V2":              {said{200, nil, `{"d":{"results":[{"ID":"7"}]}}`}, adapters.Found, "", false, ""},
-		"one in V2, the old way": {said{200, nil, `{"d":[{"ID":"7"}]}`}, adapters.Found, "", false, ""},
-		"none":                   {said{200, nil, `{"value":[]}`}, adapters.Absent, "", false, ""},
-		"two":                    {said{200, nil, `{"value":[{"ID":"7"},{"ID":"8"}]}`}, adapters.Found, "", true, "several documents bear the key: 7, 8"},
-		"no list":                {said{200, nil, `{"hello":"proxy"}`}, adapters.Unanswered, ferry.Failed, false, "no list"},
-		"a wrong address":        {said{404, nil, `{"error":{"code":"404","message":"Invalid resource path"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
-		"not found, of a filter": {said{404, nil, `{"error":{"code":"404","message":"Not Found"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
-		"no content":             {said{204, nil, ``}, adapters.Unanswered, ferry.Failed, false, ""},
-		"a plus is refused":      {said{400, nil, `{"error":{"code":"400","message":"Parsing URL failed"}}`}, adapters.Unanswered, ferry.Failed, false, "Parsing URL failed"},
-		"throttled":              {said{429, nil, ``}, adapters.Unanswered, ferry.Throttled, false, ""},
+		"one":                    {odataSaid{200, nil, `{"value":[{"ID":"7"}]}`}, adapters.Found, "", false, ""},
+		"one in V2":              {odataSaid{200, nil, `{"d":{"results":[{"ID":"7"}]}}`}, adapters.Found, "", false, ""},
+		"one in V2, the old way": {odataSaid{200, nil, `{"d":[{"ID":"7"}]}`}, adapters.Found, "", false, ""},
+		"none":                   {odataSaid{200, nil, `{"value":[]}`}, adapters.Absent, "", false, ""},
+		"two":                    {odataSaid{200, nil, `{"value":[{"ID":"7"},{"ID":"8"}]}`}, adapters.Found, "", true, "several documents bear the key: 7, 8"},
+		"no list":                {odataSaid{200, nil, `{"hello":"proxy"}`}, adapters.Unanswered, ferry.Failed, false, "no list"},
+		"a wrong address":        {odataSaid{404, nil, `{"error":{"code":"404","message":"Invalid resource path"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
+		"not found, of a filter": {odataSaid{404, nil, `{"error":{"code":"404","message":"Not Found"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
+		"no content":             {odataSaid{204, nil, ``}, adapters.Unanswered, ferry.Failed, false, ""},
+		"a plus is refused":      {odataSaid{400, nil, `{"error":{"code":"400","message":"Parsing URL failed"}}`}, adapters.Unanswered, ferry.Failed, false, "Parsing URL failed"},
+		"throttled":              {odataSaid{429, nil, ``}, adapters.Unanswered, ferry.Throttled, false, ""},
 	} {
-		s := &script{answers: []said{c.said}}
+		s := &odataScript{answers: []odataSaid{c.odataSaid}}
 		r := odataRoute(t, s, adapters.DestinationConfig{}, create).Lookup(t.Context(), invoiceCall("K"))
 		if r.State != c.state || r.Verdict.Kind != c.kind || r.Different != c.differ || !strings.Contains(r.Verdict.Text, c.text) {
 			t.Errorf("%s: %+v", name, r)
@@ -240,38 +240,38 @@ func TestODataVerdicts(t *testing.T) {
 	const fault = `{"error":{"code":"%","message":"said"}}`
 	withCode := func(code string) string { return strings.Replace(fault, "%", code, 1) }
 	for name, c := range map[string]struct {
-		said   said
-		kind   ferry.VerdictKind
-		effect ferry.Effect
-		code   string
+		odataSaid odataSaid
+		kind      ferry.VerdictKind
+		effect    ferry.Effect
+		code      string
 	}{
-		"created":                            {said{201, nil, created}, ferry.Delivered, ferry.EffectDone, ""},
-		"a duplicate as 500":                 {said{500, nil, withCode("SQLITE_CONSTRAINT_UNIQUE")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"a duplicate of the primary key":     {said{500, nil, withCode("SQLITE_CONSTRAINT_PRIMARYKEY")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"a duplicate in PostgreSQL":          {said{500, nil, withCode("23505")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"a duplicate in HANA":                {said{400, nil, withCode("301")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"a duplicate in production":          {said{500, nil, `{"error":{"message":"Internal Server Error","code":"500"}}`}, ferry.Unknown, ferry.EffectMaybe, "500"},
-		"another constraint":                 {said{500, nil, withCode("SQLITE_CONSTRAINT_NOTNULL")}, ferry.Unknown, ferry.EffectMaybe, "SQLITE_CONSTRAINT_NOTNULL"},
-		"409":                                {said{409, nil, withCode("X")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"412":                                {said{412, nil, withCode("412")}, ferry.Failed, ferry.EffectNone, "412"},
-		"423, somebody has it open":          {said{423, nil, withCode("LOCKED")}, ferry.Failed, ferry.EffectNone, "LOCKED"},
-		"428, our fault":                     {said{428, nil, withCode("428")}, ferry.Failed, ferry.EffectNone, "428"},
-		"400":                                {said{400, nil, withCode("ASSERT_MANDATORY")}, ferry.Rejected, ferry.EffectNone, "ASSERT_MANDATORY"},
-		"a code of the service's own on 409": {said{409, nil, withCode("SUPPLIER_CLOSED")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
-		"404":                                {said{404, nil, withCode("404")}, ferry.Rejected, ferry.EffectNone, "404"},
-		"405":                                {said{405, nil, ``}, ferry.Rejected, ferry.EffectNone, ""},
-		"415":                                {said{415, nil, ``}, ferry.Rejected, ferry.EffectNone, ""},
-		"401":                                {said{401, nil, ``}, ferry.Unauthorized, ferry.EffectNone, ""},
-		"403, though a token is asked for":   {said{403, map[string]string{"X-Csrf-Token": "Required"}, ``}, ferry.Unauthorized, ferry.EffectNone, ""},
-		"429":                                {said{429, map[string]string{"Retry-After": "7"}, ``}, ferry.Throttled, ferry.EffectNone, ""},
-		"500":                                {said{500, nil, `oops`}, ferry.Unknown, ferry.EffectMaybe, ""},
-		"502":                                {said{502, nil, ``}, ferry.Unknown, ferry.EffectMaybe, ""},
-		"503":                                {said{503, nil, ``}, ferry.Unavailable, ferry.EffectNone, ""},
-		"504":                                {said{504, nil, ``}, ferry.Unknown, ferry.EffectMaybe, ""},
-		"a success that quotes a duplicate":  {said{201, nil, `{"ID":"1","error":{"code":"SQLITE_CONSTRAINT_UNIQUE"}}`}, ferry.Delivered, ferry.EffectDone, ""},
-		"a redirect is not followed":         {said{302, map[string]string{"Location": "/elsewhere"}, ``}, ferry.Rejected, ferry.EffectNone, ""},
+		"created":                            {odataSaid{201, nil, created}, ferry.Delivered, ferry.EffectDone, ""},
+		"a duplicate as 500":                 {odataSaid{500, nil, withCode("SQLITE_CONSTRAINT_UNIQUE")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"a duplicate of the primary key":     {odataSaid{500, nil, withCode("SQLITE_CONSTRAINT_PRIMARYKEY")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"a duplicate in PostgreSQL":          {odataSaid{500, nil, withCode("23505")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"a duplicate in HANA":                {odataSaid{400, nil, withCode("301")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"a duplicate in production":          {odataSaid{500, nil, `{"error":{"message":"Internal Server Error","code":"500"}}`}, ferry.Unknown, ferry.EffectMaybe, "500"},
+		"another constraint":                 {odataSaid{500, nil, withCode("SQLITE_CONSTRAINT_NOTNULL")}, ferry.Unknown, ferry.EffectMaybe, "SQLITE_CONSTRAINT_NOTNULL"},
+		"409":                                {odataSaid{409, nil, withCode("X")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"412":                                {odataSaid{412, nil, withCode("412")}, ferry.Failed, ferry.EffectNone, "412"},
+		"423, somebody has it open":          {odataSaid{423, nil, withCode("LOCKED")}, ferry.Failed, ferry.EffectNone, "LOCKED"},
+		"428, our fault":                     {odataSaid{428, nil, withCode("428")}, ferry.Failed, ferry.EffectNone, "428"},
+		"400":                                {odataSaid{400, nil, withCode("ASSERT_MANDATORY")}, ferry.Rejected, ferry.EffectNone, "ASSERT_MANDATORY"},
+		"a code of the service's own on 409": {odataSaid{409, nil, withCode("SUPPLIER_CLOSED")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate},
+		"404":                                {odataSaid{404, nil, withCode("404")}, ferry.Rejected, ferry.EffectNone, "404"},
+		"405":                                {odataSaid{405, nil, ``}, ferry.Rejected, ferry.EffectNone, ""},
+		"415":                                {odataSaid{415, nil, ``}, ferry.Rejected, ferry.EffectNone, ""},
+		"401":                                {odataSaid{401, nil, ``}, ferry.Unauthorized, ferry.EffectNone, ""},
+		"403, though a token is asked for":   {odataSaid{403, map[string]string{"X-Csrf-Token": "Required"}, ``}, ferry.Unauthorized, ferry.EffectNone, ""},
+		"429":                                {odataSaid{429, map[string]string{"Retry-After": "7"}, ``}, ferry.Throttled, ferry.EffectNone, ""},
+		"500":                                {odataSaid{500, nil, `oops`}, ferry.Unknown, ferry.EffectMaybe, ""},
+		"502":                                {odataSaid{502, nil, ``}, ferry.Unknown, ferry.EffectMaybe, ""},
+		"503":                                {odataSaid{503, nil, ``}, ferry.Unavailable, ferry.EffectNone, ""},
+		"504":                                {odataSaid{504, nil, ``}, ferry.Unknown, ferry.EffectMaybe, ""},
+		"a success that quotes a duplicate":  {odataSaid{201, nil, `{"ID":"1","error":{"code":"SQLITE_CONSTRAINT_UNIQUE"}}`}, ferry.Delivered, ferry.EffectDone, ""},
+		"a redirect is not followed":         {odataSaid{302, map[string]string{"Location": "/elsewhere"}, ``}, ferry.Rejected, ferry.EffectNone, ""},
 	} {
-		s := &script{answers: []said{c.said}}
+		s := &odataScript{answers: []odataSaid{c.odataSaid}}
 		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices(ID)", KeyField: "Ref"}).Deliver(t.Context(), invoiceCall("K"))
 		if v.Kind != c.kind || v.Effect != c.effect || v.Code != c.code {
 			t.Errorf("%s: %s, effect %s, code %q; want %s, %s, %q", name, v.Kind, v.Effect, v.Code, c.kind, c.effect, c.code)
@@ -281,7 +281,7 @@ func TestODataVerdicts(t *testing.T) {
 		}
 	}
 	// Without a lookup nobody finds out whose document it is.
-	s := &script{answers: []said{{500, nil, withCode("SQLITE_CONSTRAINT_UNIQUE")}}}
+	s := &odataScript{answers: []odataSaid{{500, nil, withCode("SQLITE_CONSTRAINT_UNIQUE")}}}
 	if v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), invoiceCall("K")); v.Kind != ferry.Rejected {
 		t.Errorf("a duplicate without a lookup: %+v", v)
 	}
@@ -295,7 +295,7 @@ func TestODataLocation(t *testing.T) {
 		"http://localhost:4004/odata/v2/erp/Invoices(guid'018f6d6e')":         "Invoices(guid'018f6d6e')",
 		"https://s4-internal:44300/x/A_SupplierInvoice(A='1',FiscalYear='2')": "A_SupplierInvoice(A='1',FiscalYear='2')",
 	} {
-		s := &script{answers: []said{{204, map[string]string{"Location": location}, ""}}}
+		s := &odataScript{answers: []odataSaid{{204, map[string]string{"Location": location}, ""}}}
 		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), invoiceCall("K"))
 		if v.Kind != ferry.Delivered || v.Reference != want || len(s.heard) != 1 {
 			t.Errorf("%s: %+v", location, v)

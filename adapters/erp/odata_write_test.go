@@ -11,7 +11,7 @@ import (
 )
 
 // lines are the requests of a script, one a line, with If-Match where it was there.
-func (s *script) lines() string {
+func (s *odataScript) lines() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var lines []string
@@ -35,13 +35,13 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 	put := update
 	put.Method = "PUT"
 	const missing = `{"error":{"code":"404","message":"Not Found"}}`
-	read := func(tag string) said {
-		return said{200, nil, `{"@odata.etag":"` + tag + `","code":"4711","name":"old"}`}
+	read := func(tag string) odataSaid {
+		return odataSaid{200, nil, `{"@odata.etag":"` + tag + `","code":"4711","name":"old"}`}
 	}
 	for name, c := range map[string]struct {
 		dest    adapters.DestinationConfig
 		route   adapters.RouteConfig
-		answers []said
+		answers []odataSaid
 		kind    ferry.VerdictKind
 		effect  ferry.Effect
 		lines   string
@@ -49,90 +49,90 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 		"update": {
 			adapters.DestinationConfig{},
 			update,
-			[]said{read("e1"), {200, nil, `{"code":"4711"}`}},
+			[]odataSaid{read("e1"), {200, nil, `{"code":"4711"}`}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e1",
 		},
 		"update by PUT": {
 			adapters.DestinationConfig{},
 			put,
-			[]said{read("e1"), {204, nil, ``}},
+			[]odataSaid{read("e1"), {204, nil, ``}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPUT /Suppliers(code=%274711%27) If-Match: e1",
 		},
 		"V2 has MERGE, and the ETag in __metadata": {
 			adapters.DestinationConfig{Version: "v2"},
 			update,
-			[]said{{200, nil, `{"d":{"__metadata":{"etag":"W/\"2\""},"code":"4711"}}`}, {204, nil, ``}},
+			[]odataSaid{{200, nil, `{"d":{"__metadata":{"etag":"W/\"2\""},"code":"4711"}}`}, {204, nil, ``}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)?$format=json\nMERGE /Suppliers(code=%274711%27) If-Match: W/\"2\"",
 		},
 		"the ETag of the header": {
 			adapters.DestinationConfig{},
 			update,
-			[]said{{200, map[string]string{"ETag": `W/"h"`}, `{"code":"4711"}`}, {204, nil, ``}},
+			[]odataSaid{{200, map[string]string{"ETag": `W/"h"`}, `{"code":"4711"}`}, {204, nil, ``}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: W/\"h\"",
 		},
 		"no ETag: still it may not create": {
 			adapters.DestinationConfig{},
 			update,
-			[]said{{200, nil, `{"code":"4711"}`}, {204, nil, ``}},
+			[]odataSaid{{200, nil, `{"code":"4711"}`}, {204, nil, ``}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: *",
 		},
 		"stale: read and written once more": {
 			adapters.DestinationConfig{},
 			update,
-			[]said{read("e1"), {412, nil, ``}, read("e2"), {200, nil, `{"code":"4711"}`}},
+			[]odataSaid{read("e1"), {412, nil, ``}, read("e2"), {200, nil, `{"code":"4711"}`}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e1\nGET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e2",
 		},
 		"stale again: no third time": {
 			adapters.DestinationConfig{},
 			update,
-			[]said{read("e1"), {412, nil, ``}, read("e2"), {412, nil, ``}},
+			[]odataSaid{read("e1"), {412, nil, ``}, read("e2"), {412, nil, ``}},
 			ferry.Failed, ferry.EffectNone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e1\nGET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e2",
 		},
 		"update of what is not there": {
-			adapters.DestinationConfig{}, update, []said{{404, nil, missing}}, ferry.Rejected, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
+			adapters.DestinationConfig{}, update, []odataSaid{{404, nil, missing}}, ferry.Rejected, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
 		},
 		"an address that is wrong is not absent": {
-			adapters.DestinationConfig{}, upsert, []said{{404, nil, `{"error":{"code":"404","message":"Invalid resource path \"Suppliers\""}}`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
+			adapters.DestinationConfig{}, upsert, []odataSaid{{404, nil, `{"error":{"code":"404","message":"Invalid resource path \"Suppliers\""}}`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
 		},
 		"a proxy's 404 is not absent": {
-			adapters.DestinationConfig{}, upsert, []said{{404, nil, `<html>no such page</html>`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
+			adapters.DestinationConfig{}, upsert, []odataSaid{{404, nil, `<html>no such page</html>`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
 		},
 		"SAP: no such set": {
-			adapters.DestinationConfig{}, upsert, []said{{404, nil, `{"error":{"code":"005056A509B11EE1B9A8FEC11C21D78E","message":{"value":"Resource not found for the segment 'Suppliers'."}}}`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
+			adapters.DestinationConfig{}, upsert, []odataSaid{{404, nil, `{"error":{"code":"005056A509B11EE1B9A8FEC11C21D78E","message":{"value":"Resource not found for the segment 'Suppliers'."}}}`}}, ferry.Failed, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
 		},
 		"SAP: no such service": {
-			adapters.DestinationConfig{}, upsert, []said{{404, nil, `{"error":{"code":"/IWFND/MED/170","message":{"value":"No service found"}}}`}}, ferry.Unauthorized, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
+			adapters.DestinationConfig{}, upsert, []odataSaid{{404, nil, `{"error":{"code":"/IWFND/MED/170","message":{"value":"No service found"}}}`}}, ferry.Unauthorized, ferry.EffectNone, "GET /Suppliers(code=%274711%27)",
 		},
 		"upsert creates": {
 			adapters.DestinationConfig{},
 			upsert,
-			[]said{{404, nil, missing}, {201, nil, `{"code":"4711"}`}},
+			[]odataSaid{{404, nil, missing}, {201, nil, `{"code":"4711"}`}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPOST /Suppliers",
 		},
 		"SAP: no such document": {
 			adapters.DestinationConfig{},
 			upsert,
-			[]said{{404, nil, `{"error":{"code":"/IWBEP/CM_MGW_RT/020","message":{"value":"Resource not found for segment 'SupplierType'"}}}`}, {201, nil, `{"code":"4711"}`}},
+			[]odataSaid{{404, nil, `{"error":{"code":"/IWBEP/CM_MGW_RT/020","message":{"value":"Resource not found for segment 'SupplierType'"}}}`}, {201, nil, `{"code":"4711"}`}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPOST /Suppliers",
 		},
 		"upsert writes over": {
 			adapters.DestinationConfig{},
 			upsert,
-			[]said{read("e1"), {200, nil, `{"code":"4711"}`}},
+			[]odataSaid{read("e1"), {200, nil, `{"code":"4711"}`}},
 			ferry.Delivered, ferry.EffectDone,
 			"GET /Suppliers(code=%274711%27)\nPATCH /Suppliers(code=%274711%27) If-Match: e1",
 		},
 	} {
-		s := &script{answers: c.answers}
+		s := &odataScript{answers: c.answers}
 		v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), invoiceCall("K"))
 		if v.Kind != c.kind || v.Effect != c.effect || s.lines() != c.lines {
 			t.Errorf("%s: %s, effect %s, %q\n%s\nwant %s, %s\n%s", name, v.Kind, v.Effect, v.Text, s.lines(), c.kind, c.effect, c.lines)
@@ -142,7 +142,7 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 		}
 	}
 	// What is posted bears its key, though the map leaves it out.
-	s := &script{answers: []said{{404, nil, missing}, {201, nil, `{"code":"4711"}`}}}
+	s := &odataScript{answers: []odataSaid{{404, nil, missing}, {201, nil, `{"code":"4711"}`}}}
 	odataRoute(t, s, adapters.DestinationConfig{}, upsert).Deliver(t.Context(), invoiceCall("K"))
 	if s.heard[1].body != `{"code":"4711","name":"O'Neil & Co"}` {
 		t.Error(s.heard[1].body)
@@ -150,7 +150,7 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 }
 
 // TestODataFinishes: the act after the create is addressed by the document's own
-// key, wherever its address is said to be; the second attempt asks first.
+// key, wherever its address is odataSaid to be; the second attempt asks first.
 func TestODataFinishes(t *testing.T) {
 	v4 := adapters.RouteConfig{Entity: "Invoices(ID:guid)", Map: "{supplier}", KeyField: "Ref", Finish: "Service.release", Finished: `.status == "released"`}
 	v2 := adapters.RouteConfig{Entity: "A_SupplierInvoice", Map: "{supplier}", KeyField: "Ref", Finish: "Release?DiscountDaysHaveToBeShifted=false", Finished: `.status == "released"`, Reference: ".No"}
@@ -163,48 +163,48 @@ func TestODataFinishes(t *testing.T) {
 		version string
 		route   adapters.RouteConfig
 		number  int
-		answers []said
+		answers []odataSaid
 		kind    ferry.VerdictKind
 		lines   string
 	}{
 		"V4 create and act": {
 			"", v4, 1,
-			[]said{{201, nil, document("draft")}, {200, nil, document("released")}},
+			[]odataSaid{{201, nil, document("draft")}, {200, nil, document("released")}},
 			ferry.Delivered,
 			"POST /Invoices\nPOST /Invoices(ID=" + id + ")/Service.release If-Match: e1",
 		},
 		"V2 create and function import": {
 			"v2", v2, 1,
-			[]said{{201, nil, `{"d":{` + metadata + `}}`}, {200, nil, `{"d":{}}`}},
+			[]odataSaid{{201, nil, `{"d":{` + metadata + `}}`}, {200, nil, `{"d":{}}`}},
 			ferry.Delivered,
 			"POST /A_SupplierInvoice\nPOST /Release?No=%2751%2F1%27&FiscalYear=%272026%27&DiscountDaysHaveToBeShifted=false If-Match: e1",
 		},
 		"the act is refused: the document is there": {
 			"", v4, 1,
-			[]said{{201, nil, document("draft")}, {400, nil, `{"error":{"code":"X","message":"no"}}`}},
+			[]odataSaid{{201, nil, document("draft")}, {400, nil, `{"error":{"code":"X","message":"no"}}`}},
 			ferry.Rejected,
 			"POST /Invoices\nPOST /Invoices(ID=" + id + ")/Service.release If-Match: e1",
 		},
 		"from the second attempt on it is asked for": {
 			"", v4, 2,
-			[]said{{200, nil, `{"value":[` + document("draft") + `]}`}, {200, nil, `{}`}},
+			[]odataSaid{{200, nil, `{"value":[` + document("draft") + `]}`}, {200, nil, `{}`}},
 			ferry.Delivered,
 			"GET /Invoices?$filter=Ref%20eq%20%27K%27&$top=2\nPOST /Invoices(ID=" + id + ")/Service.release If-Match: e1",
 		},
 		"it was done already": {
 			"", v4, 2,
-			[]said{{200, nil, `{"value":[` + document("released") + `]}`}},
+			[]odataSaid{{200, nil, `{"value":[` + document("released") + `]}`}},
 			ferry.Duplicate,
 			"GET /Invoices?$filter=Ref%20eq%20%27K%27&$top=2",
 		},
 		"two of them: nothing is written": {
 			"", v4, 2,
-			[]said{{200, nil, `{"value":[` + document("draft") + `,` + document("draft") + `]}`}},
+			[]odataSaid{{200, nil, `{"value":[` + document("draft") + `,` + document("draft") + `]}`}},
 			ferry.Unknown,
 			"GET /Invoices?$filter=Ref%20eq%20%27K%27&$top=2",
 		},
 	} {
-		s := &script{answers: c.answers}
+		s := &odataScript{answers: c.answers}
 		call := invoiceCall("K")
 		call.Number = c.number
 		v := odataRoute(t, s, adapters.DestinationConfig{Version: c.version}, c.route).Deliver(t.Context(), call)
@@ -230,14 +230,14 @@ func TestODataBatch(t *testing.T) {
 		Entity: "Invoices(ID)", KeyField: "Ref", Batch: true,
 		Map: `[{url: "Invoices", body: {supplier}}, {method: "patch", url: "Suppliers(1)", headers: {"If-Match": "*"}, body: {name: .supplier}}]`,
 	}
-	jsonAnswer := func(parts string) said {
-		return said{200, map[string]string{"Content-Type": "application/json"}, `{"responses":[` + parts + `]}`}
+	jsonAnswer := func(parts string) odataSaid {
+		return odataSaid{200, map[string]string{"Content-Type": "application/json"}, `{"responses":[` + parts + `]}`}
 	}
 	mixed := map[string]string{"Content-Type": "multipart/mixed; boundary=b", "X-Correlation-Id": "corr-1"}
 	const one, two = `{"id":"1","status":201,"headers":{"location":"Invoices('1')"},"body":{"ID":"1"}}`, `{"id":"2","status":204}`
 	for name, c := range map[string]struct {
 		version, contentType string
-		said                 said
+		odataSaid            odataSaid
 		kind                 ferry.VerdictKind
 		effect               ferry.Effect
 		status               int
@@ -249,18 +249,18 @@ func TestODataBatch(t *testing.T) {
 		"a part is a duplicate":        {"", "", jsonAnswer(one + `,{"id":"2","status":500,"body":{"error":{"code":"SQLITE_CONSTRAINT_UNIQUE","message":"x"}}}`), ferry.Unknown, ferry.EffectMaybe, 500, "x"},
 		"a part is throttled":          {"", "", jsonAnswer(one + `,{"id":"2","status":429}`), ferry.Throttled, ferry.EffectNone, 429, ""},
 		"a part is missing":            {"", "", jsonAnswer(one), ferry.Unknown, ferry.EffectMaybe, 0, "1 answers to 2 requests"},
-		"garbled":                      {"", "", said{200, map[string]string{"Content-Type": "application/json"}, `{"responses":[` + one}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
-		"something else":               {"", "", said{200, map[string]string{"Content-Type": "text/html"}, `<html>`}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
-		"V2":                           {"v2", "", said{202, mixed, mixedOK}, ferry.Delivered, ferry.EffectDone, 201, ""},
-		"V2, the changeset is refused": {"v2", "", said{202, mixed, mixedFault}, ferry.Rejected, ferry.EffectNone, 400, "request 2: Provide the missing value."},
-		"V2, cut short":                {"v2", "", said{202, mixed, mixedOK[:len(mixedOK)-8]}, ferry.Unknown, ferry.EffectMaybe, 0, "ended early"},
-		"V2, cut within a part":        {"v2", "", said{202, mixed, mixedOK[:200]}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
-		"V4 as multipart":              {"", "multipart/mixed", said{200, mixed, mixedOK}, ferry.Delivered, ferry.EffectDone, 201, ""},
-		"the whole is refused":         {"v2", "", said{403, nil, ``}, ferry.Unauthorized, ferry.EffectNone, 403, ""},
-		"the whole is unavailable":     {"", "", said{503, nil, ``}, ferry.Unavailable, ferry.EffectNone, 503, ""},
+		"garbled":                      {"", "", odataSaid{200, map[string]string{"Content-Type": "application/json"}, `{"responses":[` + one}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
+		"something else":               {"", "", odataSaid{200, map[string]string{"Content-Type": "text/html"}, `<html>`}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
+		"V2":                           {"v2", "", odataSaid{202, mixed, mixedOK}, ferry.Delivered, ferry.EffectDone, 201, ""},
+		"V2, the changeset is refused": {"v2", "", odataSaid{202, mixed, mixedFault}, ferry.Rejected, ferry.EffectNone, 400, "request 2: Provide the missing value."},
+		"V2, cut short":                {"v2", "", odataSaid{202, mixed, mixedOK[:len(mixedOK)-8]}, ferry.Unknown, ferry.EffectMaybe, 0, "ended early"},
+		"V2, cut within a part":        {"v2", "", odataSaid{202, mixed, mixedOK[:200]}, ferry.Unknown, ferry.EffectMaybe, 0, "does not tell"},
+		"V4 as multipart":              {"", "multipart/mixed", odataSaid{200, mixed, mixedOK}, ferry.Delivered, ferry.EffectDone, 201, ""},
+		"the whole is refused":         {"v2", "", odataSaid{403, nil, ``}, ferry.Unauthorized, ferry.EffectNone, 403, ""},
+		"the whole is unavailable":     {"", "", odataSaid{503, nil, ``}, ferry.Unavailable, ferry.EffectNone, 503, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &script{answers: []said{c.said}}
+			s := &odataScript{answers: []odataSaid{c.odataSaid}}
 			own := route
 			own.ContentType = c.contentType
 			v := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?x=1", Version: c.version}, own).Deliver(t.Context(), invoiceCall("K"))
@@ -273,7 +273,7 @@ func TestODataBatch(t *testing.T) {
 			if v.Kind == ferry.Rejected && (len(v.Fields) != 1 || v.Fields[0].Field != "name") {
 				t.Errorf("fields %+v", v.Fields)
 			}
-			if c.said.header["X-Correlation-Id"] != "" && v.Status != 0 && v.RemoteCorrelationID != "corr-1" {
+			if c.odataSaid.header["X-Correlation-Id"] != "" && v.Status != 0 && v.RemoteCorrelationID != "corr-1" {
 				t.Errorf("correlation %q", v.RemoteCorrelationID)
 			}
 			got := s.heard[0]
@@ -328,7 +328,7 @@ func TestODataBatchRefuses(t *testing.T) {
 		`[{url: "A", id: "a b"}]`:              "id cannot",
 		`[{url: "A"}]`:                         "its body is no object",
 	} {
-		s := &script{answers: []said{{200, nil, ``}}}
+		s := &odataScript{answers: []odataSaid{{200, nil, ``}}}
 		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A(ID)", KeyField: "Ref", Batch: true, Map: src}).Deliver(t.Context(), invoiceCall("K"))
 		if v.Kind != ferry.Rejected || v.Code != adapters.CodeMappingFailed || !strings.Contains(v.Text, want) || len(s.heard) > 0 {
 			t.Errorf("%s: %+v", src, v)
@@ -353,7 +353,7 @@ func TestODataSettings(t *testing.T) {
 		"key's bracket":     {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A(ID"}, "without its )"},
 		"reference":         {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", KeyField: "Ref"}, "reference is missing"},
 		"write":             {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Write: "replace"}, "write: there is no"},
-		"update by nothing": {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Write: "update"}, "neither keyField nor key"},
+		"update by nothing": {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Write: "update"}, "write: update"},
 		"method":            {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Method: "PUT"}, "method goes with"},
 		"MERGE in V4":       {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Write: "update", KeyField: "R", Method: "MERGE"}, "of OData V2"},
 		"where of a key":    {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", Write: "update", KeyField: "R", Lookup: &adapters.LookupConfig{Where: "x"}}, "lookup.where goes with"},
@@ -363,7 +363,7 @@ func TestODataSettings(t *testing.T) {
 		"finish, no key":    {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", KeyField: "R", Finish: "post", Finished: ".x", Reference: ".x"}, "names of the entity's key"},
 		"url":               {adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A", URL: "/x"}, "takes no url"},
 	} {
-		_, err := tryODataRoute(t, &script{answers: []said{{200, nil, ``}}}, c.dest, c.route)
+		_, err := tryODataRoute(t, &odataScript{answers: []odataSaid{{200, nil, ``}}}, c.dest, c.route)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}

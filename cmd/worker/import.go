@@ -25,6 +25,7 @@ type importCmd struct {
 type importFlags struct {
 	Operation []string `placeholder:"ID" help:"Operations to make routes of, by id, or as METHOD /path; default all that write."`
 	Name      string   `placeholder:"NAME" help:"Name of the destination (by the title)."`
+	URL       string   `placeholder:"URL" help:"Address of the API (the one that the source names)."`
 	Worker    string   `default:"erp-worker-1" placeholder:"NAME" help:"Name of the worker (${default})."`
 	Out       string   `placeholder:"FILE" help:"File to write; it must not be there yet. Default: standard output."`
 }

@@ -108,6 +108,9 @@ func (c importOpenAPICmd) choose(doc *apispec.Document) ([]*apispec.Operation, e
 
 // base is the address of the API: the first server that can be one.
 func (c importOpenAPICmd) base(doc *apispec.Document, operations []*apispec.Operation, d *stanza.Destination) string {
+	if c.URL != "" {
+		return c.URL
+	}
 	servers := doc.Servers
 	if own := operations[0].Servers; len(own) > 0 {
 		servers = own

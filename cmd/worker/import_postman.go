@@ -33,7 +33,10 @@ func (c importPostmanCmd) Run(a *app) error {
 	f.Destination = stanza.Destination{Name: name, Dialect: "rest"}
 	first := requests[0]
 	f.Destination.URL = first.Base
-	if first.Base == "" {
+	switch {
+	case c.URL != "":
+		f.Destination.URL = c.URL
+	case first.Base == "":
 		f.Destination.URL = placeholder
 		f.Destination.Notes = append(f.Destination.Notes, "The collection does not say where the API is: put its address in the place of this one.")
 	}

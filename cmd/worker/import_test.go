@@ -288,3 +288,30 @@ func TestImportOfAnAddress(t *testing.T) {
 		t.Errorf("%s", made)
 	}
 }
+
+// TestPageOfOpenAPIIsTrue: the complete example of the page loads and opens.
+func TestPageOfOpenAPIIsTrue(t *testing.T) {
+	page, err := os.ReadFile("../../docs/erp/openapi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, found := strings.Cut(text, "```")
+	if !found {
+		t.Fatal("the page has no example")
+	}
+	spec := example(t)
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("invoices.yaml", []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, setup := opens(t, text)
+	if len(setup.Routes) != 2 || !setup.Routes[0].Adapter.CanLookup() || cfg.Routes[1].OnUnknown != config.OnUnknownHold {
+		t.Errorf("%+v", cfg.Routes)
+	}
+	body := `{"invoice":{"supplier":{"id":"S"},"date":"2026-01-31","currency":"EUR","total":1,"lines":[{"account":"1","amount":1}]}}`
+	p, err := setup.Routes[0].Adapter.Preview(t.Context(), adapters.Call{HandOut: ferry.HandOut{Body: []byte(body), Size: int64(len(body)), ExternalKey: "INV-1"}})
+	if err != nil || !strings.Contains(p.Body, `"number":"INV-1"`) || p.URL != "https://erp.example/api/invoices" {
+		t.Errorf("%v %+v", err, p)
+	}
+}

@@ -36,6 +36,7 @@ var may = map[string][]string{
 	"ferry/internal/rules":                {},
 	"ferry/internal/azure":                {"ferry"},
 	"ferry/internal/azurite":              {},
+	"ferry/internal/cap":                  {},
 	"ferry/internal/windowsauth":          {},
 	"ferry/internal/oauthmock":            {},
 	"ferry/internal/servicebus":           {"ferry"},

@@ -73,6 +73,9 @@ func (f *File) YAML() string {
 	w := &writer{}
 	w.comment(0, "Made by worker import from "+f.Source+". Look through it before it is used.")
 	w.comment(0, "Then: worker check, and worker preview ROUTE -f message.json, which send nothing.")
+	if names := f.names(); names != "" {
+		w.comment(0, "broker.yaml needs the routes as well: routes: ["+names+"]")
+	}
 	for _, note := range f.Left {
 		w.comment(0, "Left out: "+note)
 	}
@@ -88,6 +91,18 @@ func (f *File) YAML() string {
 	}
 	// A worker fills in ${env:NAME}; a text from elsewhere has no say in that.
 	return strings.ReplaceAll(w.out.String(), "${env:", "$(env:")
+}
+
+// names lists the routes as broker.yaml has them; "" where they are too many for a line.
+func (f *File) names() string {
+	var list []string
+	for _, r := range f.Routes {
+		list = append(list, "{name: "+r.Name+"}")
+	}
+	if text := strings.Join(list, ", "); len(text) < maxComment-100 {
+		return text
+	}
+	return ""
 }
 
 // FillsIn says whether a worker would fill in a variable in what the route says.

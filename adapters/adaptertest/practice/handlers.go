@@ -96,7 +96,14 @@ func (e *ERP) check(doc *Document, body []byte) failure {
 	}
 	var faults []fieldFault
 	for _, name := range e.required() {
-		if value, ok := members[name]; !ok || string(value) == "null" || string(value) == `""` {
+		value, ok := members[name]
+		if m, renames := e.mode.(renamer); renames && !ok {
+			if own := m.member(name); own != "" {
+				name = own
+				value, ok = members[name]
+			}
+		}
+		if !ok || string(value) == "null" || string(value) == `""` {
 			faults = append(faults, fieldFault{Detail: name + " is required", Pointer: "#/" + name})
 		}
 	}

@@ -28,6 +28,10 @@ type laterMode interface {
 	operationAddress(id string) string
 }
 
+// renamer is a mode whose invoices have members of other names: its own for one that
+// [Settings].Required has, "" where it is the same.
+type renamer interface{ member(name string) string }
+
 // failure is an error to be worded.
 type failure struct {
 	status     int

@@ -234,6 +234,14 @@ func (g *gateway) find(w http.ResponseWriter, r *http.Request) {
 
 func (*gateway) external() string { return sapKey }
 
+// member is how S/4HANA calls what an invoice has. The reference is taken by the
+// sender's key, so that the number is the header's text.
+func (*gateway) member(name string) string {
+	return map[string]string{
+		"number": "DocumentHeaderText", "supplier": "InvoicingParty", "currency": "DocumentCurrency", "total": "InvoiceGrossAmount",
+	}[name]
+}
+
 func (*gateway) show(d Document, _ bool) map[string]any {
 	out := membersOf(d, true)
 	for name, value := range out { // deep inserts come back as lists of V2
