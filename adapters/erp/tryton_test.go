@@ -279,6 +279,13 @@ func TestTrytonReadsTheNumber(t *testing.T) {
 	if v.Reference != "42" {
 		t.Errorf("reference %q", v.Reference)
 	}
+	// Somebody else made one of the same key meanwhile: it is not told for ours.
+	s.answers[".search_read"] = []told{{200, `{"id":1,"result":[]}`}, {200, `{"id":1,"result":[{"id":41,"number":"6","state":"posted"},{"id":42,"number":"7","state":"posted"}]}`}}
+	v = openAs(t, "tryton", s, nil).adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
+	wantRPC(t, "two of them now", v, ferry.Delivered, ferry.EffectDone, "could not be read once more")
+	if v.Reference != "42" {
+		t.Errorf("reference %q", v.Reference)
+	}
 }
 
 // TestTrytonQuestions: a question that is not answered proves nothing, whatever the
@@ -332,6 +339,11 @@ func TestTrytonProbe(t *testing.T) {
 	}
 	if n := system.Calls(practice.OpCreate); n != 0 {
 		t.Errorf("%d creates", n)
+	}
+	// A page of somebody else is no Tryton, whatever its status.
+	o = openAs(t, "tryton", &teller{answers: map[string][]told{"get_preferences": {{200, "<html>please log in</html>"}}}}, nil)
+	if err := o.dest.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "please log in") {
+		t.Errorf("a page of somebody else: %v", err)
 	}
 }
 
