@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"ferry"
-	"ferry/mapping"
 )
 
 // The queue drivers.
@@ -267,18 +266,6 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkJQ(path+".orderBy", r.OrderBy)
 	for i, key := range r.SearchKeys {
 		d.checkJQ(fmt.Sprintf("%s.searchKeys[%d]", path, i), key)
-	}
-}
-
-// checkJQ compiles a jq program, so that a typing error is told before the start.
-// It may use the variables of those names.
-func (d *decoder) checkJQ(path, program string, variables ...string) {
-	if program == "" {
-		return
-	}
-	if _, err := mapping.CompileVars(program, variables...); err != nil {
-		message, hint := sentence(err)
-		d.at(path, hint, "%s: %s", path, message)
 	}
 }
 

@@ -88,7 +88,7 @@ func (l Loader) parseWorker(data []byte, path string) (*Worker, error) {
 }
 
 func (l Loader) decode(data []byte, path string, into any) *decoder {
-	d := &decoder{file: path, env: l.LookupEnv, lines: map[string]int{}}
+	d := &decoder{file: path, env: l.LookupEnv, lines: map[string]int{}, blocks: map[string]int{}}
 	if d.env == nil {
 		d.env = os.LookupEnv
 	}

@@ -34,6 +34,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	problems Problems
 	lines    map[string]int // path such as routes[0].orderBy -> line
+	blocks   map[string]int // path of a text with lines of its own, behind a |: the first of them
 	nodes    int
 }
 
@@ -126,6 +127,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 	if path != "" {
 		d.lines[path] = n.Line
+		if n.Kind == yaml.ScalarNode && n.Style&yaml.LiteralStyle != 0 {
+			d.blocks[path] = n.Line + 1
+		}
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // a key without a value keeps its default

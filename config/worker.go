@@ -308,6 +308,9 @@ func (dest *Destination) check(d *decoder, path string) {
 	d.checkSpan(path+".timeout", int64(dest.Timeout), int64(10*time.Millisecond), int64(maxTimeout), showDuration)
 	d.checkSpan(path+".concurrency", int64(dest.Concurrency), 1, MaxConcurrency, func(n int64) string { return fmt.Sprint(n) })
 	d.checkMask(path+".mask", dest.Mask)
+	for i, rule := range dest.Verdicts {
+		d.checkJQ(fmt.Sprintf("%s.verdicts[%d].when", path, i), rule.When)
+	}
 	d.checkCredentials(path+".auth", dest.Auth)
 	d.checkCredentials(path+".tls", dest.TLS)
 	if !dest.TLS.IsZero() && strings.HasPrefix(dest.URL, "http://") {
@@ -366,6 +369,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 		d.checkJQ(path+".lookup.same", r.Lookup.Same)
 	}
 	d.checkMask(path+".mask", r.Mask)
+	r.checkRequest(d, path)
 	d.checkJQ(path+".map", r.Map, adapters.Variables()...)
 	for _, field := range slices.Sorted(maps.Keys(r.Key)) {
 		d.checkJQ(path+".key."+field, r.Key[field], adapters.Variables()...)

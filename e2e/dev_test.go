@@ -88,7 +88,7 @@ func TestDevSpeaksEveryDialect(t *testing.T) {
 				t.Fatalf("what the ERP refuses is %s, %v", e.State, err)
 			}
 			file, settings := filepath.Join(dir, "mended.json"), regexp.MustCompile(`export FERRY_URL=(\S+) FERRY_KEY_FILE=(\S+)`).FindStringSubmatch(text)
-			if err := os.WriteFile(file, []byte(`{"invoice":{"number":"INV-9","supplier":"Contoso Ltd.","currency":"EUR","total":5.00}}`), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(`{"invoice":{"number":"INV-9","supplier":"Contoso Ltd.","currency":"EUR","total":5.00,"date":"2026-11-26"}}`), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			edit := exec.Command(filepath.Join(programs, "broker"), "dlq", "edit", a.ID.String(), "-f", file, "--note", "number added", "--yes")

@@ -44,6 +44,7 @@ type tickets struct {
 	end    *time.Timer
 
 	mu       sync.Mutex // one exchange at a time: the library shuffles its list of KDCs
+	ended    bool       // by close
 	tgt      messages.Ticket
 	key      types.EncryptionKey
 	services map[string]service
@@ -60,7 +61,7 @@ const maxServices = 16
 
 func newKerberos(cfg Config, resolver Resolver) *kerberos {
 	k := &kerberos{cfg: cfg, resolver: resolver}
-	k.tickets = newKeeper(k.logOn, (*tickets).close)
+	k.tickets = newKeeper(k.logOn, (*tickets).drop)
 	return k
 }
 
@@ -71,21 +72,23 @@ func (k *kerberos) Apply(req *http.Request) error {
 	if k.refused.stands(print) {
 		return fmt.Errorf("%w: the KDC refused the same password a moment ago", ErrRefused)
 	}
-	t, err := k.tickets.take(req.Context())
-	if err != nil {
-		return err
+	proof, err := k.proof(req)
+	if errors.Is(err, errTicketsEnded) {
+		proof, err = k.proof(req) // they ended just then: with fresh ones
 	}
-	spn := k.spn(req.URL)
-	s, err := t.service(req.Context(), k.cfg.Realm, spn)
-	if err != nil {
-		return err
-	}
-	proof, err := t.proof(s)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Negotiate "+proof)
 	return nil
+}
+
+func (k *kerberos) proof(req *http.Request) (string, error) {
+	t, err := k.tickets.take(req.Context())
+	if err != nil {
+		return "", err
+	}
+	return t.proof(req.Context(), k.cfg.Realm, k.spn(req.URL))
 }
 
 // spn is the name of the destination's service.
@@ -158,7 +161,9 @@ func (k *kerberos) logOn(context.Context) (*tickets, time.Time, error) {
 	// The library renews what it got from other realms at five sixths of its life, by
 	// itself: by then it is closed.
 	life := given.DecryptedEncPart.EndTime.Sub(began) * 3 / 4
-	t.end = time.AfterFunc(life, t.client.Destroy)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = time.AfterFunc(life, t.close)
 	return t, began.Add(life), nil
 }
 
@@ -227,44 +232,48 @@ func (k *kerberos) settings() (*config.Config, error) {
 	return cfg, nil
 }
 
-// service gives the ticket of a service, and asks the KDC for it once. The
-// library's exchange knows no context: it ends by its own bounds, and is waited for
-// as long as ctx lasts.
-func (t *tickets) service(ctx context.Context, realm, spn string) (service, error) {
+// errTicketsEnded: the tickets were dropped meanwhile.
+var errTicketsEnded = fmt.Errorf("%w: the tickets have ended", ErrUnavailable)
+
+// proof makes what one request bears; a second request with the same is refused.
+// The library's exchanges know no context: they end by their own bounds, and are
+// waited for as long as ctx lasts.
+func (t *tickets) proof(ctx context.Context, realm, spn string) (string, error) {
 	type outcome struct {
-		service
-		err error
+		proof string
+		err   error
 	}
 	got := make(chan outcome, 1)
 	go func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if s, ok := t.services[spn]; ok {
-			got <- outcome{service: s}
-			return
-		}
-		name := types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, spn)
-		_, given, err := t.client.TGSREQGenerateAndExchange(name, realm, t.tgt, t.key, false)
-		if err != nil {
-			got <- outcome{err: serviceError(spn, kdcError(err))}
-			return
-		}
-		s := service{given.Ticket, given.DecryptedEncPart.Key}
-		if len(t.services) < maxServices {
-			t.services[spn] = s
-		}
-		got <- outcome{service: s}
+		proof, err := t.proofLocked(realm, spn)
+		got <- outcome{proof, err}
 	}()
 	select {
 	case o := <-got:
-		return o.service, o.err
+		return o.proof, o.err
 	case <-ctx.Done():
-		return service{}, fmt.Errorf("%w: the KDC gives no ticket in time", ErrUnavailable)
+		return "", fmt.Errorf("%w: the KDC gives no ticket in time", ErrUnavailable)
 	}
 }
 
-// proof makes what one request bears: a second one with the same is refused.
-func (t *tickets) proof(s service) (string, error) {
+func (t *tickets) proofLocked(realm, spn string) (string, error) {
+	if t.ended {
+		return "", errTicketsEnded
+	}
+	s, ok := t.services[spn]
+	if !ok {
+		name := types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, spn)
+		_, given, err := t.client.TGSREQGenerateAndExchange(name, realm, t.tgt, t.key, false)
+		if err != nil {
+			return "", serviceError(spn, kdcError(err))
+		}
+		s = service{given.Ticket, given.DecryptedEncPart.Key}
+		if len(t.services) < maxServices {
+			t.services[spn] = s
+		}
+	}
 	first, err := spnego.NewNegTokenInitKRB5(t.client, s.ticket, s.key)
 	if err != nil {
 		return "", fmt.Errorf("%w: no proof can be made of the ticket", ErrUnavailable)
@@ -276,9 +285,17 @@ func (t *tickets) proof(s service) (string, error) {
 	return base64.StdEncoding.EncodeToString(data), nil
 }
 
+// drop ends the tickets, after an exchange that is under way; nobody waits for it.
+func (t *tickets) drop() { go t.close() }
+
 func (t *tickets) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.end.Stop()
-	t.client.Destroy()
+	if !t.ended {
+		t.ended = true
+		t.client.Destroy()
+	}
 }
 
 // kdcCode finds the code in the library's text, which is all that it leaves of

@@ -127,9 +127,9 @@ func (n *ntlm) sendHeld(lane *lane, req *http.Request, l *logon, body *heldBody)
 	if n.refused.stands(l.print) {
 		return refusedBefore(req, body), nil
 	}
-	resp, err := n.logOn(lane, req, l)
-	if err != nil {
-		return nil, err
+	resp, proved, err := n.logOn(lane, req, l)
+	if err != nil || !proved {
+		return resp, err
 	}
 	if challenges(resp) {
 		n.suspect.Store(false)
@@ -143,60 +143,81 @@ func (n *ntlm) sendHeld(lane *lane, req *http.Request, l *logon, body *heldBody)
 	return resp, nil
 }
 
-// logOn makes the steps, the last one with the request itself.
-func (n *ntlm) logOn(lane *lane, req *http.Request, l *logon) (*http.Response, error) {
-	scheme, challenge, err := lane.challenge(req)
-	if err != nil {
-		return nil, fmt.Errorf("ntlm, first step: %w", err)
+// logOn makes the steps, the last one with the request itself. proved: the
+// password was put to the proof.
+func (n *ntlm) logOn(lane *lane, req *http.Request, l *logon) (resp *http.Response, proved bool, err error) {
+	first, err := lane.challenge(req)
+	switch {
+	case err != nil:
+		return nil, false, fmt.Errorf("ntlm, first step: %w", err)
+	case first.busy != nil:
+		return first.busy, false, nil
+	case first.challenge == nil:
+		lane.dials.Store(true)
+		resp, err = lane.rt.RoundTrip(req) // it asks for no logon
+		return resp, false, err
 	}
-	if challenge == nil {
-		return lane.rt.RoundTrip(req) // it asks for no logon
-	}
-	answer, err := ntlmssp.NewAuthenticateMessage(challenge, l.user, l.password.Reveal(), nil)
+	answer, err := ntlmssp.NewAuthenticateMessage(first.challenge, l.user, l.password.Reveal(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("ntlm: the challenge cannot be answered: %w", err)
+		return nil, false, fmt.Errorf("ntlm: the challenge cannot be answered: %w", err)
 	}
 	last := req.Clone(req.Context())
-	last.Header.Set("Authorization", scheme+" "+base64.StdEncoding.EncodeToString(answer))
-	resp, err := lane.again(last)
+	last.Header.Set("Authorization", first.scheme+" "+base64.StdEncoding.EncodeToString(answer))
+	resp, err = lane.again(last)
 	if errors.Is(err, errOtherConnection) {
-		return nil, errors.New("ntlm: the connection is closed between the steps of the logon: by the destination, or a proxy on the way")
+		return nil, false, errors.New("ntlm: the connection is closed between the steps of the logon: by the destination, or a proxy on the way")
 	}
-	return resp, err
+	return resp, true, err
+}
+
+// firstStep is what came of the first step: a challenge, or an answer in the place
+// of the request's own, or neither: no logon is wanted.
+type firstStep struct {
+	scheme    string
+	challenge []byte
+	busy      *http.Response
 }
 
 // challenge makes the first step: HEAD with what we can, answered with a
-// challenge; nil when the destination wants no logon. Where HEAD is not known,
-// GET asks; it writes nothing either, and is answered before anything is looked up.
-func (l *lane) challenge(req *http.Request) (scheme string, challenge []byte, err error) {
+// challenge. Where HEAD is not known, GET asks; it writes nothing either, and is
+// answered before anything is looked up.
+func (l *lane) challenge(req *http.Request) (firstStep, error) {
 	hello, err := ntlmssp.NewNegotiateMessage("", "")
 	if err != nil {
-		return "", nil, err
+		return firstStep{}, err
 	}
 	l.dials.Store(true)
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
+	schemes:
 		for _, scheme := range []string{"NTLM", "Negotiate"} {
 			// Without the trace of the request: what these steps write is not the request.
 			ask := (&http.Request{Method: method, URL: req.URL, Host: req.Host, Header: http.Header{}}).WithContext(bare{req.Context()})
 			ask.Header.Set("Authorization", scheme+" "+base64.StdEncoding.EncodeToString(hello))
 			resp, err := l.rt.RoundTrip(ask)
 			if err != nil {
-				return "", nil, err
+				return firstStep{}, err
 			}
-			drain(resp)
-			if resp.StatusCode == http.StatusUnauthorized {
+			switch status := resp.StatusCode; {
+			case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+				return firstStep{busy: resp}, nil // nothing was sent, which is what they mean
+			case status >= 500 && status != http.StatusNotImplemented:
+				drain(resp)
+				return firstStep{}, fmt.Errorf("the destination answers with status %d", status)
+			case status == http.StatusUnauthorized:
+				drain(resp)
 				if token := offer(resp.Header, scheme); len(token) > 0 {
-					return scheme, token, nil
+					return firstStep{scheme: scheme, challenge: token}, nil
 				}
-				continue // not by this name
+			case method == http.MethodHead && unknownMethod(status):
+				drain(resp)
+				break schemes
+			default:
+				drain(resp)
+				return firstStep{}, nil
 			}
-			if method == http.MethodHead && unknownMethod(resp.StatusCode) {
-				break
-			}
-			return "", nil, nil
 		}
 	}
-	return "", nil, nil
+	return firstStep{}, nil
 }
 
 func unknownMethod(status int) bool {

@@ -233,6 +233,30 @@ func TestNTLMEffect(t *testing.T) {
 	}
 }
 
+// A destination that is busy at the first step is busy, and not one that refuses
+// the password or wants none.
+func TestNTLMBusy(t *testing.T) {
+	s := newNTLMServer(t)
+	auth, rt, _ := openNTLM(t, s)
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		s.set(func(s *ntlmServer) { s.answers = status })
+		a, _ := deliver(t, t.Context(), auth, rt, http.MethodPost, s.srv.URL, "x")
+		if wantStatus(t, a, status); httpcall.RetryAfter(a.Header, time.Now()) != 7*time.Second {
+			t.Errorf("%d: header %v", status, a.Header)
+		}
+		wantLog(t, s, "HEAD hello 0")
+	}
+	s.set(func(s *ntlmServer) { s.answers = http.StatusBadGateway })
+	a, _ := deliver(t, t.Context(), auth, rt, http.MethodPost, s.srv.URL, "x")
+	if a.Err == nil || a.Effect != ferry.EffectNone {
+		t.Errorf("%d %s %v", a.Status, a.Effect, a.Err)
+	}
+	wantLog(t, s, "HEAD hello 0")
+	s.set(func(s *ntlmServer) { s.answers = 0 })
+	a, _ = deliver(t, t.Context(), auth, rt, http.MethodPost, s.srv.URL, "x")
+	wantStatus(t, a, http.StatusCreated)
+}
+
 // Calls at the same time have a connection each, and none more.
 func TestNTLMConnections(t *testing.T) {
 	s := newNTLMServer(t)

@@ -31,6 +31,7 @@ type ntlmServer struct {
 	eachTime bool   // a logon is good for one request
 	open     bool   // no logon is wanted
 	noHead   bool   // HEAD is answered with 405, before any logon
+	answers  int    // HEAD is answered with that status; 0: as is usual
 	closes   bool   // the connection is closed after the first step
 	hangs    chan struct{}
 	conns    map[net.Conn]*ntlmConn
@@ -98,6 +99,11 @@ func (s *ntlmServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.noHead && r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if s.answers != 0 && r.Method == http.MethodHead {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(s.answers)
 		return
 	}
 	switch step {

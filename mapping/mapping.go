@@ -71,6 +71,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,20 +116,48 @@ func CompileVars(src string, names ...string) (*Program, error) {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "the jq program has %d bytes", len(src)).
 			WithHint("at most %d", MaxSource)
 	}
-	query, err := gojq.Parse(src)
-	if err != nil {
-		return nil, sourceError(src, err)
+	if i := strings.IndexByte(src, 0); i >= 0 { // the library takes it for the end
+		line, column := position(src, i)
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "%w", &SourceError{Line: line, Column: column, Err: errors.New("a byte of zero cannot stand there")})
 	}
 	used := mentioned(src, names)
-	dollars := make([]string, len(used))
-	for i, name := range used {
-		dollars[i] = "$" + name
-	}
-	code, err := gojq.Compile(query, append(options(), gojq.WithVariables(dollars))...)
+	code, err := compile(src, used)
 	if err != nil {
-		return nil, sourceError(src, err)
+		return nil, sourceError(src, names, err, func(other string) error {
+			_, err := compile(other, used, gojq.WithFunction(standInFunction, 0, 30, func(any, []any) any { return nil }))
+			return err
+		})
 	}
 	return &Program{code: code, vars: used, values: make([]any, len(used))}, nil
+}
+
+// standInFunction stands in for functions that are not defined, while the place of
+// one is looked for.
+const standInFunction = "_stand_in"
+
+func compile(src string, vars []string, more ...gojq.CompilerOption) (*gojq.Code, error) {
+	query, err := gojq.Parse(src)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range scan(src).tokens {
+		if t.kind == tokenFormat && !isFormat(t.text) {
+			return nil, errors.New("format not defined: " + t.text) // else told when it runs
+		}
+	}
+	dollars := make([]string, len(vars))
+	for i, name := range vars {
+		dollars[i] = "$" + name
+	}
+	return gojq.Compile(query, slices.Concat(options(), more, []gojq.CompilerOption{gojq.WithVariables(dollars)})...)
+}
+
+func isFormat(name string) bool {
+	switch name {
+	case "@text", "@json", "@html", "@uri", "@urid", "@csv", "@tsv", "@sh", "@base64", "@base64d":
+		return true
+	}
+	return false
 }
 
 // mentioned gives those of names that src may use as variables. One that stands

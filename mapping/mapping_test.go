@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"ferry"
 	"ferry/mapping"
 )
 
@@ -131,22 +130,6 @@ func TestRunString(t *testing.T) {
 	p, _ = mapping.Compile(`empty`)
 	if got, err := p.RunString(t.Context(), []byte(`1`)); err != nil || got != "" {
 		t.Errorf("no output: %q, %v", got, err)
-	}
-}
-
-func TestCompileTellsThePlace(t *testing.T) {
-	for src, want := range map[string]string{
-		"{a: .b,\n  c: }":                        "line 2, column 6",
-		".a | ":                                  "line 1, column",
-		"{\"ä\": .x,\n \"ö\": foo(.y)}":          "line 2, column 7",
-		".a + $total":                            "line 1, column 6",
-		`import "x" as x; .`:                     "jq program",
-		strings.Repeat(" ", mapping.MaxSource+1): "bytes",
-	} {
-		_, err := mapping.Compile(src)
-		if ferry.CodeOf(err) != ferry.CodeBadConfig || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.40q: %v, want %s", src, err, want)
-		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // answer, or a document, says that the lookup would mislead. adapters.ErrNoProbe:
 // the route has no lookup, or one that wants more of a message than its key.
 func (r *route) Check(ctx context.Context) error {
-	if r.lookup == nil || len(r.key) > 0 {
+	if r.lookup == nil || len(r.key) > 0 || r.lookup.url.hasPrograms() {
 		return adapters.ErrNoProbe
 	}
 	id := ferry.NewID(time.Now())

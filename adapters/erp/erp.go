@@ -111,6 +111,12 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 	if err := checkHeaders(cfg.Headers); err != nil {
 		return nil, d.wrap(err)
 	}
+	for name, value := range cfg.Headers {
+		if strings.Contains(value, "{=") {
+			return nil, d.bad("headers: %s has a program: the destination's headers are sent without a message, too", name).
+				WithHint("put it into headers of the route")
+		}
+	}
 	if _, err := privacy.NewFieldMask(cfg.Mask); err != nil {
 		return nil, d.wrap(err)
 	}
@@ -121,8 +127,8 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		if d.health, err = parseTemplate("health.url", cfg.Health.URL); err != nil {
 			return nil, d.wrap(err)
 		}
-		if len(d.health.names()) > 0 {
-			return nil, d.bad("health.url has a placeholder: it is asked without a message")
+		if len(d.health.names()) > 0 || d.health.hasPrograms() {
+			return nil, d.bad("health.url has a placeholder or a program: it is asked without a message")
 		}
 	}
 	for i, r := range cfg.Verdicts {

@@ -211,12 +211,15 @@ func openSAP(d *destination) error {
 // byKey judges the answers to a question for a document by its key: only the
 // service itself can say that it is not there.
 func byKey() httpcall.Table {
+	const wrong = "there is no such address: check url and entity"
 	return httpcall.Table{
-		// Seen at CAP: a wrong entity set is worded so, a missing document is "Not Found".
-		{Status: httpcall.Status(404), Says: regexp.MustCompile(`(?i)resource path|no service|for the segment`), Kind: ferry.Failed, Text: "there is no such address: check url and entity"},
+		// SAP Gateway: what the service itself did not find; what the hub does not know;
+		// what its parser does not know, whose codes have 32 digits.
+		{Status: httpcall.Status(404), Code: regexp.MustCompile(`^/IWBEP/CM_MGW_RT/020$`), Kind: absent},
 		{Status: httpcall.Status(404), Code: sapNoService, Kind: ferry.Unauthorized, Text: noService},
-		// The parser of SAP Gateway has codes of 32 digits: it knows no such entity set.
-		{Status: httpcall.Status(404), Code: regexp.MustCompile(`^[0-9A-F]{32}$`), Kind: ferry.Failed, Text: "there is no such address: check url and entity"},
+		{Status: httpcall.Status(404), Code: regexp.MustCompile(`^[0-9A-F]{32}$`), Kind: ferry.Failed, Text: wrong},
+		// CAP: a wrong entity set is worded so, a missing document is "Not Found".
+		{Status: httpcall.Status(404), Says: regexp.MustCompile(`(?i)resource path|no service|for the segment`), Kind: ferry.Failed, Text: wrong},
 		{Status: httpcall.Status(404), Code: regexp.MustCompile(`.`), Kind: absent},
 	}
 }

@@ -73,7 +73,11 @@ func (f *odataForm) writeBatch(ctx context.Context, m *message) (*operation, err
 	if err != nil {
 		return nil, err
 	}
-	op := &operation{method: http.MethodPost, url: f.address("$batch", f.query(m)), header: f.versions()}
+	address, err := f.withQuery(m, "$batch")
+	if err != nil {
+		return nil, err
+	}
+	op := &operation{method: http.MethodPost, url: address, header: f.versions()}
 	f.repeatable(op.header, m, "")
 	var data []byte
 	if f.mixed {
@@ -300,7 +304,7 @@ func readMixed(a *httpcall.Answer, r io.Reader, boundary string, depth int) ([]*
 	for len(answers) <= maxBatch {
 		part, err := reader.NextRawPart()
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: // bare: the last boundary; wrapped: there was none
 			return answers, nil
 		case err != nil:
 			return answers, errors.New("it ended early")

@@ -59,7 +59,17 @@ func newODataForm(r *route, cfg *adapters.RouteConfig) (form, error) {
 		cfg.RequestIDHeader = ""
 	}
 	if cfg.Reference == "" {
-		cfg.Reference = f.set.reference()
+		cfg.Reference = referenceOf(f.set.names)
+	}
+	if cfg.Reference == "" && needsKey(cfg) {
+		names := sortedKeys(cfg.Key)
+		if cfg.KeyField != "" && cfg.Key[cfg.KeyField] == "" {
+			names = append(names, cfg.KeyField)
+		}
+		cfg.Reference = referenceOf(names)
+	}
+	if cfg.Reference == "" && cfg.Lookup != nil && cfg.Lookup.Reference == "" {
+		return nil, bad("reference is missing").WithHint("jq over the document, such as .SupplierInvoice; or the fields of the key in entity: Invoices(ID:guid)")
 	}
 	if l := cfg.Lookup; l != nil {
 		f.where = l.Where
@@ -115,10 +125,12 @@ func (f *odataForm) write(ctx context.Context, m *message) (*operation, error) {
 	if f.r.cfg.Write == writeUpsert && f.method != "" {
 		return f.writeAt(ctx, m, f.method, "")
 	}
-	address := f.address(f.set.path, f.query(m))
+	address, err := f.withQuery(m, f.set.path)
+	if err != nil {
+		return nil, err
+	}
 	if f.r.cfg.KeyField == "" && f.r.cfg.Write != writeUpsert {
 		op := &operation{method: http.MethodPost, url: address, header: f.headers(m)}
-		var err error
 		op.body, op.size, err = f.r.payload(ctx, m)
 		return op, err
 	}
@@ -150,7 +162,11 @@ func (f *odataForm) writeAt(ctx context.Context, m *message, method, etag string
 	if err != nil {
 		return nil, err
 	}
-	op, err := f.operation(m, method, f.address(f.set.path+odataKey(keys, f.literal), f.query(m)), body)
+	address, err := f.withQuery(m, f.set.path+odataKey(keys, f.literal))
+	if err != nil {
+		return nil, err
+	}
+	op, err := f.operation(m, method, address, body)
 	if err == nil && etag != "" {
 		op.header.Set("If-Match", etag)
 	}
@@ -293,12 +309,10 @@ func (f *odataForm) address(path, query string) string {
 	return out
 }
 
-// query is what the route configures.
-func (f *odataForm) query(m *message) string {
-	return f.r.query.queryWith(values{
-		externalKey: m.ExternalKey, messageID: m.ID.String(), correlationID: m.CorrelationID,
-		orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL, requestID: m.requestID(),
-	})
+// withQuery is address with the query that the route configures.
+func (f *odataForm) withQuery(m *message, path string) (string, error) {
+	query, err := f.r.parameters(m)
+	return f.address(path, query), err
 }
 
 func (f *odataForm) operation(m *message, method, address string, body any) (*operation, error) {

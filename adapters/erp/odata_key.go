@@ -65,15 +65,15 @@ func parseSet(s string) (odataSet, error) {
 	return set, nil
 }
 
-// reference is jq for the document's key, as far as it is known.
-func (s *odataSet) reference() string {
-	switch len(s.names) {
+// referenceOf is jq for the key of a document with those fields; "" for none.
+func referenceOf(names []string) string {
+	switch len(names) {
 	case 0:
 		return ""
 	case 1:
-		return "." + s.names[0]
+		return "." + names[0]
 	}
-	return "[." + strings.Join(s.names, ", .") + `] | map(tostring) | join("/")`
+	return "[." + strings.Join(names, ", .") + `] | map(tostring) | join("/")`
 }
 
 // typed are literals that name their type, as the mapping functions odataguid,

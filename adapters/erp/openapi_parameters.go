@@ -222,7 +222,7 @@ func (p *filled) texts(ctx context.Context, value any) ([]string, error) {
 		}
 		texts[i] = textOf(item)
 		if (texts[i] == "" || texts[i] == "." || texts[i] == "..") && p.In == apispec.InPath {
-			return nil, errors.New("cannot stand in a path: it is empty, . or ..")
+			return nil, errors.New("cannot stand in a path: it is empty, or dots only")
 		}
 	}
 	if len(texts) == 0 && p.Required {

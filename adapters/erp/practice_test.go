@@ -83,5 +83,8 @@ func TestPracticeERPSpeaksTheDialects(t *testing.T) {
 		if _, err := opened.Route(route); err != nil {
 			t.Errorf("%s: %v", dialect, err)
 		}
+		if _, err := practice.RequiredOf(dialect); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -105,16 +105,7 @@ func (r *route) address(t *template, m *message) (string, error) {
 	if t == r.url {
 		t = r.whole
 	}
-	v := values{
-		externalKey: m.ExternalKey, correlationID: m.CorrelationID, orderingKey: m.OrderingKey, confirmURL: m.ConfirmURL,
-	}
-	if t.has(messageID) {
-		v.messageID = m.ID.String()
-	}
-	if t.has(requestID) {
-		v.requestID = m.requestID()
-	}
-	return r.dest.base.join(t, v)
+	return r.dest.base.join(t, m.values())
 }
 
 // withQuery is t with the query of another template behind its own.
@@ -124,6 +115,9 @@ func (t *template) withQuery(more *template) *template {
 	return &whole
 }
 
+// parameters are the route's query settings for a message, escaped; "" for none.
+func (r *route) parameters(m *message) (string, error) { return r.query.queryWith(m.values()) }
+
 func separator(a, b *template) []part {
 	if len(a.queryParts) > 0 && len(b.queryParts) > 0 {
 		return []part{{text: "&"}}
@@ -131,11 +125,17 @@ func separator(a, b *template) []part {
 	return nil
 }
 
-// fixedHeaders are those that every request of the route bears alike.
+// fixedHeaders are those that every request of the route bears alike: r.headers is
+// left with those that do not.
 func (r *route) fixedHeaders() http.Header {
 	h := http.Header{}
 	setAll(h, r.dest.cfg.Headers)
-	setAll(h, r.cfg.Headers)
+	for name, parts := range r.headers {
+		if !slices.ContainsFunc(parts, func(p part) bool { return !p.isText() }) {
+			h.Set(name, literalOf(parts))
+			delete(r.headers, name)
+		}
+	}
 	standardHeaders(h)
 	if r.contentType != "" {
 		h.Set("Content-Type", r.contentType)
@@ -145,6 +145,11 @@ func (r *route) fixedHeaders() http.Header {
 
 func (r *route) setHeaders(h http.Header, call *message) error {
 	maps.Copy(h, r.header) // values are never altered in place, only others put there
+	if len(r.headers) > 0 {
+		if err := r.setOwnHeaders(h, call.values()); err != nil {
+			return err
+		}
+	}
 	contentType := ""
 	if r.contentType == "" {
 		contentType = call.ContentType

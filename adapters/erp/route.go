@@ -23,10 +23,11 @@ type route struct {
 	key         map[string]*mapping.Program // of cfg.Key
 	url         *template
 	query       *template
-	whole       *template        // url with query
-	header      http.Header      // of every request; see fixedHeaders
-	mapping     *mapping.Program // nil: the payload as it is
-	finished    *mapping.Program // nil: the form tells
+	whole       *template         // url with query
+	header      http.Header       // of every request; see fixedHeaders
+	headers     map[string][]part // those that a message fills in
+	mapping     *mapping.Program  // nil: the payload as it is
+	finished    *mapping.Program  // nil: the form tells
 	reference   *mapping.Program
 	result      *mapping.Program
 	lookup      *lookup // nil: the destination cannot be asked
@@ -81,20 +82,20 @@ func (r *route) compile() error {
 	if h := cfg.RequestIDHeader; h != "" && (!httpauth.IsHeaderName(h) || httpauth.IsConnectionHeader(h) || carriesSecret(h)) {
 		return bad("requestIdHeader: %q cannot carry an id", h)
 	}
-	if err := checkHeaders(cfg.Headers); err != nil {
-		return err
-	}
 	if !validValue(cfg.ContentType) {
 		return bad("contentType has characters that a header cannot carry")
 	}
 	var err error
+	if r.headers, err = headerParts(cfg.Headers); err != nil {
+		return err
+	}
 	if r.private, err = privacy.NewFieldMask(slices.Concat(r.dest.cfg.Mask, cfg.Mask)); err != nil {
 		return withContext("mask", err)
 	}
 	if r.url, err = parseTemplate("url", cfg.URL); err != nil {
 		return err
 	}
-	if r.query, err = parseTemplate("query", queryOf(cfg.Query)); err != nil {
+	if r.query, err = parseQuery(cfg.Query); err != nil {
 		return err
 	}
 	for _, p := range []struct {
@@ -195,8 +196,8 @@ func (l *lookup) asksForMessage() error {
 	if slices.Contains(names, confirmURL) {
 		return bad("lookup.url has {confirmUrl}, which is for what is delivered")
 	}
-	if !slices.Contains(names, "externalKey") && !slices.Contains(names, messageID) {
-		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}").
+	if !slices.Contains(names, "externalKey") && !slices.Contains(names, messageID) && !l.url.hasPrograms() {
+		return bad("lookup.url asks for no message: it has neither {externalKey} nor {messageId}, nor a program").
 			WithHint("such as /invoices?externalId={externalKey}")
 	}
 	return nil
@@ -211,26 +212,6 @@ func compile(setting, src string) (*mapping.Program, error) {
 		return nil, withContext(setting, err)
 	}
 	return program, nil
-}
-
-// queryOf writes the query settings as a template, names in order. Values may
-// have placeholders, which stay as they are.
-func queryOf(query map[string]string) string {
-	if len(query) == 0 {
-		return ""
-	}
-	names := make([]string, 0, len(query))
-	for name := range query {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	pairs := make([]string, len(names))
-	for i, name := range names {
-		value := escapeQuery(query[name])
-		value = strings.NewReplacer("%7B", "{", "%7D", "}").Replace(value)
-		pairs[i] = escapeQuery(name) + "=" + value
-	}
-	return "?" + strings.Join(pairs, "&")
 }
 
 // CanLookup says whether the route has a lookup.

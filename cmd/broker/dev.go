@@ -27,7 +27,7 @@ type devCmd struct {
 const (
 	devRoute  = "supplier-invoices"
 	devWorker = "dev-worker"
-	devSample = `{"invoice":{"number":"INV-2026-0042","supplier":"Contoso Ltd.","currency":"EUR","total":1190.00}}`
+	devSample = `{"invoice":{"number":"INV-2026-0042","supplier":"Contoso Ltd.","currency":"EUR","total":1190.00,"date":"2026-11-26"}}`
 )
 
 // sampleTime bounds the wait for the sample: it takes milliseconds.
@@ -155,7 +155,7 @@ func (d *dev) show(ctx context.Context, dataDir string, erp *devERP) error {
 
 func (d *dev) printNext(key, keyFile string) {
 	send := d.url + "/v1/routes/" + devRoute + "/messages"
-	bad := `{"invoice":{"supplier":"Contoso Ltd."}}`
+	bad := `{"invoice":{"currency":"EUR"}}`
 	d.app.printf(`
 Try next, in another terminal:
 

@@ -29,12 +29,16 @@ type devERP struct {
 }
 
 func startPractice(dialect string) (*devERP, error) {
+	required, err := practice.RequiredOf(dialect)
+	if err != nil {
+		return nil, err
+	}
 	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	key := rand.Text()
-	system := practice.New(key, practice.Settings{Dialect: dialect, OnDuplicate: practice.Conflict, Required: []string{"number"}})
+	system := practice.New(key, practice.Settings{Dialect: dialect, OnDuplicate: practice.Conflict, Required: []string{required}})
 	p := &devERP{
 		url: "http://" + l.Addr().String(), dialect: dialect, key: key, erp: system,
 		http: &http.Server{Handler: system, ReadHeaderTimeout: 10 * time.Second},

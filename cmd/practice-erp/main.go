@@ -29,6 +29,9 @@ func main() {
 	}
 }
 
+// byDialect stands for what the dialect's example cannot do without.
+const byDialect = "(by dialect)"
+
 // workerHead is what a worker.yaml has before destinations and routes: as in
 // README.md.
 const workerHead = `name: erp-worker-1
@@ -44,7 +47,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	dialect := flags.String("dialect", "rest", "what it speaks: "+strings.Join(practice.Dialects(), ", "))
 	worker := flags.Bool("worker", false, "write a worker.yaml for it in the dialect, and end")
 	key := flags.String("api-key", "", "wanted of who calls, as a key, a password or a token; empty: none")
-	required := flags.String("required", "number", "members that a JSON invoice must have, with commas between; empty: none")
+	required := flags.String("required", byDialect, "members that a JSON invoice must have, with commas between; empty: none")
 	duplicate := flags.String("on-duplicate", string(practice.Conflict), `what a second create under a known key does: "conflict" (409), "error" (500), "repeat" (200), "" (writes another)`)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -58,7 +61,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	settings := practice.Settings{Dialect: *dialect, OnDuplicate: practice.OnDuplicate(*duplicate)}
-	if *required != "" {
+	switch *required {
+	case "":
+	case byDialect:
+		member, err := practice.RequiredOf(*dialect)
+		if err != nil {
+			return err
+		}
+		settings.Required = []string{member}
+	default:
 		settings.Required = strings.Split(*required, ",")
 	}
 	erp := practice.New(*key, settings)

@@ -3,6 +3,7 @@ package practice
 import (
 	"embed"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -25,4 +26,28 @@ func Example(dialect string) (string, error) {
 		return "", fmt.Errorf("the practice ERP does not speak %q; it speaks %s", dialect, strings.Join(Dialects(), ", "))
 	}
 	return string(text), nil
+}
+
+// made finds what an example's map makes of the invoice's number, and of its supplier.
+var made = regexp.MustCompile(`"?([A-Za-z_][\w.]*)"?\s*:\s*\(?\.(?:invoice\.)?(number|supplier)\b`)
+
+// RequiredOf is the member without which an invoice makes no sense, in the words of
+// the dialect, for [Settings].Required: what its example makes of .invoice.number, or
+// of .invoice.supplier where the external key stands in the place of the number.
+func RequiredOf(dialect string) (string, error) {
+	text, err := Example(dialect)
+	if err != nil {
+		return "", err
+	}
+	supplier := ""
+	for _, m := range made.FindAllStringSubmatch(text, -1) {
+		if m[2] == "number" {
+			return m[1], nil
+		}
+		supplier = m[1]
+	}
+	if supplier == "" {
+		return "", fmt.Errorf("the example of %s makes nothing of .invoice.number and .invoice.supplier", dialect)
+	}
+	return supplier, nil
 }
