@@ -1,6 +1,7 @@
 package mapping_test
 
 import (
+	"errors"
 	"reflect"
 	"runtime"
 	"strings"
@@ -105,11 +106,10 @@ func TestStepsAreBounded(t *testing.T) {
 		bound := p.With(func(string) any { return huge })
 		before := allocated()
 		_, err = bound.Run(t.Context(), []byte(`{"text": "xxxxxxxxxxxxxxxx", "count": 100000000, "a": []}`))
-		if err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "longer than") {
+		// A busy machine may stop a loop before the step that is refused.
+		late := strings.Contains(src, "range") && errors.Is(err, mapping.ErrTooSlow)
+		if err == nil || !strings.Contains(err.Error(), want) && !late {
 			t.Errorf("%s: %v, want %s", src, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "longer than") && !strings.HasPrefix(src, "reduce") {
-			t.Errorf("%s: %v", src, err)
 		}
 		if made := allocated() - before; made > 600<<20 {
 			t.Errorf("%s: %d MiB were made", src, made>>20)
