@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/itchyny/gojq"
 
@@ -112,6 +113,33 @@ func TestStepsAreBounded(t *testing.T) {
 			t.Errorf("%s: %v, want %s", src, err, want)
 		}
 		if made := allocated() - before; made > 600<<20 {
+			t.Errorf("%s: %d MiB were made", src, made>>20)
+		}
+	}
+}
+
+// TestLargePayloadEndsInTime: the largest payload, and a program without an end.
+func TestLargePayloadEndsInTime(t *testing.T) {
+	in := []byte(`"` + strings.Repeat("x", mapping.MaxInput-2) + `"`)
+	for _, src := range []string{`[range(1e12) as $i | .]`, `[range(1e12) as $i | "\(.)\($i)"] | length`, `[recurse(. + "x")]`, `reduce range(1e12) as $i (.; . + "x")`} {
+		p, err := mapping.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := mapping.Decode(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, start := allocated(), time.Now()
+		_, err = p.Eval(t.Context(), value)
+		if !errors.Is(err, mapping.ErrTooSlow) && (err == nil || !strings.Contains(err.Error(), "more than")) {
+			t.Errorf("%s: %v", src, err)
+		}
+		if took := time.Since(start); took > 20*mapping.MaxTime {
+			t.Errorf("%s: %s", src, took)
+		}
+		// What was made was not all there at a time.
+		if made := allocated() - before; made > 8<<30 {
 			t.Errorf("%s: %d MiB were made", src, made>>20)
 		}
 	}
