@@ -311,7 +311,7 @@ type RouteConfig struct {
 	// Finished is jq over the document as the lookup finds it: true when the act of
 	// Finish is done. Default: the dialect's own.
 	Finished string `yaml:"finished"`
-	Batch    bool   `yaml:"batch"`    // odata, odata-sap: the map gives several requests, which succeed or fail as one
+	Batch    bool   `yaml:"batch"`    // odata, odata-sap, bc: the map gives several requests, which succeed or fail as one
 	Async    bool   `yaml:"async"`    // netsuite: the answer comes later
 	Company  string `yaml:"company"`  // d365fo: the data area of the documents; default the destination's
 	Activity string `yaml:"activity"` // d365fo: the activity of a recurring data job

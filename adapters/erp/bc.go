@@ -78,7 +78,7 @@ func bc() dialect {
 			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled},
 			{Status: httpcall.Status(408, 502, 503, 504), Kind: ferry.Unavailable},
 		}...),
-		settings: []string{"company", "entity", "write", "key", "finish", "lookup.where"},
+		settings: []string{"company", "entity", "write", "key", "finish", "batch", "lookup.where"},
 		form:     newBCDocuments,
 		problem:  odataProblem,
 		health:   "/companies?$top=1&$select=id",
@@ -89,6 +89,7 @@ func bc() dialect {
 type bcDocuments struct {
 	r       *route
 	path    string // of the entity set, with its slash
+	name    string // of the company, or its id
 	company string // query that names the company; "" where the path does
 }
 
@@ -109,11 +110,16 @@ func newBCDocuments(r *route, cfg *adapters.RouteConfig) (form, error) {
 	if l := cfg.Lookup; l != nil && l.Reference == "" {
 		l.Reference = cfg.Reference
 	}
+	if cfg.Batch {
+		if err := checkBCBatch(cfg); err != nil {
+			return nil, err
+		}
+	}
 	company := cfg.Company
 	if company == "" {
 		company = r.dest.cfg.Company
 	}
-	f := bcDocuments{r: r, path: "/" + cfg.Entity}
+	f := bcDocuments{r: r, path: "/" + cfg.Entity, name: company}
 	if company == "" {
 		return nil, bad("company is missing").WithHint("its name, or the id that GET companies gives")
 	}
@@ -129,6 +135,9 @@ func newBCDocuments(r *route, cfg *adapters.RouteConfig) (form, error) {
 func (bcDocuments) searches(*message) bool { return true }
 
 func (f bcDocuments) write(ctx context.Context, m *message) (*operation, error) {
+	if f.r.cfg.Batch {
+		return f.writeBatch(ctx, m)
+	}
 	fields, err := m.fields(ctx)
 	if err != nil {
 		return nil, err

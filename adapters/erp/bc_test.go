@@ -25,8 +25,8 @@ func bcRoute() adapters.RouteConfig {
 }
 
 // bcFound is an answer to the question for a document, with that document.
-func bcFound(document string) said {
-	return said{200, "", `{"@odata.context":"x","value":[` + document + `]}`}
+func bcFound(document string) response {
+	return response{200, "", `{"@odata.context":"x","value":[` + document + `]}`}
 }
 
 func bcError(code, message string) string {
@@ -67,7 +67,7 @@ func TestBCAsksBeforeItWrites(t *testing.T) {
 			dest, route := bcDest(), bcRoute()
 			dest.Company = c.company
 			route.Lookup = &adapters.LookupConfig{Where: c.where}
-			s, adapter := tell(t, dest, route, said{200, "", bcNone}, said{201, "", strings.Replace(bcDraft, "A-1", c.key, 1)})
+			s, adapter := tell(t, dest, route, response{200, "", bcNone}, response{201, "", strings.Replace(bcDraft, "A-1", c.key, 1)})
 			isDelivered(t, adapter.Deliver(t.Context(), letter(c.key, `{"purchaseInvoiceLines":[{"quantity":1.50}]}`)), "PI-7")
 			got := s.requests()
 			for i := range got {
@@ -109,32 +109,32 @@ func TestBCKeysOfTheRoute(t *testing.T) {
 // TestBCVerdicts: what answers to a create come to, code before status.
 func TestBCVerdicts(t *testing.T) {
 	for name, c := range map[string]verdictCase{
-		"429 without Retry-After":       {said{429, "", ""}, ferry.Throttled, ferry.EffectNone, "", "", 0},
-		"429 that bears a code":         {said{429, "", bcError("Application_TooManyRequests", "Too many")}, ferry.Throttled, ferry.EffectNone, "Application_TooManyRequests", "", 0},
-		"503 with Retry-After":          {said{503, "Retry-After: 30", bcError("Internal_ServerError", "x")}, ferry.Unavailable, ferry.EffectNone, "Internal_ServerError", "", 30 * time.Second},
-		"502":                           {said{502, "Retry-After: 30", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
-		"504, cut off after 10 minutes": {said{504, "", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
-		"408":                           {said{408, "", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
-		"the server's own fault":        {said{400, "", bcError("Internal_ServerError", "Cannot establish a connection to the SQL Server")}, ferry.Unknown, ferry.EffectMaybe, "Internal_ServerError", "SQL Server", 0},
-		"the tenant is away":            {said{404, "Retry-After: 4", bcError("Internal_TenantUnavailable", "The tenant is not accessible")}, ferry.Unavailable, ferry.EffectNone, "Internal_TenantUnavailable", "", 4 * time.Second},
-		"a bad request":                 {said{400, "", bcError("BadRequest", "Invalid Request Body")}, ferry.Rejected, ferry.EffectNone, "BadRequest", "Invalid", 0},
-		"a field that is missing":       {said{400, "", bcError("BadRequest_RequiredParamNotProvided", "Field 'taxable' must not be blank")}, ferry.Rejected, ferry.EffectNone, "BadRequest_RequiredParamNotProvided", "taxable", 0},
-		"a rule of the business in 500": {said{500, "", bcError("Application_DialogException", "You are not allowed to apply")}, ferry.Rejected, ferry.EffectNone, "Application_DialogException", "CorrelationId", 0},
-		"too long":                      {said{400, "", bcError("Application_StringExceededLength", "The length of the string is 57")}, ferry.Rejected, ferry.EffectNone, "Application_StringExceededLength", "", 0},
-		"a vendor that is not there":    {said{400, "", bcError("Internal_InvalidTableRelation", "cannot be found in the related table (Vendor)")}, ferry.Rejected, ferry.EffectNone, "Internal_InvalidTableRelation", "", 0},
-		"a record that is not there":    {said{404, "", bcError("Internal_RecordNotFound", "does not exist")}, ferry.Rejected, ferry.EffectNone, "Internal_RecordNotFound", "", 0},
-		"no permission":                 {said{403, "", bcError("Authorization_RequestDenied", "no permission")}, ferry.Unauthorized, ferry.EffectNone, "Authorization_RequestDenied", "", 0},
-		"no permission, in 400":         {said{400, "", bcError("Authorization_RequestDenied", "no permission")}, ferry.Unauthorized, ferry.EffectNone, "Authorization_RequestDenied", "", 0},
-		"wrong credentials":             {said{401, "", bcError("Authentication_InvalidCredentials", "rejected")}, ferry.Unauthorized, ferry.EffectNone, "Authentication_InvalidCredentials", "", 0},
-		"no such company":               {said{404, "", bcError("Internal_CompanyNotFound", "Cannot process")}, ferry.Unauthorized, ferry.EffectNone, "Internal_CompanyNotFound", "check company", 0},
-		"a duplicate, in 400":           {said{400, "", bcError("Internal_EntityWithSameKeyExists", "already exists")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "Internal_EntityWithSameKeyExists", 0},
-		"a duplicate, in 409":           {said{409, "", bcError("Internal_EntityWithSameKeyExists", "already exists")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "", 0},
-		"another 409":                   {said{409, "", bcError("Unknown", "x")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "", 0},
-		"a lock":                        {said{400, "", bcError("Application_DialogException", "a record in the Purchase Header table was locked by another user. Please retry")}, ferry.Failed, ferry.EffectNone, "Application_DialogException", "", 0},
-		"an address that is wrong":      {said{404, "", bcError("BadRequest_ResourceNotFound", "Resource not found for the segment")}, ferry.Rejected, ferry.EffectNone, "BadRequest_ResourceNotFound", "", 0},
+		"429 without Retry-After":       {response{429, "", ""}, ferry.Throttled, ferry.EffectNone, "", "", 0},
+		"429 that bears a code":         {response{429, "", bcError("Application_TooManyRequests", "Too many")}, ferry.Throttled, ferry.EffectNone, "Application_TooManyRequests", "", 0},
+		"503 with Retry-After":          {response{503, "Retry-After: 30", bcError("Internal_ServerError", "x")}, ferry.Unavailable, ferry.EffectNone, "Internal_ServerError", "", 30 * time.Second},
+		"502":                           {response{502, "Retry-After: 30", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
+		"504, cut off after 10 minutes": {response{504, "", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
+		"408":                           {response{408, "", ""}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
+		"the server's own fault":        {response{400, "", bcError("Internal_ServerError", "Cannot establish a connection to the SQL Server")}, ferry.Unknown, ferry.EffectMaybe, "Internal_ServerError", "SQL Server", 0},
+		"the tenant is away":            {response{404, "Retry-After: 4", bcError("Internal_TenantUnavailable", "The tenant is not accessible")}, ferry.Unavailable, ferry.EffectNone, "Internal_TenantUnavailable", "", 4 * time.Second},
+		"a bad request":                 {response{400, "", bcError("BadRequest", "Invalid Request Body")}, ferry.Rejected, ferry.EffectNone, "BadRequest", "Invalid", 0},
+		"a field that is missing":       {response{400, "", bcError("BadRequest_RequiredParamNotProvided", "Field 'taxable' must not be blank")}, ferry.Rejected, ferry.EffectNone, "BadRequest_RequiredParamNotProvided", "taxable", 0},
+		"a rule of the business in 500": {response{500, "", bcError("Application_DialogException", "You are not allowed to apply")}, ferry.Rejected, ferry.EffectNone, "Application_DialogException", "CorrelationId", 0},
+		"too long":                      {response{400, "", bcError("Application_StringExceededLength", "The length of the string is 57")}, ferry.Rejected, ferry.EffectNone, "Application_StringExceededLength", "", 0},
+		"a vendor that is not there":    {response{400, "", bcError("Internal_InvalidTableRelation", "cannot be found in the related table (Vendor)")}, ferry.Rejected, ferry.EffectNone, "Internal_InvalidTableRelation", "", 0},
+		"a record that is not there":    {response{404, "", bcError("Internal_RecordNotFound", "does not exist")}, ferry.Rejected, ferry.EffectNone, "Internal_RecordNotFound", "", 0},
+		"no permission":                 {response{403, "", bcError("Authorization_RequestDenied", "no permission")}, ferry.Unauthorized, ferry.EffectNone, "Authorization_RequestDenied", "", 0},
+		"no permission, in 400":         {response{400, "", bcError("Authorization_RequestDenied", "no permission")}, ferry.Unauthorized, ferry.EffectNone, "Authorization_RequestDenied", "", 0},
+		"wrong credentials":             {response{401, "", bcError("Authentication_InvalidCredentials", "rejected")}, ferry.Unauthorized, ferry.EffectNone, "Authentication_InvalidCredentials", "", 0},
+		"no such company":               {response{404, "", bcError("Internal_CompanyNotFound", "Cannot process")}, ferry.Unauthorized, ferry.EffectNone, "Internal_CompanyNotFound", "check company", 0},
+		"a duplicate, in 400":           {response{400, "", bcError("Internal_EntityWithSameKeyExists", "already exists")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "Internal_EntityWithSameKeyExists", 0},
+		"a duplicate, in 409":           {response{409, "", bcError("Internal_EntityWithSameKeyExists", "already exists")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "", 0},
+		"another 409":                   {response{409, "", bcError("Unknown", "x")}, ferry.Unknown, ferry.EffectMaybe, adapters.CodeMaybeDuplicate, "", 0},
+		"a lock":                        {response{400, "", bcError("Application_DialogException", "a record in the Purchase Header table was locked by another user. Please retry")}, ferry.Failed, ferry.EffectNone, "Application_DialogException", "", 0},
+		"an address that is wrong":      {response{404, "", bcError("BadRequest_ResourceNotFound", "Resource not found for the segment")}, ferry.Rejected, ferry.EffectNone, "BadRequest_ResourceNotFound", "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, adapter := tell(t, bcDest(), bcRoute(), said{200, "", bcNone}, c.said)
+			_, adapter := tell(t, bcDest(), bcRoute(), response{200, "", bcNone}, c.said)
 			c.check(t, adapter.Deliver(t.Context(), letter("A-1", `{}`)))
 		})
 	}
@@ -143,21 +143,21 @@ func TestBCVerdicts(t *testing.T) {
 // TestBCLookups: only a list of documents says what is there.
 func TestBCLookups(t *testing.T) {
 	for name, c := range map[string]struct {
-		said  said
+		said  response
 		state adapters.LookupState
 		kind  ferry.VerdictKind
 	}{
 		"there":                   {bcFound(bcDraft), adapters.Found, ""},
-		"not there":               {said{200, "", bcNone}, adapters.Absent, ""},
-		"404":                     {said{404, "", bcError("BadRequest_ResourceNotFound", "x")}, adapters.Unanswered, ferry.Failed},
-		"no list":                 {said{200, "", `{}`}, adapters.Unanswered, ferry.Failed},
+		"not there":               {response{200, "", bcNone}, adapters.Absent, ""},
+		"404":                     {response{404, "", bcError("BadRequest_ResourceNotFound", "x")}, adapters.Unanswered, ferry.Failed},
+		"no list":                 {response{200, "", `{}`}, adapters.Unanswered, ferry.Failed},
 		"another document's key":  {bcFound(`{"number":"PI-8","vendorInvoiceNumber":"A-2"}`), adapters.Unanswered, ferry.Failed},
-		"no such company":         {said{404, "", bcError("Internal_CompanyNotFound", "x")}, adapters.Unanswered, ferry.Unauthorized},
-		"the tenant is away":      {said{404, "", bcError("Internal_TenantUnavailable", "x")}, adapters.Unanswered, ferry.Unavailable},
-		"wrong credentials":       {said{400, "", bcError("Authentication_InvalidCredentials", "x")}, adapters.Unanswered, ferry.Unauthorized},
-		"throttled":               {said{429, "", ""}, adapters.Unanswered, ferry.Throttled},
-		"waited for its turn":     {said{503, "Retry-After: 3", ""}, adapters.Unanswered, ferry.Unavailable},
-		"a query that is refused": {said{400, "", bcError("BadRequest_NotFound", "Could not find a property named")}, adapters.Unanswered, ferry.Failed},
+		"no such company":         {response{404, "", bcError("Internal_CompanyNotFound", "x")}, adapters.Unanswered, ferry.Unauthorized},
+		"the tenant is away":      {response{404, "", bcError("Internal_TenantUnavailable", "x")}, adapters.Unanswered, ferry.Unavailable},
+		"wrong credentials":       {response{400, "", bcError("Authentication_InvalidCredentials", "x")}, adapters.Unanswered, ferry.Unauthorized},
+		"throttled":               {response{429, "", ""}, adapters.Unanswered, ferry.Throttled},
+		"waited for its turn":     {response{503, "Retry-After: 3", ""}, adapters.Unanswered, ferry.Unavailable},
+		"a query that is refused": {response{400, "", bcError("BadRequest_NotFound", "Could not find a property named")}, adapters.Unanswered, ferry.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, adapter := tell(t, bcDest(), bcRoute(), c.said)
@@ -250,7 +250,7 @@ func TestBCPosts(t *testing.T) {
 	}
 	for finish, want := range map[string]string{"post": "Microsoft.NAV.post", "My.Own.release": "My.Own.release"} {
 		route.Finish = finish
-		s, adapter := tell(t, bcDest(), route, bcFound(bcDraft), said{204, "", ""})
+		s, adapter := tell(t, bcDest(), route, bcFound(bcDraft), response{204, "", ""})
 		isDelivered(t, adapter.Deliver(t.Context(), letter("A-1", `{}`)), "PI-7")
 		if got := s.requests()[1]; got != "POST /api/v2.0/companies("+bcCompany+")/purchaseInvoices("+rowGUID+")/"+want || s.asked[1].body != "" {
 			t.Errorf("asked %s %s", got, s.asked[1].body)
@@ -271,8 +271,8 @@ func TestBCPosts(t *testing.T) {
 func TestBCUpdates(t *testing.T) {
 	route := bcRoute()
 	route.Write = "update"
-	changed := said{409, "", bcError("Request_EntityChanged", "Another user has already changed the record.")}
-	s, adapter := tell(t, bcDest(), route, bcFound(bcDraft), changed, bcFound(bcOpen), said{200, "", bcOpen})
+	changed := response{409, "", bcError("Request_EntityChanged", "Another user has already changed the record.")}
+	s, adapter := tell(t, bcDest(), route, bcFound(bcDraft), changed, bcFound(bcOpen), response{200, "", bcOpen})
 	isDelivered(t, adapter.Deliver(t.Context(), letter("A-1", `{"memo":"x"}`)), "PI-7")
 	if got := s.asked[3]; len(s.asked) != 4 || got.method != "PATCH" || !strings.HasSuffix(got.uri, "/purchaseInvoices("+rowGUID+")") ||
 		s.asked[1].header.Get("If-Match") != `W/"7"` || got.header.Get("If-Match") != `W/"8"` {
@@ -283,13 +283,13 @@ func TestBCUpdates(t *testing.T) {
 		t.Errorf("%+v after %v", v, s.requests())
 	}
 	// Without a version any is written over: the header itself is mandatory.
-	s, adapter = tell(t, bcDest(), route, bcFound(`{"id":"`+rowGUID+`","number":"PI-7"}`), said{200, "", bcOpen})
+	s, adapter = tell(t, bcDest(), route, bcFound(`{"id":"`+rowGUID+`","number":"PI-7"}`), response{200, "", bcOpen})
 	isDelivered(t, adapter.Deliver(t.Context(), letter("A-1", `{}`)), "PI-7")
 	if got := s.asked[1].header.Get("If-Match"); got != "*" {
 		t.Errorf("If-Match %q", got)
 	}
 	if v := func() ferry.Verdict {
-		_, adapter := tell(t, bcDest(), route, said{200, "", bcNone})
+		_, adapter := tell(t, bcDest(), route, response{200, "", bcNone})
 		return adapter.Deliver(t.Context(), letter("A-1", `{}`))
 	}(); v.Kind != ferry.Rejected || v.Code != "notFound" {
 		t.Errorf("%+v", v)
@@ -297,15 +297,69 @@ func TestBCUpdates(t *testing.T) {
 	// Upsert: written over where it is there, created where it is not.
 	route.Write = "upsert"
 	for _, c := range []struct {
-		found  said
-		answer said
+		found  response
+		answer response
 		want   string
-	}{{bcFound(bcDraft), said{200, "", bcDraft}, "PATCH"}, {said{200, "", bcNone}, said{201, "", bcDraft}, "POST"}} {
+	}{{bcFound(bcDraft), response{200, "", bcDraft}, "PATCH"}, {response{200, "", bcNone}, response{201, "", bcDraft}, "POST"}} {
 		s, adapter := tell(t, bcDest(), route, c.found, c.answer)
 		isDelivered(t, adapter.Deliver(t.Context(), letter("A-1", `{}`)), "PI-7")
 		if s.asked[1].method != c.want {
 			t.Errorf("%v", s.requests())
 		}
+	}
+}
+
+// TestBCBatch: one call under Isolation: snapshot, which is a success only if every
+// request of it is; the company goes into each. It is asked before, like any create.
+func TestBCBatch(t *testing.T) {
+	const failed = `{"id":"2","status":400,"headers":{},"body":{"error":{"code":"Application_FieldValidationException","message":"Customer Posting Group must have a value"}}}`
+	const first = `{"id":"1","status":201,"headers":{"content-type":"application/json"},"body":` + bcDraft + `}`
+	answer := func(parts ...string) response {
+		return response{200, "Content-Type: application/json", `{"responses":[` + strings.Join(parts, ",") + `]}`}
+	}
+	for name, c := range map[string]struct {
+		company string
+		said    response
+		kind    ferry.VerdictKind
+		text    string
+		inner   string // of the second request
+	}{
+		"all of it": {
+			bcCompany, answer(first, `{"id":"2","status":200,"headers":{}}`), ferry.Delivered, "",
+			`{"body":{"phone":"1"},"headers":{"content-type":"application/json","if-match":"*"},"id":"2","method":"PATCH","url":"companies(` + bcCompany + `)/vendors(7)"}`,
+		},
+		"company by name": {
+			"CRONUS", answer(first, `{"id":"2","status":200,"headers":{}}`), ferry.Delivered, "",
+			`{"body":{"phone":"1"},"headers":{"company":"CRONUS","content-type":"application/json","if-match":"*"},"id":"2","method":"PATCH","url":"vendors(7)"}`,
+		},
+		"one of them failed":             {bcCompany, answer(first, failed), ferry.Rejected, "Posting Group", ""},
+		"the first failed, and no more":  {bcCompany, answer(failed), ferry.Rejected, "Posting Group", ""},
+		"short of an answer":             {bcCompany, answer(first), ferry.Unknown, "1 answers to 2 requests", ""},
+		"not whole":                      {bcCompany, response{200, "Content-Type: application/json", `{"responses":[`}, ferry.Unknown, "does not tell", ""},
+		"refused as a whole":             {bcCompany, response{429, "", ""}, ferry.Throttled, "", ""},
+		"a duplicate within, looked for": {bcCompany, answer(strings.ReplaceAll(failed, "Application_FieldValidationException", "Internal_EntityWithSameKeyExists")), ferry.Unknown, "Internal_EntityWithSameKeyExists", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dest, route := bcDest(), bcRoute()
+			dest.Company, route.Batch = c.company, true
+			route.Map = `[{url: "purchaseInvoices", body: {vendorNumber: .v}}, {method: "patch", url: "/vendors(7)", body: {phone: "1"}}]`
+			s, adapter := tell(t, dest, route, response{200, "", bcNone}, c.said)
+			v := adapter.Deliver(t.Context(), letter("A-1", `{"v":"V-1"}`))
+			if v.Kind != c.kind || !strings.Contains(v.Text, c.text) || c.kind == ferry.Delivered && v.Reference != "PI-7" {
+				t.Errorf("%+v", v)
+			}
+			sent := s.asked[1]
+			if sent.method != "POST" || sent.uri != "/api/v2.0/$batch" || sent.header.Get("Isolation") != "snapshot" || strings.Contains(sent.body, "atomicityGroup") ||
+				!strings.Contains(sent.body, `"body":{"vendorInvoiceNumber":"A-1","vendorNumber":"V-1"}`) || !strings.Contains(sent.body, c.inner) {
+				t.Errorf("%s %s %v\n%s\nwant %s", sent.method, sent.uri, sent.header, sent.body, c.inner)
+			}
+		})
+	}
+	route := bcRoute()
+	route.Batch, route.Map = true, `[range(101) | {url: "vendors", body: {}}]`
+	_, adapter := tell(t, bcDest(), route, response{200, "", bcNone})
+	if v := adapter.Deliver(t.Context(), letter("A-1", `{}`)); v.Kind != ferry.Rejected || !strings.Contains(v.Text, "1 to 100 requests") {
+		t.Errorf("%+v", v)
 	}
 }
 
@@ -319,5 +373,9 @@ func TestBCSettings(t *testing.T) {
 	refusesRoute(t, dest, bcRoute(), "company is missing")
 	route = bcRoute()
 	route.Batch = true
-	refusesRoute(t, bcDest(), route, "takes no batch")
+	refusesRoute(t, bcDest(), route, "batch needs a map")
+	route.Map, route.Finish, route.Lookup = ".", "post", &adapters.LookupConfig{}
+	refusesRoute(t, bcDest(), route, "no finish")
+	route.Finish, route.Write = "", "upsert"
+	refusesRoute(t, bcDest(), route, "batch goes with write: create")
 }

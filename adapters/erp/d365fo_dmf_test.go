@@ -37,7 +37,7 @@ func TestD365FOQueueTakesAFile(t *testing.T) {
 	} {
 		route := foQueueRoute()
 		route.Map = c.mapped
-		s, adapter := tell(t, foDest(), route, said{200, "", `"` + rowGUID + `"`})
+		s, adapter := tell(t, foDest(), route, response{200, "", `"` + rowGUID + `"`})
 		call := letter("A-1", c.body)
 		call.ContentType = c.contentType
 		v := adapter.Deliver(t.Context(), call)
@@ -63,15 +63,15 @@ func TestD365FOQueueTakesAFile(t *testing.T) {
 		``:                                      ferry.Unknown,
 		`<html>Sign in</html>`:                  ferry.Unknown,
 	} {
-		_, adapter := tell(t, foDest(), foQueueRoute(), said{200, "", body})
+		_, adapter := tell(t, foDest(), foQueueRoute(), response{200, "", body})
 		if v := adapter.Deliver(t.Context(), letter("A-1", "x")); v.Kind != kind || v.Effect != ferry.EffectMaybe {
 			t.Errorf("%s: %+v", body, v)
 		}
 	}
 	for name, c := range map[string]verdictCase{
-		"429": {said{429, "Retry-After: 12", ""}, ferry.Throttled, ferry.EffectNone, "", "", 12 * time.Second},
-		"400": {said{400, "", foError("The activity is not enabled")}, ferry.Rejected, ferry.EffectNone, "", "not enabled", 0},
-		"500": {said{500, "", foError("x")}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
+		"429": {response{429, "Retry-After: 12", ""}, ferry.Throttled, ferry.EffectNone, "", "", 12 * time.Second},
+		"400": {response{400, "", foError("The activity is not enabled")}, ferry.Rejected, ferry.EffectNone, "", "not enabled", 0},
+		"500": {response{500, "", foError("x")}, ferry.Unknown, ferry.EffectMaybe, "", "", 0},
 	} {
 		_, adapter := tell(t, foDest(), foQueueRoute(), c.said)
 		t.Run(name, func(t *testing.T) { c.check(t, adapter.Deliver(t.Context(), letter("A-1", "x"))) })
@@ -94,7 +94,7 @@ func TestD365FOQueueStates(t *testing.T) {
 		"Processed": ferry.Delivered, "PreProcessingError": ferry.Rejected, "ProcessedWithErrors": ferry.Rejected, "PostProcessingFailed": ferry.Rejected,
 		"Failed": ferry.Rejected, "": ferry.Failed, "done": ferry.Failed, "running": ferry.Failed, "Lunch": ferry.Failed,
 	} {
-		s, adapter := tell(t, foDest(), foQueueRoute(), said{200, "", `"` + rowGUID + `"`}, said{200, "", `{"@odata.context":"x#Edm.String","value":"` + state + `"}`}, said{404, "", ""})
+		s, adapter := tell(t, foDest(), foQueueRoute(), response{200, "", `"` + rowGUID + `"`}, response{200, "", `{"@odata.context":"x#Edm.String","value":"` + state + `"}`}, response{404, "", ""})
 		status := adapter.Deliver(t.Context(), letter("A-1", "x")).StatusURL
 		v := pollAt(t, adapter, status)
 		if v.Kind != want {
@@ -115,27 +115,27 @@ func TestD365FOQueueTellsWhyItFailed(t *testing.T) {
 	execution := strings.Replace(rowGUID, "7eb", "8ec", 1)
 	log := `{"value":"[{\"RecordId\":\"479625\",\"Field\":\"\",\"ErrorMessage\":\"\\n The color Blue has not been assigned\\r\\n Validations failed\\r\\n\"},` +
 		`{\"RecordId\":\"479626\",\"Field\":\"SITEID\",\"ErrorMessage\":\"is mandatory\"}]"}`
-	failed := said{200, "", `{"value":"ProcessedWithErrors"}`}
+	failed := response{200, "", `{"value":"ProcessedWithErrors"}`}
 	for name, c := range map[string]struct {
-		answers []said
+		answers []response
 		text    string
 		fields  []ferry.FieldError
 		acts    string
 	}{
 		"with its log": {
-			[]said{failed, {200, "", `{"value":"` + execution + `"}`}, {200, "", log}},
+			[]response{failed, {200, "", `{"value":"` + execution + `"}`}, {200, "", log}},
 			"the import ended with errors; records without any may have been imported: The color Blue has not been assigned Validations failed; SITEID: is mandatory",
 			[]ferry.FieldError{{Text: "The color Blue has not been assigned Validations failed"}, {Field: "SITEID", Text: "is mandatory"}},
 			`GetMessageStatus{"messageId":"` + rowGUID + `"} GetExecutionIdByMessageId{"_messageId":"` + rowGUID + `"} GetExecutionErrors{"executionId":"` + execution + `"}`,
 		},
-		"with an empty log":      {[]said{failed, {200, "", `{"value":"` + execution + `"}`}, {200, "", `{"value":"[]"}`}}, "log of errors is empty", nil, ""},
-		"before it began":        {[]said{failed, {200, "", `{"value":"00000000-0000-0000-0000-000000000000"}`}}, "log of errors is empty", nil, ""},
-		"without the right":      {[]said{failed, {403, "", foError("Access denied to GetExecutionErrors")}}, "why cannot be read", nil, ""},
-		"with an act not known":  {[]said{failed, {404, "", ``}}, "", nil, ""},
-		"with an act that fails": {[]said{failed, {500, "", foError("x")}}, "why cannot be read", nil, ""},
+		"with an empty log":      {[]response{failed, {200, "", `{"value":"` + execution + `"}`}, {200, "", `{"value":"[]"}`}}, "log of errors is empty", nil, ""},
+		"before it began":        {[]response{failed, {200, "", `{"value":"00000000-0000-0000-0000-000000000000"}`}}, "log of errors is empty", nil, ""},
+		"without the right":      {[]response{failed, {403, "", foError("Access denied to GetExecutionErrors")}}, "why cannot be read", nil, ""},
+		"with an act not known":  {[]response{failed, {404, "", ``}}, "", nil, ""},
+		"with an act that fails": {[]response{failed, {500, "", foError("x")}}, "why cannot be read", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, adapter := tell(t, foDest(), foQueueRoute(), append([]said{{200, "", `"` + rowGUID + `"`}}, c.answers...)...)
+			s, adapter := tell(t, foDest(), foQueueRoute(), append([]response{{200, "", `"` + rowGUID + `"`}}, c.answers...)...)
 			v := pollAt(t, adapter, adapter.Deliver(t.Context(), letter("A-1", "x")).StatusURL)
 			if v.Kind != ferry.Rejected || !strings.Contains(v.Text, c.text) {
 				t.Errorf("%+v", v)
@@ -153,7 +153,7 @@ func TestD365FOQueueTellsWhyItFailed(t *testing.T) {
 		})
 	}
 	// An outage meanwhile proves nothing: it is asked again from the beginning.
-	_, adapter := tell(t, foDest(), foQueueRoute(), said{200, "", `"` + rowGUID + `"`}, failed, said{503, "", ""})
+	_, adapter := tell(t, foDest(), foQueueRoute(), response{200, "", `"` + rowGUID + `"`}, failed, response{503, "", ""})
 	if v := pollAt(t, adapter, adapter.Deliver(t.Context(), letter("A-1", "x")).StatusURL); v.Kind != ferry.Unavailable {
 		t.Errorf("%+v", v)
 	}

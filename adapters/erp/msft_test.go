@@ -15,14 +15,14 @@ import (
 	"ferry/secret"
 )
 
-// said is an answer; header is "Name: value", or empty.
-type said struct {
+// response is an answer; header is "Name: value", or empty.
+type response struct {
 	status       int
 	header, body string
 }
 
-// heard is a request.
-type heard struct {
+// asking is a request.
+type asking struct {
 	method, uri, body string
 	header            http.Header
 }
@@ -31,14 +31,14 @@ type heard struct {
 // and keeps what it was asked.
 type scripted struct {
 	mu      sync.Mutex
-	answers []said
-	asked   []heard
+	answers []response
+	asked   []asking
 }
 
 func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
-	s.asked = append(s.asked, heard{r.Method, r.RequestURI, string(body), r.Header})
+	s.asked = append(s.asked, asking{r.Method, r.RequestURI, string(body), r.Header})
 	a := s.answers[min(len(s.asked), len(s.answers))-1]
 	s.mu.Unlock()
 	if name, value, ok := strings.Cut(a.header, ": "); ok {
@@ -58,7 +58,7 @@ func (s *scripted) requests() []string {
 }
 
 // tell makes the adapter of a route to a destination that answers as told.
-func tell(t *testing.T, dest adapters.DestinationConfig, route adapters.RouteConfig, answers ...said) (*scripted, adapters.Adapter) {
+func tell(t *testing.T, dest adapters.DestinationConfig, route adapters.RouteConfig, answers ...response) (*scripted, adapters.Adapter) {
 	t.Helper()
 	s := &scripted{answers: answers}
 	if route.Lookup == nil && (route.KeyField != "" || len(route.Key) > 0) {
@@ -103,7 +103,7 @@ func refusesRoute(t *testing.T, dest adapters.DestinationConfig, route adapters.
 
 // verdictCase is an answer and what it comes to.
 type verdictCase struct {
-	said   said
+	said   response
 	kind   ferry.VerdictKind
 	effect ferry.Effect
 	code   string

@@ -69,7 +69,7 @@ type batchPart struct {
 // writeBatch makes one request of all those that the map gives. They are one
 // changeset, or one atomicity group: all of them happen, or none.
 func (f *odataForm) writeBatch(ctx context.Context, m *message) (*operation, error) {
-	parts, err := f.parts(ctx, m)
+	parts, err := batchParts(ctx, m, maxBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (f *odataForm) writeBatch(ctx context.Context, m *message) (*operation, err
 		data, err = mixedBatch(parts)
 	} else {
 		op.header.Set("Content-Type", "application/json")
-		data, err = jsonBatch(parts)
+		data, err = jsonBatch(parts, changesetGroup)
 	}
 	if err != nil {
 		return nil, err
@@ -95,15 +95,16 @@ func (f *odataForm) writeBatch(ctx context.Context, m *message) (*operation, err
 	return op, nil
 }
 
-// parts reads what the map gives. The external key goes into the first body.
-func (f *odataForm) parts(ctx context.Context, m *message) ([]batchPart, error) {
+// batchParts reads what the map gives, at most that many requests. The external key
+// goes into the first body.
+func batchParts(ctx context.Context, m *message, most int) ([]batchPart, error) {
 	value, err := m.mapped(ctx)
 	if err != nil {
 		return nil, err
 	}
 	items, ok := value.([]any)
-	if !ok || len(items) == 0 || len(items) > maxBatch {
-		return nil, fmt.Errorf("the body, mapped, is no array of 1 to %d requests {method, url, body}", maxBatch)
+	if !ok || len(items) == 0 || len(items) > most {
+		return nil, fmt.Errorf("the body, mapped, is no array of 1 to %d requests {method, url, body}", most)
 	}
 	parts := make([]batchPart, len(items))
 	for i, item := range items {
@@ -111,7 +112,7 @@ func (f *odataForm) parts(ctx context.Context, m *message) ([]batchPart, error) 
 			return nil, fmt.Errorf("request %d of the batch: %w", i+1, err)
 		}
 	}
-	if field := f.r.cfg.KeyField; field != "" {
+	if field := m.route.cfg.KeyField; field != "" {
 		first, ok := parts[0].body.(map[string]any)
 		if !ok {
 			return nil, errors.New("request 1 of the batch: its body is no object, and keyField is set in it")
@@ -162,7 +163,8 @@ func readPart(item any, i int) (batchPart, error) {
 	return p, nil
 }
 
-func jsonBatch(parts []batchPart) ([]byte, error) {
+// jsonBatch writes a batch as JSON; group names the atomicity group, "" : none.
+func jsonBatch(parts []batchPart, group string) ([]byte, error) {
 	requests := make([]any, len(parts))
 	for i, p := range parts {
 		header := map[string]any{}
@@ -172,7 +174,10 @@ func jsonBatch(parts []batchPart) ([]byte, error) {
 		for name, v := range p.header {
 			header[strings.ToLower(name)] = v
 		}
-		request := map[string]any{"id": p.id, "atomicityGroup": changesetGroup, "method": p.method, "url": p.url, "headers": header}
+		request := map[string]any{"id": p.id, "method": p.method, "url": p.url, "headers": header}
+		if group != "" {
+			request["atomicityGroup"] = group
+		}
 		if p.body != nil {
 			request["body"] = p.body
 		}
@@ -222,11 +227,18 @@ func mixedBatch(parts []batchPart) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// unpack gives the answer that counts of those in the answer to a batch: the first
-// that is no success, since then none of the requests happened, whatever the others
-// say; else the first. What is not whole, or short of one, does not tell.
 func (f *odataForm) unpack(ctx context.Context, m *message, a *httpcall.Answer) *httpcall.Answer {
-	if !f.batch || a.Status < 200 || a.Status > 299 {
+	if !f.batch {
+		return a
+	}
+	return unpackBatch(ctx, m, a)
+}
+
+// unpackBatch gives the answer that counts of those in the answer to a batch: the
+// first that is no success, since then none of the requests happened, whatever the
+// others say; else the first. What is not whole, or short of one, does not tell.
+func unpackBatch(ctx context.Context, m *message, a *httpcall.Answer) *httpcall.Answer {
+	if a.Status < 200 || a.Status > 299 {
 		return a
 	}
 	value, _ := m.mapped(ctx) // it was made before, for the request

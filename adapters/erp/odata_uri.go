@@ -59,22 +59,6 @@ func odataQuery(namesAndValues ...string) string {
 	return strings.Join(options, "&")
 }
 
-// odataItems are the documents of an answer: those of {"value": […]}, of V2's
-// {"d": {"results": […]}}, or the one document that it is.
-func odataItems(value any) []any {
-	value = odataDocument(value)
-	object, ok := value.(map[string]any)
-	if !ok {
-		return nil
-	}
-	for _, name := range []string{"value", "results"} {
-		if items, ok := object[name].([]any); ok {
-			return items
-		}
-	}
-	return []any{value}
-}
-
 // odataDocument is the document in an answer, V2's {"d": …} taken off.
 func odataDocument(value any) any {
 	if object, ok := value.(map[string]any); ok && len(object) == 1 && object["d"] != nil {
