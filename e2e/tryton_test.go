@@ -154,6 +154,91 @@ routes:
 	return w
 }
 
+// TestTrytonAsThePageSays: the example of the page on Tryton, as it stands there,
+// and the message that goes with it.
+func TestTrytonAsThePageSays(t *testing.T) {
+	t.Parallel()
+	s := startTryton(t)
+	page, err := os.ReadFile("../docs/erp/tryton.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string) string {
+		_, rest, _ := strings.Cut(string(page), "```"+kind+"\n")
+		text, _, found := strings.Cut(rest, "```")
+		if !found {
+			t.Fatalf("the page has no example in %s", kind)
+		}
+		return text
+	}
+	// Its ids are those of the database that the tests make.
+	for model, domain := range map[string][]any{"account.journal 2": {"code", "=", "EXP"}, "account.account 4": {"type.payable", "=", true}, "account.account 3": {"code", "=", "4000"}, "party.party 2": {"code", "=", "S-1"}} {
+		name, id, _ := strings.Cut(model, " ")
+		if got := fmt.Sprint(s.one(name, []any{domain})["id"]); got != id {
+			t.Fatalf("%s %v has the id %s, and the page has %s", name, domain, got, id)
+		}
+	}
+	w := newWorld(t, options{})
+	w.write("password", trytonPassword+"\n")
+	example := strings.NewReplacer("https://tryton.example.com", s.url, "database: books", "database: ferry", "env:TRYTON_PASSWORD", "file:./password").Replace(block("yaml"))
+	w.write("worker.yaml", "name: erp-worker\ndataDir: ./erp-worker-data\nqueue: "+w.workerQueue("erp-worker", "30s")+"\n"+example)
+	w.startBroker()
+	w.cli("workers", "add", "erp-worker", "--routes", invoices, "--out", "erp-worker.nk")
+	if r := command(t, w.dir, "worker", "check"); r.code != 0 {
+		t.Errorf("worker check: exit code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	w.startWorker()
+	a := w.send(invoices, "HL-2026-0311", block("json"))
+	s.wantPosted(w.await(a.ID, ferry.StateCompleted, time.Minute), "HL-2026-0311", "1283.70")
+}
+
+// TestTrytonAnswersAsPractised: the practice ERP words its errors as Tryton does.
+func TestTrytonAnswersAsPractised(t *testing.T) {
+	t.Parallel()
+	s := startTryton(t)
+	const login = trytonUser + ":" + trytonPassword
+	for name, c := range map[string]struct {
+		login, database, request string
+		status                   int
+		body                     string
+	}{
+		"created":                        {login, "ferry", `{"id":1,"method":"model.party.party.create","params":[[{"name":"A","code":"U-1"}],{}]}`, 200, `{"id":1,"result":[`},
+		"unique":                         {login, "ferry", `{"id":1,"method":"model.party.party.create","params":[[{"name":"A","code":"S-1"}],{}]}`, 200, `{"id":1,"error":["UserError",["The code on party must be unique.","",null]]}`},
+		"unknown field, without a class": {login, "ferry", `{"id":1,"method":"model.party.party.create","params":[[{"nome":"A"}],{}]}`, 200, `{"id":1,"error":["'nome'",""]}`},
+		"a text for a boolean is taken":  {login, "ferry", `{"id":1,"method":"model.party.party.create","params":[[{"name":"B","code":"U-2","active":"false"}],{}]}`, 200, `{"id":1,"result":[`},
+		"unknown method":                 {login, "ferry", `{"id":1,"method":"model.party.party.creat","params":[[],{}]}`, 403, "<title>403 Forbidden</title>"},
+		"no right to a model":            {login, "ferry", `{"id":1,"method":"model.company.company.create","params":[[{"party":2}],{}]}`, 200, `{"id":1,"error":["UserError",["You are not allowed to access \"Company\"."`},
+		"unknown database":               {login, "nowhere", `{"id":1,"method":"model.res.user.get_preferences","params":[true,{}]}`, 200, `nowhere.sqlite' doesn't exist!",""]}`},
+		"wrong password":                 {trytonUser + ":nothing-like-it", "ferry", `{"id":1,"method":"model.res.user.get_preferences","params":[true,{}]}`, 401, ""},
+		"no JSON":                        {login, "ferry", `nonsense`, 500, "<title>500 Internal Server Error</title>"},
+		"stale": {
+			login, "ferry", `{"id":1,"method":"model.party.party.write","params":[[2],{"name":"C"},{"_timestamp":{"party.party,2":"1"}}]}`, 200,
+			`{"id":1,"error":["ConcurrencyException","`,
+		},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/"+c.database+"/", strings.NewReader(c.request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, password, _ := strings.Cut(c.login, ":")
+		req.SetBasicAuth(user, password)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != c.status || !strings.Contains(string(body), c.body) {
+			t.Errorf("%s: status %d, %s, %v; want %d, %s", name, resp.StatusCode, body, err, c.status, c.body)
+		}
+	}
+	// What the text for a boolean became.
+	if party := s.one("party.party", []any{[]any{"code", "=", "U-2"}, []any{"active", "in", []any{true, false}}}, "active"); party["active"] != true && party["active"] != 1.0 {
+		t.Errorf("active is %v", party["active"])
+	}
+}
+
 // sample is the invoice of testdata with changes: what stands there, and what is
 // to stand there instead.
 func sample(t *testing.T, changes ...string) string {

@@ -223,10 +223,11 @@ func (d *destination) Prove(ctx context.Context) (string, error) {
 	case a.Err != nil:
 		return "", d.bad("it cannot be reached (%s): %w", a.Failure, a.Err).WithHint("check url, proxy and certificates")
 	}
-	switch kind, text := d.judgeHealth(ctx, a); kind {
-	case ferry.Unauthorized:
+	ownQuestion := d.cfg.Health == nil && d.dialect.probe != nil // whose answers are known
+	switch kind, text := d.judgeHealth(ctx, a); {
+	case kind == ferry.Unauthorized:
 		return "", d.bad("it refuses the credentials: %s", text).WithHint("check auth, and the secret that it refers to")
-	case ferry.Unavailable, ferry.Throttled:
+	case kind == ferry.Unavailable, kind == ferry.Throttled, kind == ferry.Failed && ownQuestion:
 		return "", d.bad("it answers with %s", text)
 	}
 	return d.proven(a.Status), nil

@@ -149,7 +149,7 @@ func (r *route) readAfter(ctx context.Context, m *message, v ferry.Verdict) ferr
 		return v
 	}
 	f := r.search(ctx, m)
-	if f.state != adapters.Found {
+	if f.state != adapters.Found || f.several != nil {
 		v.Text = sentences(v.Text, "the document could not be read once more for its reference")
 		return v
 	}

@@ -91,7 +91,7 @@ func TestOdooJSONRPCAnswers(t *testing.T) {
 			`"login"`: {{200, `{"jsonrpc":"2.0","id":1,"result":7}`}}, `"search_read"`: {{200, `{"jsonrpc":"2.0","id":1,"result":[]}`}}, `"create"`: {answer},
 		}}
 		o := openAs(t, "odoo-jsonrpc", s, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish, r.Reference = "", "" })
-		v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{}}`))
+		v := o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{}}`))
 		if !strings.HasSuffix(v.Request, "/jsonrpc account.move.create") {
 			t.Errorf("the attempt's request does not name the method: %q", v.Request)
 		}
@@ -132,7 +132,7 @@ func TestOdooJSON2Answers(t *testing.T) {
 		t.Helper()
 		s := &teller{answers: map[string][]told{"/search_read ": {{200, `[]`}}, "/create ": {answer}}}
 		o := openAs(t, "odoo-json2", s, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish, r.Reference = "", "" })
-		return o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{}}`))
+		return o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{}}`))
 	}
 	for name, c := range odooRows() {
 		wantOdooRow(t, name, c, deliver(t, told{c.status, odooException(c.exception, c.message)}))
@@ -168,7 +168,7 @@ func TestOdooRequests(t *testing.T) {
 	change := func(d *adapters.DestinationConfig, r *adapters.RouteConfig) {
 		d.Company, r.Lookup.Where, r.Map = "3", `["|", ["state", "=", "draft"], ["state", "=", "posted"]]`, `{partner_id: .partner, amount: .total}`
 	}
-	c := invoiceCall("R-1", `{"partner":7,"total":1234567890123456.10}`)
+	c := rpcCall("R-1", `{"partner":7,"total":1234567890123456.10}`)
 	domain := `[["ref","=","R-1"],"|",["state","=","draft"],["state","=","posted"]]`
 	values := `{"amount":1234567890123456.10,"partner_id":7,"ref":"R-1"}`
 
@@ -250,7 +250,7 @@ func TestOdooLogsOn(t *testing.T) {
 			s.answers[`"search_read"`] = c.search
 		}
 		o := openAs(t, "odoo-jsonrpc", s, nil)
-		v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
+		v := o.adapter.Deliver(t.Context(), rpcCall("R-1", `{}`))
 		if v.Kind != c.kind || !strings.Contains(v.Text, c.says) || strings.Contains(v.Text, rpcPassword) {
 			t.Errorf("%s: %+v", name, v)
 		}
@@ -262,7 +262,7 @@ func TestOdooLogsOn(t *testing.T) {
 		}
 		var all sync.WaitGroup
 		for range 8 {
-			all.Go(func() { o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`)) })
+			all.Go(func() { o.adapter.Deliver(t.Context(), rpcCall("R-1", `{}`)) })
 		}
 		all.Wait()
 		if n := s.called(`"login"`); n != c.logins {
@@ -275,11 +275,11 @@ func TestOdooLogsOn(t *testing.T) {
 	o := openAs(t, "odoo-jsonrpc", system, func(d *adapters.DestinationConfig, _ *adapters.RouteConfig) {
 		file = strings.TrimPrefix(string(d.Auth.Password), "file:")
 	})
-	wantRPC(t, "the wrong password", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Unauthorized, ferry.EffectNone, "")
+	wantRPC(t, "the wrong password", o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Unauthorized, ferry.EffectNone, "")
 	if err := os.WriteFile(file, []byte("first-key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantRPC(t, "the right one", o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Delivered, ferry.EffectDone, "")
+	wantRPC(t, "the right one", o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{"number":"1"}}`)), ferry.Delivered, ferry.EffectDone, "")
 }
 
 // TestOdooDocuments: asked for first, posted, found; a post that failed is made up
@@ -294,7 +294,7 @@ func TestOdooDocuments(t *testing.T) {
 			if err := errors.Join(o.dest.Probe(t.Context()), o.dest.Check(t.Context()), o.adapter.(adapters.Checker).Check(t.Context())); err != nil {
 				t.Error(err)
 			}
-			c := invoiceCall("R-1", `{"number":"1","quantity":1}`)
+			c := rpcCall("R-1", `{"number":"1","quantity":1}`)
 			if err := system.Fail(practice.Fault{Kind: practice.FaultStatus, On: practice.OpFinish, Status: 422, Text: "The bill date is missing."}); err != nil {
 				t.Fatal(err)
 			}

@@ -115,7 +115,7 @@ func openAs(t *testing.T, dialect string, h http.Handler, change func(*adapters.
 const rpcPassword = "s3cret-4711"
 
 // invoiceCall is the call of an invoice.
-func invoiceCall(key, body string) adapters.Call {
+func rpcCall(key, body string) adapters.Call {
 	c := call()
 	c.ExternalKey, c.Body, c.Revision = key, []byte(body), 1
 	c.Size = int64(len(body))

@@ -27,6 +27,7 @@ func tryton() dialect {
 			{Status: httpcall.Status(404, 405), Kind: ferry.Unauthorized, Effect: ferry.EffectNone, Text: "no Tryton answers there; check the destination's url"},
 		}, rest().verdicts),
 		lookups: slices.Concat(asQuestions(trytonErrors()), httpcall.Table{
+			{Status: httpcall.Between(200, 299), NoJSON: true, Kind: ferry.Failed, Text: "the answer is not that of a JSON-RPC call"},
 			{Code: code(noResult), Kind: ferry.Failed, Text: "the answer has neither a result nor an error"},
 			{Status: httpcall.Between(300, 399), Kind: ferry.Unauthorized, Text: "redirects are not followed; check the destination's url and database"},
 			{Status: httpcall.Status(401, 403, 404, 405, 407), Kind: ferry.Unauthorized},

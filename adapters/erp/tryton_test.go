@@ -76,7 +76,7 @@ func TestTrytonAnswers(t *testing.T) {
 			".search_read": {{200, `{"id":1,"result":[]}`}}, ".create": {c.answer},
 		}}
 		o := openAs(t, "tryton", s, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) { r.Finish, r.Reference = "", "" })
-		v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{}}`))
+		v := o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{}}`))
 		wantRPC(t, name, v, c.kind, c.effect, c.says)
 		if v.Code != c.code || s.called(".create") != 1 {
 			t.Errorf("%s: code %q, %d creates", name, v.Code, s.called(".create"))
@@ -97,12 +97,12 @@ func TestTrytonTellsFields(t *testing.T) {
 		".create":      {{200, `{"id":1,"error":["UserError",["Not valid.","",[[["party","!=",null]],{"party":{"string":"Party","type":"many2one"}}]]]}`}, {200, `{"id":1,"error":["UserWarning",["similar_7","Similar.",""]]}`}},
 	}}
 	o := openAs(t, "tryton", s, nil)
-	v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
+	v := o.adapter.Deliver(t.Context(), rpcCall("R-1", `{}`))
 	if len(v.Fields) != 1 || v.Fields[0].Field != "party" || !strings.Contains(v.Fields[0].Text, "Party") {
 		t.Errorf("fields %+v", v.Fields)
 	}
 	// The warning's name is what a person needs to answer it.
-	v = o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
+	v = o.adapter.Deliver(t.Context(), rpcCall("R-1", `{}`))
 	if len(v.Fields) != 1 || v.Fields[0] != (ferry.FieldError{Field: "res.user.warning", Text: "similar_7"}) {
 		t.Errorf("fields %+v", v.Fields)
 	}
@@ -119,7 +119,7 @@ func TestTrytonRequests(t *testing.T) {
 		r.Map, r.Lookup.Where = `{lines: [["create", [{unit_price: (.price | trytondecimal)}]]], invoice_date: (.day | trytondate)}`, `["type", "=", "in"]`
 		r.Key = map[string]string{"party": ".party"}
 	})
-	v := o.adapter.Deliver(t.Context(), invoiceCall("R/1", `{"party":7,"price":100.00,"day":"2026-11-26"}`))
+	v := o.adapter.Deliver(t.Context(), rpcCall("R/1", `{"party":7,"price":100.00,"day":"2026-11-26"}`))
 	if v.Kind != ferry.Delivered || v.Reference != "7" || !strings.HasSuffix(v.Request, ".post") {
 		t.Errorf("%+v", v)
 	}
@@ -141,7 +141,7 @@ func TestTrytonRequests(t *testing.T) {
 func TestTrytonIsAskedFirst(t *testing.T) {
 	system := practice.New(rpcPassword, practice.Settings{Dialect: "tryton"})
 	o := openAs(t, "tryton", system, nil)
-	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
+	c := rpcCall("R-1", `{"invoice":{"number":"R-1"}}`)
 	first := o.adapter.Deliver(t.Context(), c)
 	wantRPC(t, "first", first, ferry.Delivered, ferry.EffectDone, "")
 	second := o.adapter.Deliver(t.Context(), c)
@@ -170,7 +170,7 @@ func TestTrytonBusyDatabase(t *testing.T) {
 	if err := system.Fail(practice.Fault{Kind: practice.FaultWriteLate, Delay: 600 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
+	c := rpcCall("R-1", `{"invoice":{"number":"R-1"}}`)
 	wantRPC(t, "given up", o.adapter.Deliver(t.Context(), c), ferry.Unknown, ferry.EffectMaybe, "")
 	deadline := time.Now().Add(10 * time.Second)
 	for len(system.Documents("R-1")) == 0 && time.Now().Before(deadline) {
@@ -198,7 +198,7 @@ func TestTrytonPostThatFails(t *testing.T) {
 	if err := system.Fail(practice.Fault{Kind: practice.FaultStatus, On: practice.OpFinish, Status: 400, Text: `To continue, you must create a period for the date "11/12/2009".`}); err != nil {
 		t.Fatal(err)
 	}
-	c := invoiceCall("R-1", `{"invoice":{"number":"R-1"}}`)
+	c := rpcCall("R-1", `{"invoice":{"number":"R-1"}}`)
 	wantRPC(t, "no period", o.adapter.Deliver(t.Context(), c), ferry.Rejected, ferry.EffectNone, "document 1 is there, and post did not succeed: To continue")
 	if docs := system.Documents("R-1"); len(docs) != 1 || docs[0].Status != "draft" {
 		t.Errorf("documents %+v", docs)
@@ -223,7 +223,7 @@ func TestTrytonWritesOverADraft(t *testing.T) {
 	o := openAs(t, "tryton", s, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) {
 		r.Map = `{lines: [["create", [{quantity: 1}]]]}`
 	})
-	c := invoiceCall("R-1", `{}`)
+	c := rpcCall("R-1", `{}`)
 	c.Revision, c.Number = 2, 3
 	wantRPC(t, "written over", o.adapter.Deliver(t.Context(), c), ferry.Delivered, ferry.EffectDone, "")
 	want := `/practice/ {"id":1,"method":"model.account.invoice.write","params":[[42],{"lines":[["delete",[5,6]],["create",[{"quantity":1}]]],"reference":"R-1"},` +
@@ -250,7 +250,7 @@ func TestTrytonUpserts(t *testing.T) {
 		r.Write, r.Finish, r.Reference, r.Map = "upsert", "", "", "."
 	})
 	for i, number := range []string{"1", "2", "3"} {
-		v := o.adapter.Deliver(t.Context(), invoiceCall("P-1", `{"number":"`+number+`"}`))
+		v := o.adapter.Deliver(t.Context(), rpcCall("P-1", `{"number":"`+number+`"}`))
 		if v.Kind != ferry.Delivered || v.Reference != "1" || v.Text != "" {
 			t.Errorf("%d: %+v", i, v)
 		}
@@ -267,15 +267,22 @@ func TestTrytonReadsTheNumber(t *testing.T) {
 	o := openAs(t, "tryton", system, func(_ *adapters.DestinationConfig, r *adapters.RouteConfig) {
 		r.Result, r.Lookup.Fields = "{number, state}", []string{"number", "state"}
 	})
-	v := o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{"invoice":{"number":"1"}}`))
+	v := o.adapter.Deliver(t.Context(), rpcCall("R-1", `{"invoice":{"number":"1"}}`))
 	if v.Reference != "INV-000001" || string(v.Result) != `{"number":"INV-000001","state":"posted"}` || v.Text != "" {
 		t.Errorf("%+v %s", v, v.Result)
 	}
 	s := &teller{answers: map[string][]told{
 		".search_read": {{200, `{"id":1,"result":[]}`}, {503, ""}}, ".create": {{200, `{"id":1,"result":[42]}`}}, ".post": {{200, `{"id":1,"result":null}`}},
 	}}
-	v = openAs(t, "tryton", s, nil).adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`))
+	v = openAs(t, "tryton", s, nil).adapter.Deliver(t.Context(), rpcCall("R-1", `{}`))
 	wantRPC(t, "not read", v, ferry.Delivered, ferry.EffectDone, "could not be read once more")
+	if v.Reference != "42" {
+		t.Errorf("reference %q", v.Reference)
+	}
+	// Somebody else made one of the same key meanwhile: it is not told for ours.
+	s.answers[".search_read"] = []told{{200, `{"id":1,"result":[]}`}, {200, `{"id":1,"result":[{"id":41,"number":"6","state":"posted"},{"id":42,"number":"7","state":"posted"}]}`}}
+	v = openAs(t, "tryton", s, nil).adapter.Deliver(t.Context(), rpcCall("R-1", `{}`))
+	wantRPC(t, "two of them now", v, ferry.Delivered, ferry.EffectDone, "could not be read once more")
 	if v.Reference != "42" {
 		t.Errorf("reference %q", v.Reference)
 	}
@@ -299,8 +306,8 @@ func TestTrytonQuestions(t *testing.T) {
 	} {
 		s := &teller{answers: map[string][]told{".search_read": {c.answer}}}
 		o := openAs(t, "tryton", s, nil)
-		wantRPC(t, name, o.adapter.Deliver(t.Context(), invoiceCall("R-1", `{}`)), c.kind, ferry.EffectNone, "not answered")
-		if r := o.adapter.Lookup(t.Context(), invoiceCall("R-1", `{}`)); r.State != adapters.Unanswered || r.Verdict.Kind != c.kind {
+		wantRPC(t, name, o.adapter.Deliver(t.Context(), rpcCall("R-1", `{}`)), c.kind, ferry.EffectNone, "not answered")
+		if r := o.adapter.Lookup(t.Context(), rpcCall("R-1", `{}`)); r.State != adapters.Unanswered || r.Verdict.Kind != c.kind {
 			t.Errorf("%s: %+v", name, r)
 		}
 		if len(s.asked) != s.called(".search_read") {
@@ -332,6 +339,11 @@ func TestTrytonProbe(t *testing.T) {
 	}
 	if n := system.Calls(practice.OpCreate); n != 0 {
 		t.Errorf("%d creates", n)
+	}
+	// A page of somebody else is no Tryton, whatever its status.
+	o = openAs(t, "tryton", &teller{answers: map[string][]told{"get_preferences": {{200, "<html>please log in</html>"}}}}, nil)
+	if err := o.dest.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "please log in") {
+		t.Errorf("a page of somebody else: %v", err)
 	}
 }
 
