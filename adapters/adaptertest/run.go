@@ -205,7 +205,7 @@ func timeoutIsUnknown(t *testing.T, h Harness) {
 func writtenLate(t *testing.T, h Harness) {
 	f := h.setup(t, practice.Settings{}, shortTimeout)
 	f.warm(t)
-	f.fail(t, practice.Fault{Kind: practice.FaultWriteLate, Delay: 2 * timeout})
+	f.fail(t, practice.Fault{Kind: practice.FaultWriteLate, Delay: timeout + timeout/4})
 	call := f.call(`{"number":"1"}`)
 	want(t, f.deliver(t, call), ferry.Unknown, ferry.EffectMaybe)
 	eventually(t, "the late document", func() bool { return len(f.written(call)) == 1 })
