@@ -105,15 +105,15 @@ func TestFunctionsRefuse(t *testing.T) {
 
 // A map of many lines asks for its zone on each of them.
 func TestZonesAreReadOnce(t *testing.T) {
-	p, err := mapping.Compile(`[range(5000) as $i | "2026-11-26T10:30:00Z" | inzone("Europe/Berlin")] | length`)
+	p, err := mapping.Compile(`[range(500) as $i | "2026-11-26T10:30:00Z" | inzone("Europe/Berlin")] | length`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(1, func() {
-		if out, err := p.Run(t.Context(), []byte("1")); err != nil || string(out) != "5000" {
+		if out, err := p.Run(t.Context(), []byte("1")); err != nil || string(out) != "500" {
 			t.Errorf("%s, %v", out, err)
 		}
-	}); n > 5000*100 {
-		t.Errorf("%.0f allocations for 5000 dates", n)
+	}); n > 500*100 {
+		t.Errorf("%.0f allocations for 500 dates", n)
 	}
 }
