@@ -251,8 +251,8 @@ func TestTooLargeIsRefused(t *testing.T) {
 	if _, err := Load(context.Background(), path); !strings.Contains(says(err), "more than 10 MiB") {
 		t.Error(says(err))
 	}
-	half := "A: {type: string, description: " + strings.Repeat("x", MaxBytes/2) + "}"
-	path = write(t, "api.yaml", pathless+"paths: {/a: {$ref: 'a.yaml#/A'}, /b: {$ref: 'b.yaml#/A'}}", "a.yaml", half, "b.yaml", half)
+	half := `{"A":{"type":"string"}}` + strings.Repeat(" ", MaxBytes/2)
+	path = write(t, "api.yaml", pathless+"paths: {/a: {$ref: 'a.json#/A'}, /b: {$ref: 'b.json#/A'}}", "a.json", half, "b.json", half)
 	if _, err := Load(context.Background(), path); !strings.Contains(says(err), "more than 10 MiB") {
 		t.Error("the files together: ", says(err))
 	}
