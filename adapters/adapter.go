@@ -294,7 +294,8 @@ type RouteConfig struct {
 	// and openapi, else none; "-" for none.
 	KeyHeader string `yaml:"keyHeader"`
 	// RequestIDHeader carries a UUID of the request: the same on every attempt and
-	// replay, another one for an edited body. Default none, or the dialect's own.
+	// replay, another one for an edited body. Default none, or the dialect's own; "-"
+	// for none of odata-sap.
 	RequestIDHeader string `yaml:"requestIdHeader"`
 	// KeyField is the document's field that bears the external key; it is set in the
 	// body, and a dialect's lookup asks by it.

@@ -133,6 +133,9 @@ func TestCAPDeepInsert(t *testing.T) {
 	if status != 400 {
 		t.Errorf("a plus in a filter: %d", status)
 	}
+	if status, _ = c.get(cap.V4 + "/SupplierInvoices?%24filter=externalId%20eq%20'x'"); status != 200 {
+		t.Errorf("an escaped dollar: %d", status)
+	}
 }
 
 // TestCAPDuplicate: a duplicate is a 500, which in production says nothing. In
@@ -229,6 +232,10 @@ func TestCAPETag(t *testing.T) {
 	create := c.route(route)
 	if v := create.Deliver(t.Context(), capCall("S", `{"code":"2","country":"DE","name":"new"}`)); v.Kind != ferry.Delivered || v.Status != 201 {
 		t.Errorf("PUT with If-None-Match: %+v", v)
+	}
+	route.Headers = map[string]string{"If-Match": "*"}
+	if v := c.route(route).Deliver(t.Context(), capCall("S", `{"code":"3","country":"DE","name":"new"}`)); v.Kind != ferry.Failed || v.Status != 412 || c.count("Suppliers") != 2 {
+		t.Errorf("PUT with If-Match of what is not there: %+v", v)
 	}
 }
 

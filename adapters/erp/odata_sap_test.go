@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,13 @@ func (s *sapSystem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// seen is what came in so far.
+func (s *sapSystem) seen() (fetched []string, posts []http.Header, uris []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.fetched), slices.Clone(s.posts), slices.Clone(s.uris)
+}
+
 func (s *sapSystem) set(token string, cookies ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,15 +100,16 @@ func TestSAPSession(t *testing.T) {
 		}
 	}
 	adapter.Lookup(t.Context(), odataCall("K"))
-	if len(s.fetched) != 1 || s.fetched[0] != "HEAD "+sapPath+"/" {
-		t.Errorf("the token was fetched %v", s.fetched)
+	fetched, posts, uris := s.seen()
+	if len(fetched) != 1 || fetched[0] != "HEAD "+sapPath+"/" {
+		t.Errorf("the token was fetched %v", fetched)
 	}
-	for _, h := range s.posts {
+	for _, h := range posts {
 		if h.Get("X-Csrf-Token") != "token-1234567890" || h.Get("Cookie") != "sap-usercontext=sap-client=100; SAP_SESSIONID_ABC_100=two%3d; lb=node7" {
 			t.Errorf("token %q, cookies %q", h.Get("X-Csrf-Token"), h.Get("Cookie"))
 		}
 	}
-	for _, uri := range s.uris {
+	for _, uri := range uris {
 		if strings.Count(uri, "sap-client=100") != 1 {
 			t.Errorf("no client: %s", uri)
 		}
@@ -117,19 +126,22 @@ func TestSAPTokenIsFetchedAnewOnce(t *testing.T) {
 	if v := adapter.Deliver(t.Context(), odataCall("K")); v.Kind != ferry.Delivered {
 		t.Fatalf("%+v", v)
 	}
-	last := s.posts[len(s.posts)-1]
-	if len(s.posts) != 3 || len(s.fetched) != 2 || last.Get("Cookie") != "b=session-two" {
-		t.Errorf("%d posts, %v, cookies %q", len(s.posts), s.fetched, last.Get("Cookie"))
+	fetched, posts, _ := s.seen()
+	last := posts[len(posts)-1]
+	if len(posts) != 3 || len(fetched) != 2 || last.Get("Cookie") != "b=session-two" {
+		t.Errorf("%d posts, %v, cookies %q", len(posts), fetched, last.Get("Cookie"))
 	}
 	// A service that refuses every token: two posts, no third, and no message is to blame.
+	s.mu.Lock()
 	s.posted = func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-csrf-token", "required")
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = w.Write([]byte("CSRF token validation failed: " + r.Header.Get("X-Csrf-Token")))
 	}
+	s.mu.Unlock()
 	v := adapter.Deliver(t.Context(), odataCall("K"))
-	if v.Kind != ferry.Unauthorized || v.Effect != ferry.EffectNone || len(s.posts) != 5 {
-		t.Errorf("%+v after %d posts", v, len(s.posts))
+	if _, posts, _ = s.seen(); v.Kind != ferry.Unauthorized || v.Effect != ferry.EffectNone || len(posts) != 5 {
+		t.Errorf("%+v after %d posts", v, len(posts))
 	}
 	if strings.Contains(v.Text, "token-two-000") || !strings.Contains(v.Text, "CSRF token is missing or over") {
 		t.Errorf("text %q", v.Text)
@@ -144,8 +156,8 @@ func TestSAPOtherForbidden(t *testing.T) {
 			_, _ = w.Write([]byte(`{"error":{"code":"` + code + `","message":{"value":"no"}}}`))
 		}}
 		v := sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
-		if v.Kind != kind || v.Effect != ferry.EffectNone || len(s.posts) != 1 || len(s.fetched) != 1 {
-			t.Errorf("%s: %+v after %d posts, %d fetches", code, v, len(s.posts), len(s.fetched))
+		if fetched, posts, _ := s.seen(); v.Kind != kind || v.Effect != ferry.EffectNone || len(posts) != 1 || len(fetched) != 1 {
+			t.Errorf("%s: %+v after %d posts, %d fetches", code, v, len(posts), len(fetched))
 		}
 		if strings.Contains(code, "IWFND") && !strings.Contains(v.Text, "MAINT_SERVICE") {
 			t.Errorf("%s: text %q", code, v.Text)
@@ -189,11 +201,9 @@ func TestSAPFetch(t *testing.T) {
 		if v.Kind != c.kind || v.Code != c.code || v.Kind != ferry.Delivered && v.Effect != ferry.EffectNone {
 			t.Errorf("%s: %+v", name, v)
 		}
-		if len(s.fetched) != c.tries {
-			t.Errorf("%s: %v", name, s.fetched)
-		}
-		if (v.Kind == ferry.Delivered) != (len(s.posts) == 1) {
-			t.Errorf("%s: %d posts", name, len(s.posts))
+		fetched, posts, _ := s.seen()
+		if len(fetched) != c.tries || (v.Kind == ferry.Delivered) != (len(posts) == 1) {
+			t.Errorf("%s: %v, %d posts", name, fetched, len(posts))
 		}
 	}
 }
@@ -206,7 +216,8 @@ func TestSAPCookiesAreBounded(t *testing.T) {
 	}
 	s := &sapSystem{token: "token-1234567890", cookies: append(cookies, "=x", "novalue")}
 	sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
-	if got := s.posts[0].Get("Cookie"); strings.Count(got, ";") != 49 || len(got) > 16<<10 || strings.Contains(got, "novalue") {
+	_, posts, _ := s.seen()
+	if got := posts[0].Get("Cookie"); strings.Count(got, ";") != 49 || len(got) > 16<<10 || strings.Contains(got, "novalue") {
 		t.Errorf("%d cookies, %d bytes", strings.Count(got, ";")+1, len(got))
 	}
 }
@@ -258,8 +269,10 @@ func TestSAPSessionsAreOfOneDestination(t *testing.T) {
 	first, second := sapRoute(t, one), sapRoute(t, two)
 	first.Deliver(t.Context(), odataCall("K"))
 	second.Deliver(t.Context(), odataCall("K"))
-	if one.posts[0].Get("Cookie") != "a=session-one" || two.posts[0].Get("Cookie") != "a=session-two" {
-		t.Errorf("%q, %q", one.posts[0].Get("Cookie"), two.posts[0].Get("Cookie"))
+	_, atOne, _ := one.seen()
+	_, atTwo, _ := two.seen()
+	if atOne[0].Get("Cookie") != "a=session-one" || atTwo[0].Get("Cookie") != "a=session-two" {
+		t.Errorf("%q, %q", atOne[0].Get("Cookie"), atTwo[0].Get("Cookie"))
 	}
 }
 
@@ -278,12 +291,13 @@ func TestSAPRequestID(t *testing.T) {
 		change(&own)
 		adapter.Deliver(t.Context(), own)
 	}
-	first, again, edited := s.posts[0], s.posts[1], s.posts[2]
+	_, posts, _ := s.seen()
+	first, again, edited := posts[0], posts[1], posts[2]
 	id := first.Get("RequestID")
 	if len(id) != 32 || strings.Trim(id, "0123456789ABCDEF") != "" || again.Get("RequestID") != id || edited.Get("RequestID") == id {
 		t.Errorf("%q, %q, %q", id, again.Get("RequestID"), edited.Get("RequestID"))
 	}
-	for _, h := range s.posts {
+	for _, h := range posts {
 		if h.Get("RepeatabilityCreation") != "2026-11-26T08:30:15" {
 			t.Errorf("RepeatabilityCreation %q", h.Get("RepeatabilityCreation"))
 		}
@@ -293,7 +307,8 @@ func TestSAPRequestID(t *testing.T) {
 	}
 	none := &sapSystem{}
 	odataRoute(t, none, adapters.DestinationConfig{Dialect: "odata-sap"}, adapters.RouteConfig{Entity: "A_Doc", RequestIDHeader: "-"}).Deliver(t.Context(), call)
-	if h := none.posts[0]; h.Get("RequestID") != "" || h.Get("RepeatabilityCreation") != "" || h.Get("-") != "" {
+	_, posts, _ = none.seen()
+	if h := posts[0]; h.Get("RequestID") != "" || h.Get("RepeatabilityCreation") != "" || h.Get("-") != "" {
 		t.Errorf("requestIdHeader: - leaves %v", h)
 	}
 }

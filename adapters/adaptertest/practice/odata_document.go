@@ -131,6 +131,8 @@ func (e *ERP) serveBatch(w http.ResponseWriter, r *http.Request, v2 bool, shape 
 
 func (e *ERP) carryOut(requests []batchRequest, r *http.Request, v2 bool, shape odataShape) (answers []batchAnswer, failed bool) {
 	docs := make([]Document, len(requests))
+	inner := r.Clone(r.Context())
+	inner.Header.Set("Accept", "application/json") // as each request within says
 	for i, q := range requests {
 		docs[i] = shape.read(q.body, r)
 		docs[i].MessageID = r.Header.Get("Ferry-Message-Id")
@@ -145,7 +147,7 @@ func (e *ERP) carryOut(requests []batchRequest, r *http.Request, v2 bool, shape 
 		}
 		if f.status != 0 {
 			recorder := &recorded{header: http.Header{}}
-			odataRefuseAs(odataWriter{recorder, r}, shape, f)
+			odataRefuseAs(odataWriter{recorder, inner}, shape, f)
 			return append(answers, batchAnswer{id: q.id, status: recorder.status, body: json.RawMessage(recorder.body.Bytes())}), true
 		}
 		shown := shape.show(docs[i], v2)
