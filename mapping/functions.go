@@ -44,14 +44,20 @@ func Functions() []string {
 // options makes them known to the compiler. An error names the function.
 func options() []gojq.CompilerOption {
 	var out []gojq.CompilerOption
-	for _, f := range allFunctions() {
+	add := func(f function, place string) {
 		out = append(out, gojq.WithFunction(f.name, f.least, f.most, func(in any, args []any) any {
 			value, err := f.call(in, args)
 			if err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
+				return fmt.Errorf("%s%w", place, err)
 			}
 			return value
 		}))
+	}
+	for _, f := range allFunctions() {
+		add(f, f.name+": ")
+	}
+	for _, f := range guards() {
+		add(f, "")
 	}
 	return out
 }

@@ -60,10 +60,14 @@
 // keys of an object: the last one counts. Output is not escaped for HTML.
 //
 // Limits: input 8 MiB, program text 64 KiB, running time 200 ms (without reading
-// the input and writing the output), output 64 MiB. Memory in between is bounded
-// by the running time only: a program comes from the configuration and is
-// trusted, the payload is not. A program has no access to the environment, to
-// files or to other inputs.
+// the input and writing the output), output 64 MiB. The time is looked at between
+// two steps: one that goes over a text of 8 MiB, such as a regular expression, may
+// end a second or two late. A step that would make a text of more than 64 MiB, an
+// array of more than 16 million items or a position beyond 4 million is refused
+// before it is made. Measured: 8 MiB of JSON take up to 450 MiB as values (a
+// million small objects), and no program that was tried took more than 420 MiB on
+// top (a text, taken apart into its characters). A program has no access to the
+// environment, to files or to other inputs.
 package mapping
 
 import (
@@ -145,6 +149,7 @@ func compile(src string, vars []string, more ...gojq.CompilerOption) (*gojq.Code
 			return nil, errors.New("format not defined: " + t.text) // else told when it runs
 		}
 	}
+	guard(query)
 	dollars := make([]string, len(vars))
 	for i, name := range vars {
 		dollars[i] = "$" + name

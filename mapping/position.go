@@ -29,7 +29,7 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // compiler, for programs that differ from src.
 func sourceError(src string, names []string, err error, compiles func(string) error) *ferry.Error {
 	p := &place{src: src, scanned: scan(src), compiles: compiles, fault: err.Error()}
-	at, words, hint := p.find(names, err)
+	at, hint, words := p.find(names, err)
 	line, column := position(src, at)
 	out := ferry.Errorf(ferry.CodeBadConfig, "%w", &SourceError{Line: line, Column: column, Err: words})
 	if hint != "" {
@@ -53,36 +53,36 @@ type place struct {
 	fault    string
 }
 
-// find gives the place, the words and a hint.
-func (p *place) find(names []string, err error) (at int, words error, hint string) {
+// find gives the place, a hint and the words.
+func (p *place) find(names []string, err error) (at int, hint string, words error) {
 	var parse *gojq.ParseError
 	if errors.As(err, &parse) {
 		if p.scanned.open >= 0 && strings.HasPrefix(p.fault, "unterminated") {
-			return p.scanned.open, err, "the text that begins there has no closing quote"
+			return p.scanned.open, "the text that begins there has no closing quote", err
 		}
 		// The offset is behind the token that cannot be there.
-		return max(parse.Offset-len(parse.Token), 0), err, ""
+		return max(parse.Offset-len(parse.Token), 0), "", err
 	}
 	what, name, _ := strings.Cut(p.fault, ": ")
 	switch {
 	case what == "function not defined":
 		name, arity, _ := strings.Cut(name, "/")
 		n, _ := strconv.Atoi(arity)
-		return p.undefined(p.calls(name, n), standInFunction), err, functionHint(name)
+		return p.undefined(p.calls(name, n), standInFunction), functionHint(name), err
 	case what == "variable not defined":
-		return p.undefined(p.variables(name), "$ENV"), err, variableHint(names)
+		return p.undefined(p.variables(name), "$ENV"), variableHint(names), err
 	case what == "label not defined":
-		return p.undefined(p.breaks(name), ""), err, ""
+		return p.undefined(p.breaks(name), ""), "", err
 	case what == "format not defined":
-		return p.first(tokenFormat, name), err, "@text, @json, @html, @uri, @urid, @csv, @tsv, @sh, @base64 and @base64d are"
+		return p.first(tokenFormat, name), "@text, @json, @html, @uri, @urid, @csv, @tsv, @sh, @base64 and @base64d are", err
 	case what == "input(s)/0 is not allowed":
-		return min(p.first(tokenName, "input"), p.first(tokenName, "inputs")), errors.New("there is no other input"), "a program sees one message, as ."
+		return min(p.first(tokenName, "input"), p.first(tokenName, "inputs")), "a program sees one message, as .", errors.New("there is no other input")
 	case what == "cannot load module":
-		return min(p.first(tokenName, "import"), p.first(tokenName, "include")), errors.New("there are no modules"), "a program stands by itself"
+		return min(p.first(tokenName, "import"), p.first(tokenName, "include")), "a program stands by itself", errors.New("there are no modules")
 	case strings.HasPrefix(p.fault, "missing query"):
-		return len(p.src), errors.New("the program ends before it gives anything"), "a lone . gives the input as it is"
+		return len(p.src), "a lone . gives the input as it is", errors.New("the program ends before it gives anything")
 	}
-	return 0, err, ""
+	return 0, "", err
 }
 
 // first is the place of the first token of that kind and text; the end without one.

@@ -254,7 +254,22 @@ func (f *odataForm) found(m *message, a *httpcall.Answer, value any) (any, error
 		first, second := f.r.referenceOf(context.Background(), items[0]), f.r.referenceOf(context.Background(), items[1])
 		return items[0], &severalError{names: first + ", " + second}
 	}
+	if !f.bears(items[0], m) {
+		return nil, errors.New("it holds a document of another key: the service does not honour the condition")
+	}
 	return items[0], nil
+}
+
+// bears says whether a document that was asked for has the key, as far as it tells:
+// services write keys in capitals, and fill numbers up with zeroes.
+func (f *odataForm) bears(document any, m *message) bool {
+	object, _ := document.(map[string]any)
+	has, ok := object[f.r.cfg.KeyField].(string)
+	if !ok || f.r.key[f.r.cfg.KeyField] != nil || f.set.kinds[f.r.cfg.KeyField] != "" {
+		return true
+	}
+	plain := func(s string) string { return strings.TrimLeft(strings.TrimSpace(s), "0") }
+	return strings.EqualFold(plain(has), plain(m.key()))
 }
 
 // odataList is the list in an answer to a question by $filter: V4's value, or V2's

@@ -87,11 +87,11 @@ func TestSAPSession(t *testing.T) {
 	}}
 	adapter := sapRoute(t, s)
 	for range 3 {
-		if v := adapter.Deliver(t.Context(), invoiceCall("K")); v.Kind != ferry.Delivered || v.Reference != "1" {
+		if v := adapter.Deliver(t.Context(), odataCall("K")); v.Kind != ferry.Delivered || v.Reference != "1" {
 			t.Fatalf("%+v", v)
 		}
 	}
-	adapter.Lookup(t.Context(), invoiceCall("K"))
+	adapter.Lookup(t.Context(), odataCall("K"))
 	if len(s.fetched) != 1 || s.fetched[0] != "HEAD "+sapPath+"/" {
 		t.Errorf("the token was fetched %v", s.fetched)
 	}
@@ -112,9 +112,9 @@ func TestSAPSession(t *testing.T) {
 func TestSAPTokenIsFetchedAnewOnce(t *testing.T) {
 	s := &sapSystem{token: "token-one-000", cookies: []string{"a=session-one"}}
 	adapter := sapRoute(t, s)
-	adapter.Deliver(t.Context(), invoiceCall("K"))
+	adapter.Deliver(t.Context(), odataCall("K"))
 	s.set("token-two-000", "b=session-two")
-	if v := adapter.Deliver(t.Context(), invoiceCall("K")); v.Kind != ferry.Delivered {
+	if v := adapter.Deliver(t.Context(), odataCall("K")); v.Kind != ferry.Delivered {
 		t.Fatalf("%+v", v)
 	}
 	last := s.posts[len(s.posts)-1]
@@ -127,7 +127,7 @@ func TestSAPTokenIsFetchedAnewOnce(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = w.Write([]byte("CSRF token validation failed: " + r.Header.Get("X-Csrf-Token")))
 	}
-	v := adapter.Deliver(t.Context(), invoiceCall("K"))
+	v := adapter.Deliver(t.Context(), odataCall("K"))
 	if v.Kind != ferry.Unauthorized || v.Effect != ferry.EffectNone || len(s.posts) != 5 {
 		t.Errorf("%+v after %d posts", v, len(s.posts))
 	}
@@ -143,7 +143,7 @@ func TestSAPOtherForbidden(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte(`{"error":{"code":"` + code + `","message":{"value":"no"}}}`))
 		}}
-		v := sapRoute(t, s).Deliver(t.Context(), invoiceCall("K"))
+		v := sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != kind || v.Effect != ferry.EffectNone || len(s.posts) != 1 || len(s.fetched) != 1 {
 			t.Errorf("%s: %+v after %d posts, %d fetches", code, v, len(s.posts), len(s.fetched))
 		}
@@ -185,7 +185,7 @@ func TestSAPFetch(t *testing.T) {
 		"cut":                  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ferry.Unavailable, "tokenUnavailable", 1},
 	} {
 		s := &sapSystem{fetch: c.fetch}
-		v := sapRoute(t, s).Deliver(t.Context(), invoiceCall("K"))
+		v := sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != c.kind || v.Code != c.code || v.Kind != ferry.Delivered && v.Effect != ferry.EffectNone {
 			t.Errorf("%s: %+v", name, v)
 		}
@@ -205,7 +205,7 @@ func TestSAPCookiesAreBounded(t *testing.T) {
 		cookies = append(cookies, "c"+strings.Repeat("x", i)+"=v")
 	}
 	s := &sapSystem{token: "token-1234567890", cookies: append(cookies, "=x", "novalue")}
-	sapRoute(t, s).Deliver(t.Context(), invoiceCall("K"))
+	sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
 	if got := s.posts[0].Get("Cookie"); strings.Count(got, ";") != 49 || len(got) > 16<<10 || strings.Contains(got, "novalue") {
 		t.Errorf("%d cookies, %d bytes", strings.Count(got, ";")+1, len(got))
 	}
@@ -233,7 +233,7 @@ func TestSAPOneFetchForMany(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
 				defer cancel()
 			}
-			verdicts <- adapter.Deliver(ctx, invoiceCall("K"))
+			verdicts <- adapter.Deliver(ctx, odataCall("K"))
 		}()
 	}
 	<-asked
@@ -256,8 +256,8 @@ func TestSAPOneFetchForMany(t *testing.T) {
 func TestSAPSessionsAreOfOneDestination(t *testing.T) {
 	one, two := &sapSystem{token: "token-one-000", cookies: []string{"a=session-one"}}, &sapSystem{token: "token-two-000", cookies: []string{"a=session-two"}}
 	first, second := sapRoute(t, one), sapRoute(t, two)
-	first.Deliver(t.Context(), invoiceCall("K"))
-	second.Deliver(t.Context(), invoiceCall("K"))
+	first.Deliver(t.Context(), odataCall("K"))
+	second.Deliver(t.Context(), odataCall("K"))
 	if one.posts[0].Get("Cookie") != "a=session-one" || two.posts[0].Get("Cookie") != "a=session-two" {
 		t.Errorf("%q, %q", one.posts[0].Get("Cookie"), two.posts[0].Get("Cookie"))
 	}
@@ -268,7 +268,7 @@ func TestSAPSessionsAreOfOneDestination(t *testing.T) {
 func TestSAPRequestID(t *testing.T) {
 	s := &sapSystem{}
 	adapter := sapRoute(t, s)
-	call := invoiceCall("a key that is longer than sixteen")
+	call := odataCall("a key that is longer than sixteen")
 	for _, change := range []func(*adapters.Call){
 		func(*adapters.Call) {},
 		func(c *adapters.Call) { c.Number, c.Attempt, c.Generation = 7, 7, 2 },
@@ -342,7 +342,7 @@ func TestSAPVerdicts(t *testing.T) {
 			w.WriteHeader(c.status)
 			_, _ = w.Write([]byte(c.body))
 		}}
-		v := sapRoute(t, s).Deliver(t.Context(), invoiceCall("K"))
+		v := sapRoute(t, s).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != c.kind || v.Effect != c.effect {
 			t.Errorf("%s: %s, effect %s, code %q, %q; want %s, %s", name, v.Kind, v.Effect, v.Code, v.Text, c.kind, c.effect)
 		}
@@ -356,7 +356,7 @@ func TestSAPVerdicts(t *testing.T) {
 		w.WriteHeader(201)
 		_, _ = w.Write([]byte(`{"d":{"No":"1"}}`))
 	}}
-	if v := sapRoute(t, s).Deliver(t.Context(), invoiceCall("K")); v.Kind != ferry.Delivered || !strings.Contains(v.Text, "RepeatabilityResult: unsupported") {
+	if v := sapRoute(t, s).Deliver(t.Context(), odataCall("K")); v.Kind != ferry.Delivered || !strings.Contains(v.Text, "RepeatabilityResult: unsupported") {
 		t.Errorf("%+v", v)
 	}
 }
@@ -382,7 +382,7 @@ func TestPracticeSAP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := invoiceCall("PO-2026-000000000017")
+	call := odataCall("PO-2026-000000000017")
 	call.Body = []byte(`{"invoice":{"number":"A-1","supplier":"17","currency":"EUR","total":100,"date":"2026-11-26"}}`)
 	first := adapter.Deliver(t.Context(), call)
 	if first.Kind != ferry.Delivered || first.Reference == "" {
@@ -403,20 +403,20 @@ func TestPracticeSAP(t *testing.T) {
 	if adapter, err = d.Route(route); err != nil {
 		t.Fatal(err)
 	}
-	if v := adapter.Deliver(t.Context(), invoiceCallOf(`{"invoice":{"total":7}}`)); v.Kind != ferry.Rejected || !strings.Contains(v.Text, "InvoiceGrossAmount") {
+	if v := adapter.Deliver(t.Context(), odataCallOf(`{"invoice":{"total":7}}`)); v.Kind != ferry.Rejected || !strings.Contains(v.Text, "InvoiceGrossAmount") {
 		t.Errorf("an amount that is no text: %+v", v)
 	}
 	route.Map = `{UnknownField: 1}`
 	if adapter, err = d.Route(route); err != nil {
 		t.Fatal(err)
 	}
-	if v := adapter.Deliver(t.Context(), invoiceCallOf(`{}`)); v.Kind != ferry.Rejected || !strings.Contains(v.Text, "UnknownField") {
+	if v := adapter.Deliver(t.Context(), odataCallOf(`{}`)); v.Kind != ferry.Rejected || !strings.Contains(v.Text, "UnknownField") {
 		t.Errorf("a property that there is not: %+v", v)
 	}
 }
 
-func invoiceCallOf(body string) adapters.Call {
-	call := invoiceCall("other")
+func odataCallOf(body string) adapters.Call {
+	call := odataCall("other")
 	call.Body = []byte(body)
 	return call
 }

@@ -81,7 +81,7 @@ func tryODataRoute(t *testing.T, s http.Handler, dest adapters.DestinationConfig
 	return d.Route(route)
 }
 
-func invoiceCall(key string) adapters.Call {
+func odataCall(key string) adapters.Call {
 	return adapters.Call{Number: 1, HandOut: ferry.HandOut{
 		ID: ferry.NewID(time.Unix(1, 0)), Revision: 1, ExternalKey: key, ContentType: "application/json",
 		CreatedAt: time.Date(2026, 11, 26, 9, 30, 15, 500, time.FixedZone("", 3600)),
@@ -127,7 +127,7 @@ func TestODataRequests(t *testing.T) {
 			adapters.DestinationConfig{URL: "/srv"},
 			adapters.RouteConfig{Entity: "Invoices"},
 			"POST", "/srv/Invoices",
-			string(invoiceCall("").Body),
+			string(odataCall("").Body),
 			map[string]string{"Accept": "application/json"},
 		},
 		"a key that is a GUID": {
@@ -145,7 +145,7 @@ func TestODataRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &odataScript{answers: []odataSaid{{201, nil, created}}}
-			v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), invoiceCall("K-1"))
+			v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), odataCall("K-1"))
 			if v.Kind != ferry.Delivered || len(s.heard) != 1 {
 				t.Fatalf("%+v after %d requests", v, len(s.heard))
 			}
@@ -185,7 +185,7 @@ func TestODataFilter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &odataScript{answers: []odataSaid{{200, nil, `{"value":[{"ID":"7"}]}`}}}
 			c.route.Reference = ".ID"
-			r := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?sap-language=EN", Version: c.version}, c.route).Lookup(t.Context(), invoiceCall(key))
+			r := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?sap-language=EN", Version: c.version}, c.route).Lookup(t.Context(), odataCall(key))
 			if r.State != adapters.Found || r.Reference != "7" {
 				t.Fatalf("%+v", r)
 			}
@@ -219,6 +219,8 @@ func TestODataLookupAnswers(t *testing.T) {
 		"one in V2, the old way": {odataSaid{200, nil, `{"d":[{"ID":"7"}]}`}, adapters.Found, "", false, ""},
 		"none":                   {odataSaid{200, nil, `{"value":[]}`}, adapters.Absent, "", false, ""},
 		"two":                    {odataSaid{200, nil, `{"value":[{"ID":"7"},{"ID":"8"}]}`}, adapters.Found, "", true, "several documents bear the key: 7, 8"},
+		"one, in capitals":       {odataSaid{200, nil, `{"value":[{"ID":"7","Ref":"k "}]}`}, adapters.Found, "", false, ""},
+		"one of another key":     {odataSaid{200, nil, `{"value":[{"ID":"7","Ref":"X"}]}`}, adapters.Unanswered, ferry.Failed, false, "does not honour"},
 		"no list":                {odataSaid{200, nil, `{"hello":"proxy"}`}, adapters.Unanswered, ferry.Failed, false, "no list"},
 		"a wrong address":        {odataSaid{404, nil, `{"error":{"code":"404","message":"Invalid resource path"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
 		"not found, of a filter": {odataSaid{404, nil, `{"error":{"code":"404","message":"Not Found"}}`}, adapters.Unanswered, ferry.Failed, false, "no such address"},
@@ -227,7 +229,7 @@ func TestODataLookupAnswers(t *testing.T) {
 		"throttled":              {odataSaid{429, nil, ``}, adapters.Unanswered, ferry.Throttled, false, ""},
 	} {
 		s := &odataScript{answers: []odataSaid{c.odataSaid}}
-		r := odataRoute(t, s, adapters.DestinationConfig{}, create).Lookup(t.Context(), invoiceCall("K"))
+		r := odataRoute(t, s, adapters.DestinationConfig{}, create).Lookup(t.Context(), odataCall("K"))
 		if r.State != c.state || r.Verdict.Kind != c.kind || r.Different != c.differ || !strings.Contains(r.Verdict.Text, c.text) {
 			t.Errorf("%s: %+v", name, r)
 		}
@@ -272,7 +274,7 @@ func TestODataVerdicts(t *testing.T) {
 		"a redirect is not followed":         {odataSaid{302, map[string]string{"Location": "/elsewhere"}, ``}, ferry.Rejected, ferry.EffectNone, ""},
 	} {
 		s := &odataScript{answers: []odataSaid{c.odataSaid}}
-		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices(ID)", KeyField: "Ref"}).Deliver(t.Context(), invoiceCall("K"))
+		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices(ID)", KeyField: "Ref"}).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != c.kind || v.Effect != c.effect || v.Code != c.code {
 			t.Errorf("%s: %s, effect %s, code %q; want %s, %s, %q", name, v.Kind, v.Effect, v.Code, c.kind, c.effect, c.code)
 		}
@@ -282,7 +284,7 @@ func TestODataVerdicts(t *testing.T) {
 	}
 	// Without a lookup nobody finds out whose document it is.
 	s := &odataScript{answers: []odataSaid{{500, nil, withCode("SQLITE_CONSTRAINT_UNIQUE")}}}
-	if v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), invoiceCall("K")); v.Kind != ferry.Rejected {
+	if v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), odataCall("K")); v.Kind != ferry.Rejected {
 		t.Errorf("a duplicate without a lookup: %+v", v)
 	}
 }
@@ -296,7 +298,7 @@ func TestODataLocation(t *testing.T) {
 		"https://s4-internal:44300/x/A_SupplierInvoice(A='1',FiscalYear='2')": "A_SupplierInvoice(A='1',FiscalYear='2')",
 	} {
 		s := &odataScript{answers: []odataSaid{{204, map[string]string{"Location": location}, ""}}}
-		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), invoiceCall("K"))
+		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "Invoices"}).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != ferry.Delivered || v.Reference != want || len(s.heard) != 1 {
 			t.Errorf("%s: %+v", location, v)
 		}

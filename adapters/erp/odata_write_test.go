@@ -133,7 +133,7 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 		},
 	} {
 		s := &odataScript{answers: c.answers}
-		v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), invoiceCall("K"))
+		v := odataRoute(t, s, c.dest, c.route).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != c.kind || v.Effect != c.effect || s.lines() != c.lines {
 			t.Errorf("%s: %s, effect %s, %q\n%s\nwant %s, %s\n%s", name, v.Kind, v.Effect, v.Text, s.lines(), c.kind, c.effect, c.lines)
 		}
@@ -143,7 +143,7 @@ func TestODataWritesOverWhatItRead(t *testing.T) {
 	}
 	// What is posted bears its key, though the map leaves it out.
 	s := &odataScript{answers: []odataSaid{{404, nil, missing}, {201, nil, `{"code":"4711"}`}}}
-	odataRoute(t, s, adapters.DestinationConfig{}, upsert).Deliver(t.Context(), invoiceCall("K"))
+	odataRoute(t, s, adapters.DestinationConfig{}, upsert).Deliver(t.Context(), odataCall("K"))
 	if s.heard[1].body != `{"code":"4711","name":"O'Neil & Co"}` {
 		t.Error(s.heard[1].body)
 	}
@@ -205,7 +205,7 @@ func TestODataFinishes(t *testing.T) {
 		},
 	} {
 		s := &odataScript{answers: c.answers}
-		call := invoiceCall("K")
+		call := odataCall("K")
 		call.Number = c.number
 		v := odataRoute(t, s, adapters.DestinationConfig{Version: c.version}, c.route).Deliver(t.Context(), call)
 		if v.Kind != c.kind || s.lines() != c.lines {
@@ -263,7 +263,7 @@ func TestODataBatch(t *testing.T) {
 			s := &odataScript{answers: []odataSaid{c.odataSaid}}
 			own := route
 			own.ContentType = c.contentType
-			v := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?x=1", Version: c.version}, own).Deliver(t.Context(), invoiceCall("K"))
+			v := odataRoute(t, s, adapters.DestinationConfig{URL: "/srv?x=1", Version: c.version}, own).Deliver(t.Context(), odataCall("K"))
 			if v.Kind != c.kind || v.Effect != c.effect || v.Status != c.status || !strings.Contains(v.Text, c.text) {
 				t.Errorf("%s, effect %s, status %d, %q; want %s, %s, %d", v.Kind, v.Effect, v.Status, v.Text, c.kind, c.effect, c.status)
 			}
@@ -329,7 +329,7 @@ func TestODataBatchRefuses(t *testing.T) {
 		`[{url: "A"}]`:                         "its body is no object",
 	} {
 		s := &odataScript{answers: []odataSaid{{200, nil, ``}}}
-		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A(ID)", KeyField: "Ref", Batch: true, Map: src}).Deliver(t.Context(), invoiceCall("K"))
+		v := odataRoute(t, s, adapters.DestinationConfig{}, adapters.RouteConfig{Entity: "A(ID)", KeyField: "Ref", Batch: true, Map: src}).Deliver(t.Context(), odataCall("K"))
 		if v.Kind != ferry.Rejected || v.Code != adapters.CodeMappingFailed || !strings.Contains(v.Text, want) || len(s.heard) > 0 {
 			t.Errorf("%s: %+v", src, v)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ferry"
 	"ferry/adapters"
 	"ferry/httpauth"
 	"ferry/internal/apispec"
@@ -195,7 +196,10 @@ func (f *described) values(ctx context.Context, m *message) ([][]string, error) 
 		}
 		texts, err := p.texts(ctx, value)
 		if err != nil {
-			return nil, &invalidError{text: fmt.Sprintf("parameter %s of %s %v; nothing was sent", p.Name, f.op.ID, err)}
+			return nil, &invalidError{
+				text:   fmt.Sprintf("the parameter %s of %s %v; nothing was sent", p.Name, f.op.ID, err),
+				fields: []ferry.FieldError{{Field: p.In + "." + p.Name, Text: err.Error()}},
+			}
 		}
 		out[i] = texts
 	}

@@ -36,6 +36,11 @@ const placeholder = "https://change-me.example"
 // emit writes the file, after every route of it was opened as the worker does: one
 // that cannot be is left out, and the file says why.
 func (c importFlags) emit(a *app, f *stanza.File, dest adapters.DestinationConfig, routes []imported) error {
+	for _, name := range []string{dest.Name, c.Worker} {
+		if !stanza.IsName(name) {
+			return ferry.Errorf(ferry.CodeBadConfig, "%q cannot be a name", name).WithHint("small letters, digits and dashes, 2 to 50, beginning with a letter: erp-prod")
+		}
+	}
 	opened, err := a.registry().Open(dest)
 	if err != nil {
 		return err
@@ -45,8 +50,8 @@ func (c importFlags) emit(a *app, f *stanza.File, dest adapters.DestinationConfi
 	for _, r := range routes {
 		r.stanza.Name = stanza.Distinct(r.stanza.Name, taken)
 		r.config.Route = r.stanza.Name
-		if r.stanza.FillsIn() {
-			f.Left = append(f.Left, r.stanza.Name+": a name in it holds ${env:…}, which a worker would fill in")
+		if why := r.stanza.Unfit(); why != "" {
+			f.Left = append(f.Left, r.stanza.Name+": "+why)
 			continue
 		}
 		if _, err := opened.Route(r.config); err != nil {

@@ -124,7 +124,10 @@ func referenceOf(op *apispec.Operation, r *stanza.Route, cfg *adapters.RouteConf
 
 // lookupOf looks for a way to ask for a document by what the message knows of it.
 func lookupOf(doc *apispec.Document, op *apispec.Operation) []string {
-	if op.Method != "POST" {
+	switch op.Method {
+	case "PUT":
+		return []string{"onUnknown: repost # a PUT may be repeated, where the API keeps to that"}
+	case "PATCH":
 		return nil
 	}
 	for _, ask := range doc.Operations {

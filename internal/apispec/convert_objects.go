@@ -13,7 +13,7 @@ func (c *converter) objects(s *openapi3.Schema, m map[string]any, inherited map[
 	if readOnly == nil {
 		readOnly = map[string]bool{}
 	}
-	collectReadOnly(s, readOnly, 0)
+	collectReadOnly(s, readOnly, map[*openapi3.Schema]bool{})
 	if len(s.Properties) > 0 {
 		properties := map[string]any{}
 		for name, r := range s.Properties {
@@ -81,10 +81,11 @@ func isReadOnly(r *openapi3.SchemaRef) bool { return r != nil && r.Value != nil 
 
 // collectReadOnly gathers the names that a schema and the schemas that it is made
 // of say to be read-only.
-func collectReadOnly(s *openapi3.Schema, into map[string]bool, depth int) {
-	if depth > 8 { // a chain of allOf; a longer one may be a cycle
+func collectReadOnly(s *openapi3.Schema, into map[string]bool, seen map[*openapi3.Schema]bool) {
+	if seen[s] {
 		return
 	}
+	seen[s] = true
 	for name, r := range s.Properties {
 		if isReadOnly(r) {
 			into[name] = true
@@ -92,16 +93,13 @@ func collectReadOnly(s *openapi3.Schema, into map[string]bool, depth int) {
 	}
 	for _, r := range s.AllOf {
 		if r != nil && r.Value != nil {
-			collectReadOnly(r.Value, into, depth+1)
+			collectReadOnly(r.Value, into, seen)
 		}
 	}
 }
 
 func (c *converter) compound(s *openapi3.Schema, m map[string]any) {
-	switch alternatives := slices.Concat(s.OneOf, s.AnyOf); {
-	case len(alternatives) > 0 && s.Discriminator != nil && s.Discriminator.PropertyName != "":
-		c.discriminate(s, alternatives, m)
-	default:
+	if !c.discriminate(s, m) {
 		if len(s.OneOf) > 0 {
 			m["oneOf"] = c.refs(s.OneOf, nil)
 		}
@@ -125,36 +123,53 @@ func (c *converter) compound(s *openapi3.Schema, m map[string]any) {
 
 // discriminate writes alternatives that a property tells apart: the one that it
 // names is judged, and no other. oneOf would refuse a value that fits two, and
-// blame all of them for one that fits none.
-func (c *converter) discriminate(s *openapi3.Schema, alternatives openapi3.SchemaRefs, m map[string]any) {
+// blame all of them for one that fits none. False: an alternative has no name.
+func (c *converter) discriminate(s *openapi3.Schema, m map[string]any) bool {
+	alternatives := slices.Concat(s.OneOf, s.AnyOf)
+	if len(alternatives) == 0 || s.Discriminator == nil || s.Discriminator.PropertyName == "" {
+		return false
+	}
 	property := s.Discriminator.PropertyName
-	var values []any
+	names := make([][]any, len(alternatives))
+	for i, r := range alternatives {
+		if names[i] = alternativeNames(s.Discriminator, r); len(names[i]) == 0 {
+			return false
+		}
+	}
 	branches, _ := m["allOf"].([]any)
-	for _, r := range alternatives {
-		if r == nil || r.Value == nil {
-			continue
-		}
-		var own []any
-		for _, name := range slices.Sorted(maps.Keys(s.Discriminator.Mapping)) {
-			if target := s.Discriminator.Mapping[name].Ref; target == r.Ref || target == lastPart(r.Ref) {
-				own = append(own, name)
-			}
-		}
-		if len(own) == 0 && r.Ref != "" {
-			own = []any{lastPart(r.Ref)}
-		}
-		if len(own) == 0 { // an alternative without a name can not be chosen
-			continue
-		}
-		values = append(values, own...)
+	for i, r := range alternatives {
 		branches = append(branches, map[string]any{
-			"if":   map[string]any{"properties": map[string]any{property: map[string]any{"enum": own}}, "required": []any{property}},
+			"if":   map[string]any{"properties": map[string]any{property: map[string]any{"enum": names[i]}}, "required": []any{property}},
 			"then": c.ref(r, nil),
 		})
 	}
 	m["allOf"] = append(branches, map[string]any{
-		"type": []any{"object"}, "required": []any{property}, "properties": map[string]any{property: map[string]any{"enum": values}},
+		"type": []any{"object"}, "required": []any{property},
+		"properties": map[string]any{property: map[string]any{"enum": slices.Concat(names...)}},
 	})
+	return true
+}
+
+// alternativeNames are those of the mapping, and the schema's own, unless it means
+// another one.
+func alternativeNames(d *openapi3.Discriminator, r *openapi3.SchemaRef) []any {
+	if r == nil || r.Value == nil {
+		return nil
+	}
+	var out []any
+	own := ""
+	if strings.Contains(r.Ref, "#") {
+		own = lastPart(r.Ref)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Mapping)) {
+		if target := d.Mapping[name].Ref; target != "" && (target == r.Ref || target == own) {
+			out = append(out, name)
+		}
+	}
+	if _, taken := d.Mapping[own]; own != "" && !taken {
+		out = append(out, own)
+	}
+	return out
 }
 
 func lastPart(ref string) string { return ref[strings.LastIndexByte(ref, '/')+1:] }

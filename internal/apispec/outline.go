@@ -46,7 +46,7 @@ func (o *outliner) field(name string, r *openapi3.SchemaRef, above []*openapi3.S
 	}
 	s := r.Value
 	merged := &merge{properties: openapi3.Schemas{}}
-	merged.take(s, 0)
+	merged.take(s, map[*openapi3.Schema]bool{})
 	f.ReadOnly, f.Description = s.ReadOnly, cut(oneLine(s.Description), 100)
 	f.Type = merged.describe()
 	if len(merged.enum) == 1 {
@@ -86,10 +86,11 @@ type merge struct {
 	choices    int
 }
 
-func (m *merge) take(s *openapi3.Schema, depth int) {
-	if depth > maxOutlineDepth {
+func (m *merge) take(s *openapi3.Schema, seen map[*openapi3.Schema]bool) {
+	if seen[s] {
 		return
 	}
+	seen[s] = true
 	if s.Type != nil && len(m.types) == 0 {
 		m.types = slices.DeleteFunc(slices.Clone(*s.Type), func(t string) bool { return t == "null" })
 	}
@@ -126,7 +127,7 @@ func (m *merge) take(s *openapi3.Schema, depth int) {
 	}
 	for _, r := range parts {
 		if r != nil && r.Value != nil {
-			m.take(r.Value, depth+1)
+			m.take(r.Value, seen)
 		}
 	}
 }

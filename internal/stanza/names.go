@@ -49,6 +49,11 @@ func Name(text, fallback string) string {
 	return name
 }
 
+// IsName says whether a text can name a route, a destination or a worker.
+func IsName(s string) bool {
+	return len(s) >= 2 && len(s) <= 50 && Name(s, "") == s
+}
+
 // Distinct gives a name that is not taken yet, and takes it.
 func Distinct(name string, taken map[string]bool) string {
 	distinct := name

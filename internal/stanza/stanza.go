@@ -5,6 +5,7 @@ package stanza
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -105,8 +106,12 @@ func (f *File) names() string {
 	return ""
 }
 
-// FillsIn says whether a worker would fill in a variable in what the route says.
-func (r *Route) FillsIn() bool {
+// maxName is how many bytes a parameter's or a header's name may have: YAML takes
+// no longer ones for keys.
+const maxName = 200
+
+// Unfit says why the route cannot be written as it is; "" when it can.
+func (r *Route) Unfit() string {
 	texts := []string{r.Operation, r.URL, r.ContentType, r.Map, r.Reference}
 	for _, p := range r.Parameters {
 		texts = append(texts, p.Name, p.JQ)
@@ -114,7 +119,14 @@ func (r *Route) FillsIn() bool {
 	for _, p := range slices.Concat(r.Query, r.Headers) {
 		texts = append(texts, p.Name, p.Value)
 	}
-	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, "${env:") })
+	long := func(p Pair) bool { return len(p.Name) > maxName }
+	switch {
+	case slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, "${env:") }):
+		return "a name in it holds ${env:…}, which a worker would fill in"
+	case slices.ContainsFunc(r.Parameters, func(p Parameter) bool { return len(p.Name) > maxName }), slices.ContainsFunc(slices.Concat(r.Query, r.Headers), long):
+		return fmt.Sprintf("a name in it has more than %d bytes", maxName)
+	}
+	return ""
 }
 
 type writer struct{ out strings.Builder }
@@ -211,15 +223,15 @@ func (w *writer) pairs(depth int, name string, list []Pair) {
 	}
 }
 
+// plainText is what needs no quotes anywhere in YAML, unless it reads as another type.
+var plainText = regexp.MustCompile(`^[A-Za-z0-9_./][A-Za-z0-9_./-]*(://[A-Za-z0-9_./-]+)?( [A-Za-z0-9_./-]+)*$`)
+
 // scalar writes text as one YAML value on one line.
 func scalar(s string) string {
-	plain, err := yaml.Marshal(s)
-	text := strings.TrimSuffix(string(plain), "\n")
-	if err != nil || strings.ContainsAny(text, "\n") || strings.HasPrefix(text, "|") || strings.HasPrefix(text, ">") ||
-		strings.ContainsAny(text, ",[]{}") && !strings.HasPrefix(text, `"`) && !strings.HasPrefix(text, "'") {
-		return fmt.Sprintf("%+q", strings.ToValidUTF8(s, "?"))
+	if text, err := yaml.Marshal(s); err == nil && plainText.MatchString(s) && string(text) == s+"\n" {
+		return s
 	}
-	return text
+	return fmt.Sprintf("%+q", strings.ToValidUTF8(s, "?"))
 }
 
 func key(s string) string { return scalar(s) }
