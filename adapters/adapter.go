@@ -21,11 +21,14 @@ import (
 
 // Adapter delivers the messages of one route to its destination.
 //
-// Deliver makes at most one call that can write, ends it by ctx's deadline, and
-// never re-sends by itself: only a call that was answered with a refusal of its
-// token, and so wrote nothing, may be made once more with a fresh one. It gives one of the first nine kinds of verdicts,
-// or [ferry.NotTried] when ctx was cancelled (not: ran out) before the first
-// byte of the request left. All methods may be called concurrently.
+// Deliver makes one call that can write, ends it by ctx's deadline, and never
+// re-sends by itself: only a call that was answered with a refusal of its token or
+// session, and so wrote nothing, may be made once more with a fresh one. Where a
+// route has more to do to a document than to create it, each act is such a call,
+// begins when the one before it succeeded, and may be repeated without harm; until
+// all are done, Lookup calls the document absent. It gives one of the first nine
+// kinds of verdicts, or [ferry.NotTried] when ctx was cancelled (not: ran out)
+// before the first byte of a request left. All methods may be called concurrently.
 type Adapter interface {
 	Deliver(ctx context.Context, call Call) ferry.Verdict
 	// Lookup asks the destination for the document of call's external key. It

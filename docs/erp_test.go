@@ -61,7 +61,7 @@ func TestExamplesOfDialectsLoad(t *testing.T) {
 			}
 			loadExample(t, page, m[1])
 		}
-		if name := strings.TrimSuffix(filepath.Base(page), ".md"); complete == 0 && name != "README" && name != "openapi" {
+		if name := strings.TrimSuffix(filepath.Base(page), ".md"); complete == 0 && slices.Contains(erp.Dialects(), name) && name != "openapi" {
 			t.Errorf("%s has no complete example of at most ten lines", page)
 		}
 	}
