@@ -66,33 +66,9 @@ func sentence(err error) (message, hint string) {
 func nearest(word string, known []string) string {
 	best, limit := "", 1+len(word)/3
 	for _, k := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d <= limit {
+		if d := ferry.Distance(strings.ToLower(word), strings.ToLower(k)); d <= limit {
 			best, limit = k, d-1
 		}
 	}
 	return best
-}
-
-// distance is the edit distance (Levenshtein) of two short words.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

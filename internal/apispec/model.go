@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ferry"
 )
 
 // Document is a description of an API.
@@ -162,7 +164,7 @@ func (d *Document) near(id string) string {
 	}
 	var close, writing []candidate
 	for _, op := range d.Operations {
-		far := min(distance(strings.ToLower(id), strings.ToLower(op.ID)), distance(strings.ToLower(id), strings.ToLower(op.Name())))
+		far := min(ferry.Distance(strings.ToLower(id), strings.ToLower(op.ID)), ferry.Distance(strings.ToLower(id), strings.ToLower(op.Name())))
 		c := candidate{name: op.ID, far: far}
 		if far <= 2+len(id)/4 || len(id) > 2 && strings.Contains(strings.ToLower(op.ID), strings.ToLower(id)) {
 			close = append(close, c)
@@ -188,28 +190,4 @@ func (d *Document) near(id string) string {
 		more = ", …"
 	}
 	return fmt.Sprintf(lead, strings.Join(names, ", ")+more)
-}
-
-// distance is the edit distance (Levenshtein) of two short words.
-func distance(a, b string) int {
-	if len(a) > 128 || len(b) > 128 {
-		return 128
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

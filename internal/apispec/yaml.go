@@ -24,7 +24,7 @@ func toJSON(data []byte) ([]byte, error) {
 	case len(trimmed) == 0:
 		return nil, bad("it is empty")
 	case trimmed[0] == '{' && json.Valid(data):
-		if deep(data) {
+		if DeeperThan(data, maxDepth) {
 			return nil, bad("it is nested deeper than %d", maxDepth)
 		}
 		return data, nil
@@ -56,8 +56,8 @@ func versionsAreText(root *yaml.Node) {
 	}
 }
 
-// deep says whether valid JSON is nested deeper than maxDepth.
-func deep(data []byte) bool {
+// DeeperThan says whether valid JSON is nested deeper than most.
+func DeeperThan(data []byte, most int) bool {
 	depth, text := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
@@ -67,7 +67,7 @@ func deep(data []byte) bool {
 			text = !text
 		case text:
 		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
+			if depth++; depth > most {
 				return true
 			}
 		case c == '}' || c == ']':

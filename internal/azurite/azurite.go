@@ -4,12 +4,12 @@ package azurite
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"ferry/internal/foreign"
 )
 
 // Folder names the environment variable with the folder that it is installed in:
@@ -27,35 +27,9 @@ func ConnectionString(address string) string { return fmt.Sprintf(account, addre
 // memory, and returns its address, HOST:PORT. Without it the test skips.
 func Start(t *testing.T) string {
 	t.Helper()
-	folder := os.Getenv(Folder)
-	if folder == "" {
-		t.Skip(Folder + " is not set: make test-all installs Azurite")
-	}
+	folder := foreign.Folder(t, Folder, "Azurite")
 	cmd := exec.Command("node", filepath.Join(folder, "node_modules", "azurite", "dist", "src", "blob", "main.js"),
 		"--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", "0", "--skipApiVersionCheck", "--disableTelemetry")
 	cmd.Dir = t.TempDir()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	said := make([]byte, 0, 4096)
-	listening := regexp.MustCompile(`listens on http://(127\.0\.0\.1:\d+)`)
-	for buf := make([]byte, 1024); ; {
-		n, err := out.Read(buf)
-		said = append(said, buf[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return string(m[1])
-		}
-		if err != nil {
-			t.Fatalf("Azurite did not start: %v: %s", err, said)
-		}
-	}
+	return foreign.Serve(t, "Azurite", cmd, regexp.MustCompile(`listens on http://(127\.0\.0\.1:\d+)`))
 }

@@ -3,12 +3,13 @@
 package cap
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"ferry/internal/foreign"
 )
 
 // Folder names the environment variable with the folder that project was copied to
@@ -40,35 +41,8 @@ const (
 // returns their address. Without them the test skips.
 func Start(t *testing.T, mode Mode) string {
 	t.Helper()
-	folder := os.Getenv(Folder)
-	if folder == "" {
-		t.Skip(Folder + " is not set: make test-all installs SAP CAP")
-	}
+	folder := foreign.Folder(t, Folder, "SAP CAP")
 	cmd := exec.Command("node", filepath.Join(folder, "server.js"))
 	cmd.Dir, cmd.Env = folder, append(os.Environ(), "NODE_ENV="+string(mode), "CDS_LOG_LEVELS_CDS=warn")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	said := make([]byte, 0, 4096)
-	listening := regexp.MustCompile(`listens on (http://127\.0\.0\.1:\d+)`)
-	for buf := make([]byte, 1024); ; {
-		n, err := out.Read(buf)
-		said = append(said, buf[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return string(m[1])
-		}
-		if err != nil {
-			t.Fatalf("CAP did not start: %v: %s", err, said)
-		}
-	}
+	return foreign.Serve(t, "CAP", cmd, regexp.MustCompile(`listens on (http://127\.0\.0\.1:\d+)`))
 }

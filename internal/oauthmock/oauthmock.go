@@ -4,12 +4,13 @@ package oauthmock
 
 import (
 	_ "embed"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"ferry/internal/foreign"
 )
 
 // Folder names the environment variable with the folder that it is installed in:
@@ -29,43 +30,17 @@ var script string
 // /token; what they are signed with is at /jwks. Without it the test skips.
 func Start(t *testing.T) string {
 	t.Helper()
-	folder := os.Getenv(Folder)
-	if folder == "" {
-		t.Skip(Folder + " is not set: make test-all installs oauth2-mock-server")
-	}
+	folder := foreign.Folder(t, Folder, "oauth2-mock-server")
 	file := filepath.Join(t.TempDir(), "server.mjs")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("node", file, folder)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // it ends with this process, whatever happens
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	var said []byte
-	listening := regexp.MustCompile(`listens on (http://127\.0\.0\.1:\d+)`)
-	for buf := make([]byte, 1024); ; {
-		n, err := out.Read(buf)
-		said = append(said, buf[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return string(m[1])
-		}
-		if err != nil {
-			t.Fatalf("oauth2-mock-server did not start: %v: %s", err, said)
-		}
-	}
+	t.Cleanup(func() { _ = in.Close() })
+	return foreign.Serve(t, "oauth2-mock-server", cmd, regexp.MustCompile(`listens on (http://127\.0\.0\.1:\d+)`))
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"ferry"
+	"ferry/internal/apispec"
 )
 
 // Bounds of a collection.
@@ -53,7 +54,7 @@ func Decode(data []byte) (*Collection, error) {
 		return nil, bad("the collection has more than %d MiB", MaxBytes>>20)
 	case !json.Valid(data):
 		return nil, bad("it is no Postman collection: it is not JSON").WithHint("export it from Postman as Collection v2.1")
-	case deep(data):
+	case apispec.DeeperThan(data, maxDepth):
 		return nil, bad("the collection is nested deeper than %d", maxDepth)
 	}
 	var raw struct {
@@ -94,27 +95,6 @@ func wrongType(err error) string {
 		return wrong.Field + " has a form that it may not have"
 	}
 	return "its members have another form"
-}
-
-// deep says whether valid JSON is nested deeper than maxDepth.
-func deep(data []byte) bool {
-	depth, text := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case text && c == '\\':
-			i++
-		case c == '"':
-			text = !text
-		case text:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return false
 }
 
 // folder is what requests inherit.

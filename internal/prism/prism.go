@@ -3,12 +3,13 @@
 package prism
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"ferry/internal/foreign"
 )
 
 // Folder names the environment variable with the folder that it is installed in:
@@ -20,10 +21,7 @@ const Folder = "FERRY_PRISM"
 // test skips.
 func Start(t *testing.T, spec string) string {
 	t.Helper()
-	folder := os.Getenv(Folder)
-	if folder == "" {
-		t.Skip(Folder + " is not set: make test-all installs Prism")
-	}
+	folder := foreign.Folder(t, Folder, "Prism")
 	spec, err := filepath.Abs(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -32,29 +30,5 @@ func Start(t *testing.T, spec string) string {
 		"mock", "--host", "127.0.0.1", "--port", "0", spec)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "FORCE_COLOR=0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	said := make([]byte, 0, 4096)
-	listening := regexp.MustCompile(`listening on (http://127\.0\.0\.1:\d+)`)
-	for buf := make([]byte, 1024); ; {
-		n, err := out.Read(buf)
-		said = append(said, buf[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return string(m[1])
-		}
-		if err != nil {
-			t.Fatalf("Prism did not start: %v: %s", err, said)
-		}
-	}
+	return foreign.Serve(t, "Prism", cmd, regexp.MustCompile(`listening on (http://127\.0\.0\.1:\d+)`))
 }
