@@ -161,6 +161,7 @@ type session interface {
 type operation struct {
 	method string
 	url    string        // absolute
+	parsed *url.URL      // of url, where it was read before; nil: it is read now
 	header http.Header   // wins over what is configured; may be nil
 	body   io.ReadCloser // nil: none
 	size   int64         // of body, in bytes

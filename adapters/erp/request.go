@@ -53,8 +53,11 @@ func (r *route) question(ctx context.Context, m *message, op *operation) (*http.
 }
 
 func newRequest(ctx context.Context, op *operation) (*http.Request, error) {
-	if op.body == nil {
+	switch {
+	case op.body == nil:
 		return httpcall.NewRequest(ctx, op.method, op.url, nil)
+	case op.parsed != nil:
+		return httpcall.NewStreamTo(ctx, op.method, op.parsed, op.body, op.size)
 	}
 	return httpcall.NewStream(ctx, op.method, op.url, op.body, op.size)
 }
@@ -106,6 +109,22 @@ func (r *route) address(t *template, m *message) (string, error) {
 		t = r.whole
 	}
 	return r.dest.base.join(t, m.values())
+}
+
+// fixedAddress is the address of t, where no message changes it; nil else.
+func (r *route) fixedAddress(t *template) *url.URL {
+	if slices.ContainsFunc(t.flat(), func(p part) bool { return !p.isText() }) {
+		return nil
+	}
+	address, err := r.dest.base.join(t, values{})
+	if err != nil {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.String() != address {
+		return nil
+	}
+	return u
 }
 
 // withQuery is t with the query of another template behind its own.

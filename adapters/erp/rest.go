@@ -60,18 +60,20 @@ type plain struct{ r *route }
 
 func (p plain) write(ctx context.Context, m *message) (*operation, error) {
 	r := p.r
-	address, err := r.address(r.url, m)
-	if err != nil {
-		return nil, err
+	op := &operation{method: r.method, parsed: r.fixed}
+	var err error
+	if r.fixed == nil || r.cfg.KeyField != "" {
+		if op.url, err = r.address(r.url, m); err != nil {
+			return nil, err
+		}
 	}
 	if r.cfg.KeyField != "" {
 		fields, err := m.fields(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return newOperation(r.method, address, fields)
+		return newOperation(r.method, op.url, fields)
 	}
-	op := &operation{method: r.method, url: address}
 	op.body, op.size, err = r.payload(ctx, m)
 	return op, err
 }

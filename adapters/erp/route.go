@@ -2,6 +2,7 @@ package erp
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -24,6 +25,7 @@ type route struct {
 	url         *template
 	query       *template
 	whole       *template         // url with query
+	fixed       *url.URL          // the address of whole, where no message changes it
 	header      http.Header       // of every request; see fixedHeaders
 	headers     map[string][]part // those that a message fills in
 	mapping     *mapping.Program  // nil: the payload as it is
@@ -111,6 +113,7 @@ func (r *route) compile() error {
 		r.contentType = "application/json"
 	}
 	r.whole, r.header = r.url.withQuery(r.query), r.fixedHeaders()
+	r.fixed = r.fixedAddress(r.whole)
 	if err := r.compileLookup(); err != nil {
 		return err
 	}

@@ -241,6 +241,9 @@ func (t *template) path(v values) (string, error) {
 func isDots(s string) bool { return s == "." || s == ".." }
 
 func (t *template) queryWith(v values) (string, error) {
+	if len(t.queryParts) == 0 {
+		return "", nil
+	}
 	var b strings.Builder
 	for _, p := range t.queryParts {
 		switch {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -49,18 +50,30 @@ type Answer struct {
 
 // NewRequest makes a request that is sent at most once when method may write.
 // The body is read while it is sent: leave it as it is.
-func NewRequest(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
-	return NewStream(ctx, method, url, ferry.NewBodyReader(body), int64(len(body)))
+func NewRequest(ctx context.Context, method, address string, body []byte) (*http.Request, error) {
+	return NewStream(ctx, method, address, ferry.NewBodyReader(body), int64(len(body)))
 }
 
 // NewStream is NewRequest with a body of size bytes that is read while it is sent,
 // and closed when it was, also on an error. To send it again, open it again.
-func NewStream(ctx context.Context, method, url string, body io.ReadCloser, size int64) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+func NewStream(ctx context.Context, method, address string, body io.ReadCloser, size int64) (*http.Request, error) {
+	u, err := url.Parse(address)
 	if err != nil {
 		_ = body.Close() // it was read only
 		return nil, errors.New(MaskText(err.Error()))
 	}
+	return NewStreamTo(ctx, method, u, body, size)
+}
+
+// NewStreamTo is NewStream with an address that was read before. It is not altered.
+func NewStreamTo(ctx context.Context, method string, u *url.URL, body io.ReadCloser, size int64) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "", nil)
+	if err != nil {
+		_ = body.Close() // it was read only
+		return nil, errors.New(MaskText(err.Error()))
+	}
+	own := *u
+	req.URL, req.Host = &own, u.Host
 	if size <= 0 {
 		_ = body.Close()
 		return req, nil

@@ -2,6 +2,7 @@ package httpcall
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,16 +72,21 @@ const maxCorrelation = 128
 // (request-id, ms-correlation-x), Dataverse (x-ms-service-request-id), Finance &
 // Operations (ms-dyn-aid), NetSuite (X-N-OperationId) and SAP.
 func CorrelationID(h http.Header) string {
-	for _, name := range [...]string{
+	names := [...]string{
 		"X-Correlation-Id", "X-Correlationid", "Correlation-Id", "Ms-Correlation-X", "Ms-Dyn-Aid", "X-N-Operationid",
 		"X-Ms-Service-Request-Id", "Sap-Transaction-Id", "Sap-Message-Id", "Sap_messageprocessinglogid",
 		"X-Request-Id", "Request-Id", "Requestid", "X-Ms-Request-Id", "X-Ms-Correlation-Request-Id", "X-Vcap-Request-Id", "X-Trace-Id",
-	} {
-		if v := h[name]; len(v) > 0 && v[0] != "" { // names in their canonical spelling
-			return cutText(MaskText(v[0]), maxCorrelation)
+	} // in their canonical spelling, as headers of answers are
+	best := len(names)
+	for name, values := range h { // an answer has fewer headers than there are names
+		if i := slices.Index(names[:best], name); i >= 0 && len(values) > 0 && values[0] != "" {
+			best = i
 		}
 	}
-	return ""
+	if best == len(names) {
+		return ""
+	}
+	return cutText(MaskText(h[names[best]][0]), maxCorrelation)
 }
 
 // TraceOf is [CorrelationID] of an answer; where no header has one, what its error
