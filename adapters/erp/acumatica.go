@@ -25,7 +25,7 @@ func acumatica() dialect {
 	// What the body says counts for refusals: a success is one by its status.
 	refusals := httpcall.Between(400, 599)
 	return dialect{
-		verdicts: httpcall.Table{
+		verdicts: append(httpcall.Table{
 			{Status: refusals, Says: regexp.MustCompile(`(?i)another process has (updated|deleted)`), Kind: stale, Effect: ferry.EffectNone},
 			{Status: refusals, Says: regexp.MustCompile(`(?i)another process has added`), Kind: conflict},
 			// What is wrong with a record comes as 500 from older versions; so does a record
@@ -33,22 +33,9 @@ func acumatica() dialect {
 			{Status: httpcall.Status(500), Code: acumaticaRefusals, Kind: conflict},
 			{Status: refusals, Says: acumaticaFull, Kind: ferry.Throttled, Effect: ferry.EffectNone},
 
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-			{
-				Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
-				Text: "redirects are not followed; check the destination's url",
-			},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Status: httpcall.Status(409), Kind: conflict},
 			// 412 answers If-None-Match: the record is there.
 			{Status: httpcall.Status(412), Kind: conflict},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+		}, byStatus()...),
 		lookups: httpcall.Table{
 			// A list that holds nothing says that there is none; 404 is an entity, or a
 			// version of the endpoint, that does not exist.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ferry"
@@ -49,7 +50,7 @@ func bc() dialect {
 		{Status: refused, Code: bcNoTenant, Kind: ferry.Unavailable, Effect: ferry.EffectNone},
 	}
 	return dialect{
-		verdicts: append(refusals, httpcall.Table{
+		verdicts: slices.Concat(refusals, httpcall.Table{
 			{Status: refused, Code: bcDuplicate, Kind: conflict},
 			{Status: refused, Code: bcChanged, Kind: stale, Effect: ferry.EffectNone},
 			// The transaction was given up.
@@ -57,21 +58,10 @@ func bc() dialect {
 			{Status: notBusy, Code: bcServerError, Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
 			{Status: notBusy, Code: bcMessage, Kind: ferry.Rejected, Effect: ferry.EffectNone},
 
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-			{Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone, Text: "redirects are not followed; check the destination's url"},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			// Duplicates, and faults of the database that pass, are 409 as well.
-			{Status: httpcall.Status(409), Kind: conflict},
 			{Status: httpcall.Status(412), Kind: stale, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			// The request waited for its turn, for up to 8 minutes, and had none.
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			// 504: it ran for 10 minutes and was cut off.
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		}...),
+			// By status: 409 may be a fault of the database that passes, 503 waited for its turn
+			// for up to 8 minutes and had none, 504 ran for 10 minutes and was cut off.
+		}, byStatus()),
 		lookups: append(refusals[:len(refusals):len(refusals)], httpcall.Table{
 			{Status: httpcall.Status(404), Kind: ferry.Failed, Text: "the address is wrong; check url, company and entity"},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},

@@ -33,24 +33,14 @@ const foAction = "Microsoft.Dynamics.DataEntities."
 // throttling", "Recurring integrations"; MicrosoftDocs/dynamics-365-unified-operations-public.
 func d365fo() dialect {
 	return dialect{
-		verdicts: httpcall.Table{
+		verdicts: append(httpcall.Table{
 			// Of this document, or of one beside it: a lookup tells.
 			{Status: httpcall.Between(400, 599), Says: foDuplicate, Kind: conflict},
 			{Status: httpcall.Between(400, 599), Says: foLocked, Kind: ferry.Failed, Effect: ferry.EffectNone},
 			{Status: httpcall.Between(400, 599), Says: foInvalid, Kind: ferry.Rejected, Effect: ferry.EffectNone},
 
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-			{Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone, Text: "redirects are not followed; check the destination's url"},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Status: httpcall.Status(409), Kind: conflict},
 			{Status: httpcall.Status(412), Kind: stale, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+		}, byStatus()...),
 		lookups: httpcall.Table{
 			{Status: httpcall.Status(404), Kind: ferry.Failed, Text: "the address is wrong; check url and entity"},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},

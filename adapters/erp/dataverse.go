@@ -47,7 +47,7 @@ var (
 func dataverse() dialect {
 	refused := httpcall.Between(400, 599) // a success is one whatever its body says, and may be too long to be read
 	return dialect{
-		verdicts: httpcall.Table{
+		verdicts: append(httpcall.Table{
 			{Status: refused, Code: dataverseLimits, Kind: ferry.Throttled, Effect: ferry.EffectNone},
 			{Status: refused, Code: dataverseDuplicate, Kind: conflict},
 			{Status: refused, Code: dataverseStale, Kind: stale, Effect: ferry.EffectNone},
@@ -56,19 +56,10 @@ func dataverse() dialect {
 				Text: "there is no row of the key to write over",
 			},
 
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-			{Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone, Text: "redirects are not followed; check the destination's url"},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 			{Status: httpcall.Status(404), Kind: ferry.Rejected, Effect: ferry.EffectNone, Text: "check entity: it is the set's name, plural and in lower case"},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
 			// If-None-Match: * found a row. Its code is empty, or one of several.
-			{Status: httpcall.Status(409, 412), Kind: conflict},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+			{Status: httpcall.Status(412), Kind: conflict},
+		}, byStatus()...),
 		lookups: httpcall.Table{
 			{Status: refused, Code: dataverseLimits, Kind: ferry.Throttled},
 			{Status: httpcall.Status(404), Code: dataverseAbsent, Kind: absent},

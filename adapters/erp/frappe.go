@@ -25,7 +25,7 @@ func frappe() dialect {
 	// What the body says counts for refusals: a success is one by its status.
 	refusals := httpcall.Between(400, 599)
 	return dialect{
-		verdicts: httpcall.Table{
+		verdicts: append(httpcall.Table{
 			// Both are kinds of ValidationError, and so come as 417 like what is wrong for good.
 			{Status: refusals, Code: regexp.MustCompile(`^TimestampMismatchError$`), Kind: stale, Effect: ferry.EffectNone},
 			{Status: refusals, Code: regexp.MustCompile(`^(DocumentLockedError|QueryDeadlockError|QueryTimeoutError)$`), Kind: ferry.Failed, Effect: ferry.EffectNone},
@@ -34,22 +34,9 @@ func frappe() dialect {
 			{Status: refusals, Code: regexp.MustCompile(`^(SessionStopped|InReadOnlyMode)$`), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
 			{Status: refusals, Code: regexp.MustCompile(`^(AuthenticationError|PermissionError|SessionExpired)$`), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
 
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-			{
-				Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
-				Text: "redirects are not followed; check the destination's url",
-			},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Status: httpcall.Status(409), Kind: conflict},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			// 417 is every ValidationError: MandatoryError, LinkValidationError, and so on.
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			// Scripts of a site may have committed before they failed.
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+			// By status 417 is every other ValidationError: MandatoryError, LinkValidationError, and
+			// so on. Scripts of a site may have committed before they failed with 500.
+		}, byStatus()...),
 		lookups: httpcall.Table{
 			// A list that holds nothing says that there is none; 404 is a DocType, or a site,
 			// that does not exist.

@@ -27,7 +27,7 @@ func netsuite() dialect {
 	// What the body says counts for refusals: a success is one by its status.
 	refusals := httpcall.Between(400, 599)
 	return dialect{
-		verdicts: httpcall.Table{
+		verdicts: append(httpcall.Table{
 			// The same asynchronous request, sent again, is refused, and its Location names
 			// the job of the first one.
 			{Status: httpcall.Status(400, 409), Code: regexp.MustCompile(`^IDEMPOTENCY_ERROR$`), Kind: repeated},
@@ -36,21 +36,11 @@ func netsuite() dialect {
 			{Status: httpcall.Between(400, 499), Code: regexp.MustCompile(`^(DUP_RCRD|DUP_[A-Z_]+|UNIQUE_[A-Z_]+)$`), Kind: conflict},
 			{Status: httpcall.Between(400, 499), Says: regexp.MustCompile(`(?i)(record|entity) already exists|already been used`), Kind: conflict},
 			{Status: httpcall.Between(400, 499), Code: regexp.MustCompile(`^(RCRD_HAS_BEEN_CHANGED|RECORD_HAS_BEEN_CHANGED)$`), Kind: stale, Effect: ferry.EffectNone},
-
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
 			{
-				Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
+				Status: []httpcall.StatusRange{{From: 300, To: 302}, {From: 304, To: 399}}, Kind: ferry.Rejected, Effect: ferry.EffectNone,
 				Text: "redirects are not followed; check that the destination's url bears the account's own host name",
 			},
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Status: httpcall.Status(409), Kind: conflict},
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+		}, byStatus()...),
 		lookups: httpcall.Table{
 			// A type of record that does not exist is answered with 404 as well, without
 			// this code.

@@ -13,29 +13,7 @@ import (
 // in RFC 9110 and RFC 6585, errors as in RFC 9457 or one of the common shapes.
 func rest() dialect {
 	return dialect{
-		verdicts: httpcall.Table{
-			{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
-
-			// 303 is how some services answer a create that they carried out.
-			{Status: httpcall.Status(303), Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "redirects are not followed"},
-			{
-				Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
-				Text: "redirects are not followed; check the destination's url",
-			},
-
-			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
-			// The server, or a proxy, waited in vain for a part of the request, or of the answer.
-			{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-			{Status: httpcall.Status(409), Kind: conflict},
-			// 425: refused before it was looked at (RFC 8470).
-			{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
-			{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
-
-			{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
-			{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
-			// On a create nobody can tell whether a 500, 502 or 504 came before or after it.
-			{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
-		},
+		verdicts: byStatus(),
 		settings: []string{"url", "method", "lookup.url"},
 		lookups: httpcall.Table{
 			{Status: httpcall.Status(204, 404), Kind: absent},
@@ -49,6 +27,33 @@ func rest() dialect {
 
 // defaultKeyHeader carries the external key where nothing else is configured.
 const defaultKeyHeader = "Idempotency-Key"
+
+// byStatus judges by the status alone, for what a dialect's own rules say nothing of.
+func byStatus() httpcall.Table {
+	return httpcall.Table{
+		{Status: httpcall.Between(200, 299), Kind: ferry.Delivered, Effect: ferry.EffectDone},
+
+		// 303 is how some services answer a create that they carried out.
+		{Status: httpcall.Status(303), Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "redirects are not followed"},
+		{
+			Status: httpcall.Between(300, 399), Kind: ferry.Rejected, Effect: ferry.EffectNone,
+			Text: "redirects are not followed; check the destination's url",
+		},
+
+		{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized, Effect: ferry.EffectNone},
+		// The server, or a proxy, waited in vain for a part of the request, or of the answer.
+		{Status: httpcall.Status(408), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
+		{Status: httpcall.Status(409), Kind: conflict},
+		// 425: refused before it was looked at (RFC 8470).
+		{Status: httpcall.Status(425, 429), Kind: ferry.Throttled, Effect: ferry.EffectNone},
+		{Status: httpcall.Between(400, 499), Kind: ferry.Rejected, Effect: ferry.EffectNone},
+
+		{Status: httpcall.Status(501, 505), Kind: ferry.Failed, Effect: ferry.EffectNone},
+		{Status: httpcall.Status(503), Kind: ferry.Unavailable, Effect: ferry.EffectNone},
+		// On a create nobody can tell whether a 500, 502 or 504 came before or after it.
+		{Status: httpcall.Between(500, 599), Kind: ferry.Unknown, Effect: ferry.EffectMaybe},
+	}
+}
 
 // addressed is a form whose lookup is an address of the configuration, and which
 // sends the external key in a header.
