@@ -3,6 +3,7 @@ package natsqueue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -60,6 +61,9 @@ func (d *driver) Receive(ctx context.Context, from queue.Address, most int) ([]q
 		} else {
 			messages = p.abandon(messages, err != nil)
 		}
+		if errors.Is(err, errNobodyServes) {
+			err = d.whyNobodyServes(ctx, from)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +71,22 @@ func (d *driver) Receive(ctx context.Context, from queue.Address, most int) ([]q
 			return items(messages, d.lockOf(from)), nil
 		}
 	}
+}
+
+// errNobodyServes: no consumer listens where a request for messages went. Either
+// there is none, or its server is starting or going down.
+var errNobodyServes = errors.New("nobody serves the channel")
+
+// whyNobodyServes tells a channel that does not exist from one whose server is
+// starting or going down.
+func (d *driver) whyNobodyServes(ctx context.Context, from queue.Address) error {
+	d.mu.Lock()
+	delete(d.locks, from)
+	d.mu.Unlock()
+	if err := d.learnLock(ctx, from); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", namesOf(from, d.worker).subject, errNobodyServes, queue.ErrUnavailable)
 }
 
 func items(messages []*nats.Msg, lock time.Duration) []queue.Item {
@@ -206,7 +226,7 @@ func (p *puller) ended(ctx context.Context, code string, m *nats.Msg) (clean boo
 	text := m.Header.Get("Description")
 	switch {
 	case code == "503":
-		return true, fmt.Errorf("%s: %w", p.names.subject, queue.ErrNotFound)
+		return true, errNobodyServes
 	case code == "409" && (strings.Contains(text, "Deleted") || strings.Contains(text, "deleted")):
 		return true, fmt.Errorf("%s: %w", p.names.subject, queue.ErrNotFound)
 	case code == "408" && strings.Contains(text, "Requests Pending"):

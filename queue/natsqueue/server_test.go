@@ -464,13 +464,19 @@ func TestWorkersReconnect(t *testing.T) {
 	}
 	defer w.Close(ctx)
 	received := make(chan []queue.Item, 1)
+	failed := make(chan error, 1)
 	go func() {
 		for {
 			items, err := w.Receive(ctx, address, 1)
-			if err == nil || !errors.Is(err, queue.ErrUnavailable) {
-				received <- items
+			if errors.Is(err, queue.ErrUnavailable) {
+				continue
+			}
+			if err != nil {
+				failed <- err
 				return
 			}
+			received <- items
+			return
 		}
 	}()
 	listen := strings.TrimPrefix(s.URL(), "nats://")
@@ -491,6 +497,8 @@ func TestWorkersReconnect(t *testing.T) {
 		if len(items) != 1 {
 			t.Errorf("%d items came, want 1", len(items))
 		}
+	case err := <-failed:
+		t.Fatalf("receive: %v, want only ErrUnavailable while the broker is away", err)
 	case <-ctx.Done():
 		t.Fatal("the worker did not come back")
 	}
