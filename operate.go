@@ -31,6 +31,14 @@ type Key struct {
 	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
 }
 
+// KeySpec is what a new key is to be.
+type KeySpec struct {
+	Name    string
+	Role    Role
+	Routes  []string  // sender, receiver: which; none means all
+	Expires time.Time // zero: never
+}
+
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
 type NewKey struct {
 	Key

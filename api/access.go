@@ -37,7 +37,7 @@ func (c *call) createKey() error {
 	if err != nil {
 		return err
 	}
-	key, err := c.api.svc.CreateKey(c.ctx(), in.Name, in.Role, in.Routes, expires, c.who.Name)
+	key, err := c.api.svc.CreateKey(c.ctx(), ferry.KeySpec{Name: in.Name, Role: in.Role, Routes: in.Routes, Expires: expires}, c.who.Name)
 	return answer(c, http.StatusCreated, key, err)
 }
 

@@ -178,6 +178,9 @@ func (c *call) handle(eps []*endpoint) error {
 		if err := c.authenticate(); err != nil {
 			return err
 		}
+		if err := c.admit(); err != nil {
+			return err
+		}
 	}
 	if err := c.checkQuery(); err != nil {
 		return err
@@ -222,6 +225,7 @@ func (c *call) end() {
 		c.refuse(fmt.Errorf("panic: %v", p))
 	}
 	c.api.bodies.give(c.held)
+	c.account()
 	if c.api.log.Enabled(c.ctx(), slog.LevelDebug) {
 		c.api.log.LogAttrs(c.ctx(), slog.LevelDebug, "request", c.attrs(c.status, slog.String("code", string(c.code)))...)
 	}

@@ -187,7 +187,7 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("me (-want +got):\n%s", diff)
 	}
 
-	if k := try(admin.CreateKey(ctx, "new-flow", ferry.RoleSender, []string{"orders"}, till))(t); k.Secret == "" || k.CreatedBy != "root" || !k.ExpiresAt.Equal(till) {
+	if k := try(admin.CreateKey(ctx, ferry.KeySpec{Name: "new-flow", Role: ferry.RoleSender, Routes: []string{"orders"}, Expires: till}))(t); k.Secret == "" || k.CreatedBy != "root" || !k.ExpiresAt.Equal(till) {
 		t.Errorf("key: %+v", k)
 	}
 	if k := try(admin.Keys(ctx))(t); len(k) != 0 {

@@ -76,10 +76,10 @@ func (f *fake) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditE
 
 func (f *fake) Ready(context.Context) error { return f.err }
 
-func (f *fake) CreateKey(_ context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
-	k := ferry.Key{ID: "k9", Name: name, Role: role, Routes: routes, CreatedAt: now, CreatedBy: by}
-	if !expires.IsZero() {
-		k.ExpiresAt = &expires
+func (f *fake) CreateKey(_ context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {
+	k := ferry.Key{ID: "k9", Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by}
+	if !spec.Expires.IsZero() {
+		k.ExpiresAt = &spec.Expires
 	}
 	return ferry.NewKey{Key: k, Secret: "fry_k9_secret_check"}, f.err
 }

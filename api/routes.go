@@ -27,7 +27,7 @@ func (a *api) endpoints() []endpoint {
 	noteBody := &body{of: NoteRequest{}, optional: true}
 	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all"}
 
-	return append([]endpoint{
+	list := []endpoint{
 		// Senders.
 		{
 			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, handle: (*call).send,
@@ -130,5 +130,9 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/readyz", id: "getReadiness", open: true, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
 		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
 		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
-	}, serviceBus()...)
+	}
+	for _, more := range [][]endpoint{waiting(), subscriptions(), events(), usage(), connector(), serviceBus()} {
+		list = append(list, more...)
+	}
+	return list
 }

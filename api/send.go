@@ -12,29 +12,40 @@ import (
 // send takes one message: the body is the payload. This is the hot path: no
 // reflection, and the answer is put together by hand.
 func (c *call) send() error {
-	route, err := c.knownRoute()
+	accepted, err := c.take()
 	if err != nil {
 		return err
 	}
+	c.answerAccepted(&accepted)
+	return nil
+}
+
+// take reads the message of the request and accepts it.
+func (c *call) take() (ferry.Accepted, error) {
+	var none ferry.Accepted
+	route, err := c.knownRoute()
+	if err != nil {
+		return none, err
+	}
 	if err := c.checkTransfer(); err != nil {
-		return err
+		return none, err
 	}
 	m := c.message(&route)
 	if m.ContentType, err = contentType(c.r.Header); err != nil {
-		return err
+		return none, err
 	}
 	if m.Properties, err = c.properties(); err != nil {
-		return err
+		return none, err
 	}
 	options, err := c.options()
 	if err != nil {
-		return err
+		return none, err
 	}
 	if options.correlationID == "" {
 		options.correlationID = trackedAs(c.r.Header, m.Sender.Flow)
 	}
 	if fault, _ := options.apply(&m, &route); fault != nil {
-		return fault
+		return none, fault
 	}
 	if options.bodyRef != "" {
 		err = c.takeReferred(&m, options.bodyRef, maxBytes(&route))
@@ -42,18 +53,17 @@ func (c *call) send() error {
 		err = c.takePayload(&m, maxBytes(&route))
 	}
 	if err != nil {
-		return err
+		return none, err
 	}
 	if m.BodySize() == 0 && !route.AllowEmpty {
-		return emptyBody()
+		return none, emptyBody()
 	}
 	accepted, err := c.api.svc.Accept(c.ctx(), m)
 	if err != nil {
-		return err
+		return none, err
 	}
 	c.api.svc.ObserveAccept(time.Since(c.start))
-	c.answerAccepted(&accepted)
-	return nil
+	return accepted, nil
 }
 
 // answerAccepted is 201 for a new message and 200 for one that was known. Never

@@ -22,6 +22,10 @@ type Service interface {
 	Workers
 	Confirmer
 	Receivers
+	Waiters
+	Subscriptions
+	Events
+	UsageReader
 }
 
 // Intake takes messages in.
@@ -108,8 +112,8 @@ type Observer interface {
 type Access interface {
 	// Authenticate says whose key it is; else unauthenticated.
 	Authenticate(ctx context.Context, key string) (ferry.Identity, error)
-	// CreateKey makes a key; a zero expires means never.
-	CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error)
+	// CreateKey makes a key. Its text is in the answer only.
+	CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error)
 	Keys(ctx context.Context) ([]ferry.Key, error)
 	RotateKey(ctx context.Context, id, by string) (ferry.NewKey, error)
 	RevokeKey(ctx context.Context, id, by string) (ferry.Key, error)

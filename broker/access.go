@@ -36,7 +36,7 @@ func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", keyFileError("first admin key", path, err)
 	}
-	_, err = b.ledger.CreateKeptKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "first start", func(text string) error {
+	_, err = b.ledger.CreateKeptKey(ctx, ferry.KeySpec{Name: "admin", Role: ferry.RoleAdmin}, "first start", func(text string) error {
 		if err := disk.WriteNew(path, []byte(text+"\n"), 0o600); err != nil {
 			return keyFileError("first admin key", path, err)
 		}
@@ -60,20 +60,20 @@ func keyFileError(what, path string, err error) error {
 }
 
 // CreateKey makes an API key. Its text is in the answer only.
-func (b *Broker) CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
-	if err := ferry.ValidName("key", name); err != nil {
+func (b *Broker) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {
+	if err := ferry.ValidName("key", spec.Name); err != nil {
 		return ferry.NewKey{}, err
 	}
-	if !slices.Contains(ferry.Roles(), role) {
-		return ferry.NewKey{}, ferry.Errorf(ferry.CodeInvalid, "there is no role %q", role).WithHint("one of %v", ferry.Roles())
+	if !slices.Contains(ferry.Roles(), spec.Role) {
+		return ferry.NewKey{}, ferry.Errorf(ferry.CodeInvalid, "there is no role %q", spec.Role).WithHint("one of %v", ferry.Roles())
 	}
-	if err := b.knownRoutes(routes); err != nil {
+	if err := b.knownRoutes(spec.Routes); err != nil {
 		return ferry.NewKey{}, err
 	}
-	if !expires.IsZero() && expires.Before(time.Now()) {
+	if !spec.Expires.IsZero() && spec.Expires.Before(time.Now()) {
 		return ferry.NewKey{}, ferry.Errorf(ferry.CodeBadTime, "the key would have expired already")
 	}
-	return b.ledger.CreateKey(ctx, name, role, routes, expires, by)
+	return b.ledger.CreateKey(ctx, spec, by)
 }
 
 func (b *Broker) knownRoutes(routes []string) error {

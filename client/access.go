@@ -2,20 +2,18 @@ package client
 
 import (
 	"context"
-	"time"
 
 	"ferry"
 )
 
-// CreateKey makes an API key; its text is in the answer and nowhere else. No
-// routes means all; a zero expires means never.
-func (c *Client) CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time) (ferry.NewKey, error) {
+// CreateKey makes an API key; its text is in the answer and nowhere else.
+func (c *Client) CreateKey(ctx context.Context, spec ferry.KeySpec) (ferry.NewKey, error) {
 	in := struct {
 		Name      string     `json:"name"`
 		Role      ferry.Role `json:"role"`
 		Routes    []string   `json:"routes,omitempty"`
 		ExpiresAt string     `json:"expiresAt,omitempty"`
-	}{name, role, routes, formatTime(expires)}
+	}{spec.Name, spec.Role, spec.Routes, formatTime(spec.Expires)}
 	var k ferry.NewKey
 	err := c.post(ctx, "/v1/keys", in, &k)
 	return k, err

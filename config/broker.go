@@ -44,9 +44,30 @@ type Broker struct {
 	BodyRef *BodyRef `yaml:"bodyRef"`
 
 	AdminListen any `yaml:"adminListen" later:"true"`
-	TLS         any `yaml:"tls" later:"true"`
-	Callbacks   any `yaml:"callbacks" later:"true"`
-	Issuers     any `yaml:"issuers" later:"true"`
+
+	// TLS is the certificate of Listen; default none.
+	TLS any `yaml:"tls" later:"true"`
+
+	// CORS is which pages of other origins may call; default none.
+	CORS any `yaml:"cors" later:"true"`
+
+	// Limits are the rates of callers.
+	Limits any `yaml:"limits" later:"true"`
+
+	// Issuers are whose tokens stand for keys, at most 20.
+	Issuers any `yaml:"issuers" later:"true"`
+
+	// ClientCertificates are the certificates that stand for keys, at most 1,000.
+	ClientCertificates any `yaml:"clientCertificates" later:"true"`
+
+	// Callbacks says whom the broker may call back.
+	Callbacks any `yaml:"callbacks" later:"true"`
+
+	// Secrets is how secrets of Azure Key Vault are read.
+	Secrets any `yaml:"secrets" later:"true"`
+
+	// AccessLog is where a line for each request goes; default nowhere.
+	AccessLog any `yaml:"accessLog" later:"true"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -113,9 +134,19 @@ type BrokerRoute struct {
 	// Intake takes messages in from elsewhere; default none.
 	Intake *Intake `yaml:"intake"`
 
-	Schema     any `yaml:"schema" later:"true"`
-	Windows    any `yaml:"windows" later:"true"`
+	Windows any `yaml:"windows" later:"true"`
+
+	// Schema is the path of the JSON Schema that bodies must be true to; default none.
+	Schema any `yaml:"schema" later:"true"`
+
+	// Versions of the route, at most 20.
+	Versions any `yaml:"versions" later:"true"`
+
+	// Duplicates says what a repeat without a key is recognised by.
 	Duplicates any `yaml:"duplicates" later:"true"`
+
+	// Rate and Quota of all the route's senders together; default none.
+	Rate any `yaml:"rate" later:"true"`
 }
 
 const (

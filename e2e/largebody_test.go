@@ -218,7 +218,7 @@ func inProcess(t *testing.T, store queue.BodyStore) (to *sink, c *client.Client,
 	if _, err := b.AddWorker(t.Context(), "erp-worker", []string{invoices}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	key, err := b.CreateKey(t.Context(), "test", ferry.RoleAdmin, nil, time.Time{}, "test")
+	key, err := b.CreateKey(t.Context(), ferry.KeySpec{Name: "test", Role: ferry.RoleAdmin}, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,13 +57,13 @@ func hashSecret(text string) []byte {
 }
 
 // CreateKey makes a key: fry_<id>_<secret>_<check>. The text is shown only here.
-func (l *Ledger) CreateKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string) (ferry.NewKey, error) {
-	return l.CreateKeptKey(ctx, name, role, routes, expires, by, nil)
+func (l *Ledger) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {
+	return l.CreateKeptKey(ctx, spec, by, nil)
 }
 
 // CreateKeptKey is CreateKey; keep is given the text before the key is valid, and
 // there is no key unless it succeeds: no key that nobody knows is left behind.
-func (l *Ledger) CreateKeptKey(ctx context.Context, name string, role ferry.Role, routes []string, expires time.Time, by string, keep func(text string) error) (ferry.NewKey, error) {
+func (l *Ledger) CreateKeptKey(ctx context.Context, spec ferry.KeySpec, by string, keep func(text string) error) (ferry.NewKey, error) {
 	l.mu.RLock()
 	count := len(l.keys)
 	l.mu.RUnlock()
@@ -71,9 +71,9 @@ func (l *Ledger) CreateKeptKey(ctx context.Context, name string, role ferry.Role
 		return ferry.NewKey{}, ferry.Errorf(ferry.CodeLimitReached, "there are %d keys already", count).
 			WithHint("revoke some first: broker keys list")
 	}
-	key := ferry.Key{ID: randomText(8), Name: name, Role: role, Routes: routes, CreatedAt: time.Now().UTC(), CreatedBy: by}
-	if !expires.IsZero() {
-		key.ExpiresAt = &expires
+	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: time.Now().UTC(), CreatedBy: by}
+	if !spec.Expires.IsZero() {
+		key.ExpiresAt = &spec.Expires
 	}
 	return l.writeKey(ctx, key, "keys create", by, keep)
 }

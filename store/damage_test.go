@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"ferry"
 )
@@ -71,12 +70,12 @@ func TestEveryDamagedPage(t *testing.T) {
 func TestAKeyThatCannotBeKeptIsNone(t *testing.T) {
 	l := newLedger(t)
 	full := errors.New("no room for the file")
-	_, err := l.CreateKeptKey(context.Background(), "admin", ferry.RoleAdmin, nil, time.Time{}, "test", func(string) error { return full })
+	_, err := l.CreateKeptKey(context.Background(), ferry.KeySpec{Name: "admin", Role: ferry.RoleAdmin}, "test", func(string) error { return full })
 	if !errors.Is(err, full) || len(l.Keys()) != 0 {
 		t.Errorf("%v; keys: %+v", err, l.Keys())
 	}
 	kept := ""
-	key, err := l.CreateKeptKey(context.Background(), "admin", ferry.RoleAdmin, nil, time.Time{}, "test", func(text string) error {
+	key, err := l.CreateKeptKey(context.Background(), ferry.KeySpec{Name: "admin", Role: ferry.RoleAdmin}, "test", func(text string) error {
 		kept = text
 		if len(l.Keys()) != 0 {
 			t.Error("the key is valid before it is kept")

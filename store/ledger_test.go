@@ -164,9 +164,9 @@ func TestKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
 		ctx := context.Background()
-		admin, err := l.CreateKey(ctx, "admin", ferry.RoleAdmin, nil, time.Time{}, "start")
+		admin, err := l.CreateKey(ctx, ferry.KeySpec{Name: "admin", Role: ferry.RoleAdmin}, "start")
 		must0(t, err)
-		sender, err := l.CreateKey(ctx, "flow", ferry.RoleSender, []string{testRoute}, time.Now().Add(time.Hour), "admin")
+		sender, err := l.CreateKey(ctx, ferry.KeySpec{Name: "flow", Role: ferry.RoleSender, Routes: []string{testRoute}, Expires: time.Now().Add(time.Hour)}, "admin")
 		must0(t, err)
 		who, err := l.Authenticate(sender.Secret)
 		if err != nil || who.Name != "flow" || who.Role != ferry.RoleSender || len(who.Routes) != 1 {
@@ -190,7 +190,7 @@ func TestKeys(t *testing.T) {
 
 		_, err = l.RevokeKey(ctx, admin.ID, "admin")
 		wantCode(t, err, ferry.CodeConflict) // the last one
-		second, err := l.CreateKey(ctx, "second", ferry.RoleAdmin, nil, time.Time{}, "admin")
+		second, err := l.CreateKey(ctx, ferry.KeySpec{Name: "second", Role: ferry.RoleAdmin}, "admin")
 		must0(t, err)
 		errs := make(chan error, 2)
 		for _, id := range []string{admin.ID, second.ID} {

@@ -35,7 +35,7 @@ func (k keysCreateCmd) Run(a *app) error {
 		return err
 	}
 	return a.handOverKey("made", k.Out, func() (ferry.NewKey, error) {
-		return c.CreateKey(a.ctx, k.Name, ferry.Role(k.Role), k.Routes, expires)
+		return c.CreateKey(a.ctx, ferry.KeySpec{Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires})
 	})
 }
 

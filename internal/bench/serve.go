@@ -128,7 +128,7 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		}
 		return infos[0].Completed
 	}
-	key, err := b.CreateKey(ctx, "bench-sender", ferry.RoleSender, nil, time.Time{}, "bench")
+	key, err := b.CreateKey(ctx, ferry.KeySpec{Name: "bench-sender", Role: ferry.RoleSender}, "bench")
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,0 +1,4 @@
+package api
+
+// connector lists the calls behind the Power Platform connector.
+func connector() []endpoint { return nil }
