@@ -100,6 +100,10 @@ func appendAcceptedMembers(b []byte, a *ferry.Accepted) []byte {
 		b = append(b, `,"revision":`...)
 		b = strconv.AppendInt(b, int64(a.Revision), 10)
 	}
+	if !a.PossibleRepeatOf.IsZero() {
+		b = append(b, `,"possibleRepeatOf":"`...)
+		b = append(append(b, a.PossibleRepeatOf.String()...), '"')
+	}
 	b = append(b, `,"statusUrl":`...)
 	return appendString(b, a.StatusURL)
 }
