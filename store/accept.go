@@ -252,8 +252,7 @@ func keyReused(existing ferry.Accepted) *ferry.Error {
 // admit writes what was decided.
 func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	if d.replace != nil {
-		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
-		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
+		return l.replaceWith(tx, d.replace, p)
 	}
 	if !d.fresh {
 		return l.askAgain(tx, d.answer.ID, p.msg.ReplyTo)
