@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"ferry"
@@ -102,6 +103,11 @@ const ListenOff = "off"
 // BrokerRoute is a route of broker.yaml.
 type BrokerRoute struct {
 	Name string `yaml:"name"`
+	// Title is what people call the route, also in Power Automate; default the name in
+	// words. At most 50 characters, no two routes the same.
+	Title string `yaml:"title"`
+	// Description says in a sentence or two what is sent here; at most 500 characters.
+	Description string `yaml:"description"`
 	// TimeToLive is how long a message waits for its delivery at most; default 30
 	// days, from 1 second to 1 year.
 	TimeToLive time.Duration `yaml:"timeToLive"`
@@ -186,7 +192,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 	routes := make([]ferry.Route, len(b.Routes))
 	for i, r := range b.Routes {
 		routes[i] = ferry.Route{
-			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
+			Name: r.Name, Title: r.Title, Description: r.Description, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
@@ -207,6 +213,7 @@ func (b *Broker) complete() {
 	}
 	for i := range b.Routes {
 		r := &b.Routes[i]
+		r.Description = strings.Join(strings.Fields(r.Description), " ") // may stand in several lines
 		setDefault(&r.TimeToLive, ferry.DefaultTimeToLive)
 		setDefault(&r.MaxBytes, ferry.DefaultMaxBody)
 		setDefault(&r.Window, window)
@@ -265,6 +272,7 @@ func (b *Broker) check(d *decoder) {
 		}
 	}
 	b.checkIntakes(d)
+	b.checkTitles(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {
@@ -281,6 +289,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	} else {
 		d.checkName(path+".name", "route", r.Name)
 	}
+	d.checkText(path+".title", r.Title, maxTitle)
+	d.checkText(path+".description", r.Description, maxDescription)
 	d.checkSpan(path+".timeToLive", int64(r.TimeToLive), int64(time.Second), int64(365*day), showDuration)
 	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
