@@ -14,6 +14,9 @@ const longSegment = 60
 // hidden takes the place of a token.
 const hidden = "***"
 
+// shownPath is the request's path, without a token that it may hold.
+func (c *call) shownPath() string { return shownPath(c.r.URL.Path) }
+
 // shownPath is a path as logs, problems and counts may show it: without tokens, however
 // the path was miswritten around them.
 func shownPath(path string) string {
