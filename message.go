@@ -47,6 +47,8 @@ const OnConflictReplace = "replace"
 type Sender struct {
 	Name string `json:"name,omitempty"`
 	Flow *Flow  `json:"flow,omitempty"`
+	// KeyID is kept of those who ask to be called back: their key's secret signs.
+	KeyID string `json:"-"`
 }
 
 // Flow is the lineage of a Power Automate or Logic Apps run, as its x-ms-

@@ -112,7 +112,7 @@ func (c *call) sendBatch() error {
 	for i, item := range raw {
 		m := ferry.Message{
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-			Sender: ferry.Sender{Name: c.who.Name, Flow: flow},
+			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow},
 		}
 		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
 			continue

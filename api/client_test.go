@@ -211,6 +211,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
 		t.Errorf("confirmed: %+v", confirmed)

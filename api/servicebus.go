@@ -168,7 +168,7 @@ const messageIDHeader = "Ferry-Message-Id"
 func (c *call) message(route *ferry.Route) ferry.Message {
 	return ferry.Message{
 		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-		Sender: ferry.Sender{Name: c.who.Name, Flow: flowOf(c.r.Header)},
+		Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flowOf(c.r.Header)},
 	}
 }
 

@@ -62,7 +62,7 @@ type Broker struct {
 	ClientCertificates any `yaml:"clientCertificates" later:"true"`
 
 	// Callbacks says whom the broker may call back.
-	Callbacks any `yaml:"callbacks" later:"true"`
+	Callbacks Callbacks `yaml:"callbacks"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
 	Secrets any `yaml:"secrets" later:"true"`
@@ -207,6 +207,7 @@ func (b *Broker) complete() {
 		b.PublicURL = "http://" + b.Listen
 	}
 	b.Queue.ServiceBus.complete()
+	b.Callbacks.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -255,6 +256,7 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
+	b.Callbacks.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
