@@ -108,6 +108,8 @@ type Route struct {
 	// WorkAway is how long the route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
 	WorkAway time.Duration
+	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
+	Duplicates Duplicates
 }
 
 // Heading is what people call the route: its title, else its name in words, such as

@@ -148,8 +148,9 @@ type BrokerRoute struct {
 	// Versions of the route, at most 20.
 	Versions any `yaml:"versions" later:"true"`
 
-	// Duplicates says what a repeat without a key is recognised by.
-	Duplicates any `yaml:"duplicates" later:"true"`
+	// Duplicates is by what a repeat without a key is known: tracking (the default),
+	// run, or off.
+	Duplicates ferry.Duplicates `yaml:"duplicates"`
 
 	// Rate and Quota of all the route's senders together; default none.
 	Rate any `yaml:"rate" later:"true"`
@@ -196,6 +197,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
+			Duplicates: r.Duplicates,
 		}
 	}
 	return routes
@@ -220,6 +222,7 @@ func (b *Broker) complete() {
 		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
 		setDefault(&r.Workers, workersOne)
+		setDefault(&r.Duplicates, ferry.DuplicatesTracking)
 		r.completePull()
 		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
@@ -297,6 +300,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
+	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
