@@ -29,6 +29,7 @@ const (
 	CodeChunkingNotSupported Code = "chunkingNotSupported" // x-ms-transfer-mode: chunked
 	CodeUnauthenticated      Code = "unauthenticated"      // no key, or an unknown one
 	CodeForbidden            Code = "forbidden"            // the key's role or routes do not allow it
+	CodeIssuerUnavailable    Code = "issuerUnavailable"    // a token cannot be judged: its issuer does not answer
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"

@@ -56,10 +56,10 @@ type Broker struct {
 	Limits any `yaml:"limits" later:"true"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
-	Issuers any `yaml:"issuers" later:"true"`
+	Issuers []Issuer `yaml:"issuers"`
 
 	// ClientCertificates are the certificates that stand for keys, at most 1,000.
-	ClientCertificates any `yaml:"clientCertificates" later:"true"`
+	ClientCertificates []ClientCertificate `yaml:"clientCertificates"`
 
 	// Callbacks says whom the broker may call back.
 	Callbacks Callbacks `yaml:"callbacks"`
@@ -278,6 +278,8 @@ func (b *Broker) check(d *decoder) {
 	}
 	b.checkIntakes(d)
 	b.checkTitles(d)
+	b.checkIssuers(d)
+	b.checkClientCertificates(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {

@@ -29,6 +29,7 @@ var may = map[string][]string{
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},
 	"ferry/pace":                          {},
+	"ferry/jwtauth":                       {"ferry"},
 	"ferry/httpauth":                      {"ferry", "ferry/secret", "ferry/internal/azure"},
 	"ferry/internal/disk":                 {},
 	"ferry/internal/faultfs":              {},
