@@ -3,6 +3,7 @@ package ferry
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is the stable name of an error: the `code` of an HTTP answer, in lower
@@ -76,6 +77,10 @@ type Error struct {
 	Message string
 	Hint    string
 	Details []ErrorDetail // several faults of one input
+
+	// After, where it is set, is how long to wait until a repeat can succeed: an
+	// answer says it as Retry-After.
+	After time.Duration
 
 	// Of a keyReused error: the message that has the key.
 	Existing *Accepted

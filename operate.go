@@ -29,6 +29,7 @@ type Key struct {
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
 	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
+	Limit     Limit      `json:"limit,omitzero"`     // in the place of the broker's for every key
 }
 
 // KeySpec is what a new key is to be.
@@ -37,6 +38,7 @@ type KeySpec struct {
 	Role    Role
 	Routes  []string  // sender, receiver: which; none means all
 	Expires time.Time // zero: never
+	Limit   Limit     // zero: the broker's for every key
 }
 
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
@@ -51,6 +53,7 @@ type Identity struct {
 	KeyID  string   `json:"keyId"`
 	Role   Role     `json:"role"`
 	Routes []string `json:"routes,omitempty"` // nil means all
+	Limit  Limit    `json:"limit,omitzero"`   // the key's own; zero: the broker's for every key
 }
 
 // May says whether the identity has one of the roles; admin has all.

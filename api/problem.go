@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"ferry"
 )
@@ -81,6 +82,11 @@ func retryAfter(code ferry.Code) int {
 	}
 }
 
+// wholeSeconds is a wait as Retry-After has it: never shorter than it is.
+func wholeSeconds(d time.Duration) int {
+	return int((d + time.Second - 1) / time.Second)
+}
+
 // title names a code in a few words. It never varies between two answers of one
 // code, as RFC 9457 asks.
 func title(code ferry.Code) string {
@@ -139,7 +145,7 @@ func (c *call) refuse(err error) {
 		p.ID, p.Route, p.State, p.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)
 	}
 	h := c.w.Header()
-	if seconds := retryAfter(e.Code); seconds > 0 {
+	if seconds := max(wholeSeconds(e.After), retryAfter(e.Code)); seconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if status == http.StatusUnauthorized {

@@ -46,13 +46,13 @@ type Broker struct {
 	AdminListen any `yaml:"adminListen" later:"true"`
 
 	// TLS is the certificate of Listen; default none.
-	TLS any `yaml:"tls" later:"true"`
+	TLS *BrokerTLS `yaml:"tls"`
 
 	// CORS is which pages of other origins may call; default none.
-	CORS any `yaml:"cors" later:"true"`
+	CORS CORS `yaml:"cors"`
 
-	// Limits are the rates of callers.
-	Limits any `yaml:"limits" later:"true"`
+	// Limits are the rates of callers, and the bounds of connections.
+	Limits Limits `yaml:"limits"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
 	Issuers any `yaml:"issuers" later:"true"`
@@ -145,8 +145,7 @@ type BrokerRoute struct {
 	// Duplicates says what a repeat without a key is recognised by.
 	Duplicates any `yaml:"duplicates" later:"true"`
 
-	// Rate and Quota of all the route's senders together; default none.
-	Rate any `yaml:"rate" later:"true"`
+	RouteLimit `yaml:",inline"` // of all the route's senders together
 }
 
 const (
@@ -198,8 +197,9 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 // complete fills in the defaults that depend on other keys.
 func (b *Broker) complete() {
 	if b.PublicURL == "" && isLoopback(b.Listen) {
-		b.PublicURL = "http://" + b.Listen
+		b.PublicURL = b.scheme() + b.Listen
 	}
+	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
@@ -216,6 +216,14 @@ func (b *Broker) complete() {
 		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
+}
+
+// scheme is what the addresses of the listener begin with.
+func (b *Broker) scheme() string {
+	if b.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 func setDefault[T comparable](value *T, otherwise T) {
@@ -246,6 +254,9 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	b.TLS.check(d)
+	b.CORS.check(d)
+	b.Limits.check(d)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
@@ -286,6 +297,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	r.checkPull(d, path)
+	r.RouteLimit.check(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
