@@ -23,22 +23,22 @@ type Key struct {
 	ID        string     `json:"id"` // the part of fry_<id>_<secret>_<check> that may be shown
 	Name      string     `json:"name"`
 	Role      Role       `json:"role"`
+	Limit     Limit      `json:"limit,omitzero"`   // of what it sends, in the place of the broker's for every key
 	Routes    []string   `json:"routes,omitempty"` // sender, receiver: which; none means all
 	CreatedAt time.Time  `json:"createdAt"`
 	CreatedBy string     `json:"createdBy,omitempty"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
 	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
-	Limit     Limit      `json:"limit,omitzero"`     // in the place of the broker's for every key
 }
 
 // KeySpec is what a new key is to be.
 type KeySpec struct {
 	Name    string
 	Role    Role
+	Limit   Limit     // of what it sends; zero: the broker's for every key
 	Routes  []string  // sender, receiver: which; none means all
 	Expires time.Time // zero: never
-	Limit   Limit     // zero: the broker's for every key
 }
 
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
@@ -52,8 +52,8 @@ type Identity struct {
 	Name   string   `json:"name"`
 	KeyID  string   `json:"keyId"`
 	Role   Role     `json:"role"`
-	Routes []string `json:"routes,omitempty"` // nil means all
 	Limit  Limit    `json:"limit,omitzero"`   // the key's own; zero: the broker's for every key
+	Routes []string `json:"routes,omitempty"` // nil means all
 }
 
 // May says whether the identity has one of the roles; admin has all.

@@ -140,3 +140,9 @@ func (l Limit) BurstOr() int {
 	}
 	return min(l.Rate.Calls, max(10, int(math.Ceil(l.Rate.PerSecond()))))
 }
+
+// QuotaUse names the window of a quota that a message is counted in.
+type QuotaUse struct {
+	Name  string    // whose, and which: "key:ID/24h0m0s"
+	Until time.Time // the end of the window
+}

@@ -49,7 +49,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnsupportedMediaType, true
 	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
 		return http.StatusUnprocessableEntity, true
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
@@ -69,7 +69,7 @@ func statusOf(code ferry.Code) (int, bool) {
 // does not help.
 func retryAfter(code ferry.Code) int {
 	switch code {
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return 1
 	case ferry.CodeStopping:
 		return 5
@@ -125,6 +125,9 @@ func (c *call) refuse(err error) {
 	e, ok := errors.AsType[*ferry.Error](err)
 	if !ok || e.Code == ferry.CodeInternal || e.Code == "" {
 		e = c.internal(err)
+	}
+	if e.Code == ferry.CodeUnauthenticated && (c.ep == nil || !c.ep.open) {
+		e = c.api.guard.failed(c, e)
 	}
 	status := Status(e.Code)
 	if status >= http.StatusInternalServerError && !c.gone(err) {

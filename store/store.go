@@ -40,12 +40,13 @@ var (
 	bOperations = []byte("operations") // id -> ferry.Operation
 	bSelected   = []byte("selected")   // operation id, n -> message id
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
+	bQuotas     = []byte("quotas")     // name -> quotaRow
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bQuotas,
 	}
 }
 
