@@ -47,13 +47,13 @@ type Broker struct {
 	AdminListen any `yaml:"adminListen" later:"true"`
 
 	// TLS is the certificate of Listen; default none.
-	TLS any `yaml:"tls" later:"true"`
+	TLS *BrokerTLS `yaml:"tls"`
 
 	// CORS is which pages of other origins may call; default none.
-	CORS any `yaml:"cors" later:"true"`
+	CORS CORS `yaml:"cors"`
 
-	// Limits are the rates of callers.
-	Limits any `yaml:"limits" later:"true"`
+	// Limits are the rates of callers, and the bounds of connections.
+	Limits Limits `yaml:"limits"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
 	Issuers []Issuer `yaml:"issuers"`
@@ -152,8 +152,7 @@ type BrokerRoute struct {
 	// run, or off.
 	Duplicates ferry.Duplicates `yaml:"duplicates"`
 
-	// Rate and Quota of all the route's senders together; default none.
-	Rate any `yaml:"rate" later:"true"`
+	RouteLimit `yaml:",inline"` // of all the route's senders together
 }
 
 const (
@@ -206,8 +205,9 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 // complete fills in the defaults that depend on other keys.
 func (b *Broker) complete() {
 	if b.PublicURL == "" && isLoopback(b.Listen) {
-		b.PublicURL = "http://" + b.Listen
+		b.PublicURL = b.scheme() + b.Listen
 	}
+	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	b.Callbacks.complete()
 	window := ferry.DefaultWindow
@@ -227,6 +227,14 @@ func (b *Broker) complete() {
 		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
+}
+
+// scheme is what the addresses of the listener begin with.
+func (b *Broker) scheme() string {
+	if b.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 func setDefault[T comparable](value *T, otherwise T) {
@@ -257,6 +265,9 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	b.TLS.check(d)
+	b.CORS.check(d)
+	b.Limits.check(d)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	b.Callbacks.check(d)
@@ -304,6 +315,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
+	r.RouteLimit.check(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
