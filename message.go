@@ -24,6 +24,7 @@ type Message struct {
 	SearchTerms    []string // what the route's search keys found in the body
 	ReplyTo        *ReplyTo // who is told its end; nil: nobody
 	CreatedAt      time.Time
+	Quotas         []QuotaUse // that it is counted in when it is new; not kept with it
 
 	// Duplicates is by what a repeat without a key is known; filled in from the route.
 	Duplicates Duplicates
@@ -50,6 +51,8 @@ const OnConflictReplace = "replace"
 type Sender struct {
 	Name string `json:"name,omitempty"`
 	Flow *Flow  `json:"flow,omitempty"`
+	// KeyID is kept of those who ask to be called back: their key's secret signs.
+	KeyID string `json:"-"`
 }
 
 // Accepted is the ledger's answer to a Message.

@@ -87,7 +87,7 @@ func TestClientAndDescription(t *testing.T) {
 	if err != nil || string(body) != `{"n":1}` || contentType != "application/json" {
 		t.Errorf("body %q %q %v", body, contentType, err)
 	}
-	if e, done, err := sender.Result(ctx, id); err != nil || done || e.State != ferry.StateAccepted {
+	if e, done, err := sender.Result(ctx, id, ferry.WaitEnded); err != nil || done || e.State != ferry.StateAccepted {
 		t.Errorf("result %v %t %v", e.State, done, err)
 	}
 	if p := try(sender.Messages(ctx, ferry.MessageFilter{Route: "invoices", State: ferry.StateAccepted, Since: now.Add(-time.Hour), Limit: 1}))(t); len(p.Items) != 1 || p.NextCursor == "" {
@@ -105,7 +105,7 @@ func TestClientAndDescription(t *testing.T) {
 	}
 
 	s.fake.kill(a.ID)
-	if e, done, err := sender.Result(ctx, id); err != nil || !done || e.DeadLetter == nil {
+	if e, done, err := sender.Result(ctx, id, ferry.WaitEnded); err != nil || !done || e.DeadLetter == nil {
 		t.Errorf("result %+v %t %v", e, done, err)
 	}
 	after := ferry.FirstID(now.Add(-time.Hour))
@@ -217,6 +217,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
 		t.Errorf("confirmed: %+v", confirmed)
@@ -228,6 +229,7 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("metrics: %s", text)
 	}
 
+	s.waits(ctx, sender)
 	s.serviceBus() // the clients of which are other programs
 
 	var doc struct {
