@@ -95,7 +95,7 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	partial, err := c.flag("partial")

@@ -124,7 +124,7 @@ func (c *call) sendToQueue() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	m := c.message(&route)
