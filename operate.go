@@ -1,6 +1,9 @@
 package ferry
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Role is what a key may do.
 type Role string
@@ -91,6 +94,9 @@ type Route struct {
 	SearchKeys   []string // jq over the payload
 	Mask         []string // members of the payload that are not shown: names, or JSON pointers
 	Owner        *Owner
+	// Schema is the JSON Schema 2020-12 (or of the draft that its $schema names) of
+	// the payload, one document; nil: any payload.
+	Schema json.RawMessage
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool
