@@ -24,7 +24,8 @@ import (
 var may = map[string][]string{
 	"ferry":                               {},
 	"ferry/mapping":                       {"ferry"},
-	"ferry/shape":                         {"ferry", "ferry/mapping"},
+	"ferry/shape":                         {"ferry", "ferry/mapping", "ferry/internal/conform"},
+	"ferry/internal/conform":              {},
 	"ferry/secret":                        {"ferry"},
 	"ferry/privacy":                       {"ferry"},
 	"ferry/retry":                         {"ferry"},
@@ -73,7 +74,7 @@ var may = map[string][]string{
 	"ferry/e2e":                           anything,
 	"ferry/e2e/sim":                       anything,
 	"ferry/internal/arch":                 {},
-	"ferry/internal/apispec":              {"ferry", "ferry/httpauth"},
+	"ferry/internal/apispec":              {"ferry", "ferry/httpauth", "ferry/internal/conform"},
 	"ferry/internal/postman":              {"ferry", "ferry/httpauth", "ferry/internal/apispec"},
 	"ferry/internal/prism":                {"ferry/internal/foreign"},
 	"ferry/internal/stanza":               {"ferry", "ferry/internal/apispec"},
