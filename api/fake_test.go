@@ -32,6 +32,9 @@ type fake struct {
 
 	brokenBlob, stillBlob bool
 
+	uses        []ferry.Use // requests that ended
+	usageFilter ferry.UsageFilter
+
 	err    error // answers everything when set
 	panics bool
 }

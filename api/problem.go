@@ -52,7 +52,8 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
+		ferry.CodeSecretUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -72,7 +73,7 @@ func retryAfter(code ferry.Code) int {
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeSecretUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30

@@ -64,10 +64,10 @@ type Broker struct {
 	Callbacks any `yaml:"callbacks" later:"true"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
-	Secrets any `yaml:"secrets" later:"true"`
+	Secrets Secrets `yaml:"secrets"`
 
 	// AccessLog is where a line for each request goes; default nowhere.
-	AccessLog any `yaml:"accessLog" later:"true"`
+	AccessLog *AccessLog `yaml:"accessLog"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -201,6 +201,8 @@ func (b *Broker) complete() {
 		b.PublicURL = "http://" + b.Listen
 	}
 	b.Queue.ServiceBus.complete()
+	b.Secrets.complete()
+	b.AccessLog.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -248,6 +250,8 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
+	b.Secrets.check(d)
+	b.AccessLog.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -301,6 +305,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
+
+func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 

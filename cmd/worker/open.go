@@ -16,6 +16,7 @@ import (
 	"ferry/queue/drivers"
 	"ferry/queue/natsqueue"
 	"ferry/secret"
+	"ferry/secret/keyvault"
 	"ferry/worker"
 )
 
@@ -30,11 +31,18 @@ func (c configFlag) load(a *app) (*config.Worker, *worker.Setup, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	a.vault = keyvault.Open(cfg.Secrets.KeyVault, a.resolver(), a.log)
 	setup, err := worker.NewSetup(cfg, a.registry())
 	return cfg, setup, err
 }
 
-func (a *app) resolver() secret.Resolver { return secret.Resolver{LookupEnv: a.env} }
+func (a *app) resolver() secret.Resolver {
+	r := secret.Resolver{LookupEnv: a.env}
+	if a.vault != nil { // an interface that holds a nil pointer is not nil
+		r.Vault = a.vault
+	}
+	return r
+}
 
 // checkSecrets resolves every secret once, so that a worker does not start
 // without one. It is read again for the calls: it may change while the worker

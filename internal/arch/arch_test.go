@@ -25,6 +25,8 @@ var may = map[string][]string{
 	"ferry":                               {},
 	"ferry/mapping":                       {"ferry"},
 	"ferry/secret":                        {"ferry"},
+	"ferry/secret/keyvault":               {"ferry", "ferry/config", "ferry/secret", "ferry/internal/azure"},
+	"ferry/accesslog":                     {"ferry"},
 	"ferry/privacy":                       {"ferry"},
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},
