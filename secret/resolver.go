@@ -59,6 +59,15 @@ func (r Resolver) Refused(ref Ref, was Value) bool {
 	return err == nil && !was.IsZero() && now != was
 }
 
+// Past are values that the secret had shortly before this one, where that is known:
+// answers may still quote them.
+func (r Resolver) Past(ref Ref) []Value {
+	if v, ok := ref.Vault(); ok && r.Vault != nil {
+		return r.Vault.Past(v)
+	}
+	return nil
+}
+
 func (r Resolver) fromEnv(name string) (Value, error) {
 	lookup := r.LookupEnv
 	if lookup == nil {

@@ -26,6 +26,8 @@ type Vault interface {
 	// anew, unless that was done just now; true: it is another one than was. A zero
 	// was stands for the secret as it was last read.
 	Refused(ref VaultRef, was Value) bool
+	// Past are the values that the secret had before this one, a few at the most.
+	Past(ref VaultRef) []Value
 }
 
 // IsHost says whether Vault is a host, not a name.

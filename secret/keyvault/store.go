@@ -21,6 +21,7 @@ const (
 	firstAgain   = 5 * time.Second  // after a read that failed; doubles up to the schedule
 	maxAfter     = time.Hour        // how long a vault's Retry-After is honoured
 	atATime      = 4                // reads of the schedule
+	keptPast     = 3                // earlier values of a secret: answers may still quote them
 )
 
 // Options of a Store.
@@ -61,7 +62,8 @@ type Store struct {
 type entry struct {
 	ref   secret.VaultRef
 	now   Secret
-	known bool // now was read
+	known bool           // now was read
+	past  []secret.Value // what it was before, at most keptPast
 
 	used   time.Time
 	readAt time.Time // when now was read
@@ -188,6 +190,16 @@ func (s *Store) Refused(ref secret.VaultRef, was secret.Value) bool {
 	return e.known && e.now.Value != was
 }
 
+// Past are the values that the secret had before this one.
+func (s *Store) Past(ref secret.VaultRef) []secret.Value {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.entries[ref]; ok {
+		return slices.Clone(e.past)
+	}
+	return nil
+}
+
 // readLocked starts a read of the secret, or finds the one under way. It outlives
 // the caller, by its own bound.
 func (s *Store) readLocked(e *entry) *reading {
@@ -229,6 +241,7 @@ func (s *Store) readLockedWell(e *entry, got Secret, now time.Time) {
 	s.reads["read"]++
 	switch {
 	case before.known && before.now.Value != got.Value:
+		e.past = append(e.past[max(0, len(e.past)-keptPast+1):], before.now.Value)
 		s.log.Info("secret.changed", "secret", e.ref.String(), "version", got.Version)
 	case before.fault != nil:
 		s.log.Info("secret.readable", "secret", e.ref.String(), "since", before.since.UTC().Format(time.RFC3339))
