@@ -27,6 +27,7 @@ var may = map[string][]string{
 	"ferry/secret":                        {"ferry"},
 	"ferry/secret/keyvault":               {"ferry", "ferry/config", "ferry/secret", "ferry/internal/azure"},
 	"ferry/accesslog":                     {"ferry"},
+	"ferry/internal/vaultdouble":          {},
 	"ferry/privacy":                       {"ferry"},
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},

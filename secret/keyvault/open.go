@@ -3,6 +3,7 @@ package keyvault
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -14,12 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"crypto/x509"
-
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"ferry/config"
 	"ferry/internal/azure"
@@ -54,6 +53,14 @@ func (v *vaults) read(ctx context.Context, ref secret.VaultRef) (got Secret, err
 		return Secret{}, err
 	}
 	answer, err := v.get(ctx, client, ref)
+	if refused, ok := errors.AsType[*azcore.ResponseError](err); ok && refused.StatusCode == http.StatusUnauthorized {
+		// The SDK keeps its token, which may have been taken back: once more with a fresh one.
+		v.forget()
+		if client, err = v.client(ref); err != nil {
+			return Secret{}, err
+		}
+		answer, err = v.get(ctx, client, ref)
+	}
 	if err != nil {
 		return Secret{}, explain(ref, err)
 	}
@@ -92,6 +99,13 @@ func (v *vaults) get(ctx context.Context, client *azsecrets.Client, ref secret.V
 		}
 	}()
 	return client.GetSecret(ctx, ref.Name, ref.Version, nil)
+}
+
+// forget has the credential made anew, and with it its tokens.
+func (v *vaults) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.credential = nil
 }
 
 func versionOf(id string) string {
@@ -226,16 +240,16 @@ func pemOf(text string) (string, error) {
 	if err != nil {
 		return "", errors.New("it is not base64")
 	}
-	certs, key, err := azidentity.ParseCertificates(data, nil)
+	key, leaf, chain, err := pkcs12.DecodeChain(data, "")
 	if err != nil {
-		return "", errors.New("it is damaged, or has a password")
+		return "", errors.New("it is damaged, has a password, or no certificate with its key")
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return "", errors.New("its key is of an unknown kind")
 	}
 	out := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	for _, c := range certs {
+	for _, c := range append([]*x509.Certificate{leaf}, chain...) {
 		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	return string(out), nil
