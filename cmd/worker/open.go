@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
-	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/erp"
 	"ferry/config"
@@ -42,30 +39,6 @@ func (a *app) resolver() secret.Resolver {
 		r.Vault = a.vault
 	}
 	return r
-}
-
-// checkSecrets resolves every secret once, so that a worker does not start
-// without one. It is read again for the calls: it may change while the worker
-// runs.
-func (a *app) checkSecrets(cfg *config.Worker) error {
-	if cfg.Queue.Driver == config.DriverServiceBus {
-		for _, ref := range cfg.Queue.ServiceBus.Secrets() {
-			if _, err := a.resolver().Resolve(ref); err != nil {
-				message, hint := explain(err)
-				return ferry.Errorf(ferry.CodeBadConfig, "queue.servicebus: %s", message).WithHint("%s", hint)
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Destinations)) {
-		dest := cfg.Destinations[name]
-		for _, ref := range append(dest.Auth.Secrets(), dest.TLS.Secrets()...) {
-			if _, err := a.resolver().Resolve(ref); err != nil {
-				message, hint := explain(err)
-				return ferry.Errorf(ferry.CodeBadConfig, "destination %s: %s", name, message).WithHint("%s", hint)
-			}
-		}
-	}
-	return nil
 }
 
 // registry lists the kinds of destinations. A new one is one line here.

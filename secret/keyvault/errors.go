@@ -40,12 +40,18 @@ func lasting(ref secret.VaultRef, hint, format string, args ...any) *ferry.Error
 	return ferry.Errorf(ferry.CodeBadConfig, "the secret %s: %w", ref, fmt.Errorf(format, args...)).WithHint("%s", hint)
 }
 
-// outcomeOf names an error for the metrics.
-func outcomeOf(err error) ferry.Code {
+// What became of reads, for the metrics.
+const (
+	outcomeRead        = "read"
+	outcomeUnavailable = "unavailable" // it may pass by itself
+	outcomeRefused     = "refused"     // a person must mend it
+)
+
+func outcomeOf(err error) string {
 	if ferry.CodeOf(err) == ferry.CodeSecretUnavailable {
-		return "unavailable"
+		return outcomeUnavailable
 	}
-	return "refused"
+	return outcomeRefused
 }
 
 // explain says what a failed read came to. The SDK's own texts quote the whole

@@ -42,6 +42,9 @@ type Secret struct {
 	Expires   time.Time // zero: none is set; the vault gives it out all the same
 }
 
+// Ended says whether the secret has expired at now.
+func (s *Secret) Ended(now time.Time) bool { return !s.Expires.IsZero() && !s.Expires.After(now) }
+
 // Store keeps secrets of Key Vault, and reads them anew. It may be used
 // concurrently. It is a [secret.Vault].
 type Store struct {
@@ -105,12 +108,12 @@ func (s *Store) Close() {
 // Secret gives a secret as it was read last; the first time it waits for the
 // vault, 10 seconds at the most.
 func (s *Store) Secret(ref secret.VaultRef) (secret.Value, error) {
-	got, err := s.take(ref)
+	got, err := s.Look(ref)
 	return got.Value, err
 }
 
-// take is Secret, with what the vault says besides.
-func (s *Store) take(ref secret.VaultRef) (Secret, error) {
+// Look is Secret, with what the vault says besides.
+func (s *Store) Look(ref secret.VaultRef) (Secret, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -238,7 +241,7 @@ func (s *Store) readLockedWell(e *entry, got Secret, now time.Time) {
 	before := *e
 	e.now, e.known, e.readAt, e.next = got, true, now, now.Add(about(s.opts.Refresh))
 	e.fault, e.since, e.faults = nil, time.Time{}, 0
-	s.reads["read"]++
+	s.reads[outcomeRead]++
 	switch {
 	case before.known && before.now.Value != got.Value:
 		e.past = append(e.past[max(0, len(e.past)-keptPast+1):], before.now.Value)
@@ -246,8 +249,7 @@ func (s *Store) readLockedWell(e *entry, got Secret, now time.Time) {
 	case before.fault != nil:
 		s.log.Info("secret.readable", "secret", e.ref.String(), "since", before.since.UTC().Format(time.RFC3339))
 	}
-	ends := !got.Expires.IsZero() && !got.Expires.After(now)
-	if ends && (!before.known || before.now.Version != got.Version) {
+	if got.Ended(now) && (!before.known || before.now.Version != got.Version) {
 		s.log.Warn("secret.expired", "secret", e.ref.String(), "expired", got.Expires.UTC().Format(time.RFC3339), "next", "it is used as long as it is taken")
 	}
 }
@@ -265,7 +267,7 @@ func (s *Store) failedLocked(e *entry, err error, now time.Time) {
 		pause = max(pause, min(wait.after, maxAfter))
 	}
 	e.next = now.Add(about(pause))
-	s.reads[string(outcomeOf(err))]++
+	s.reads[outcomeOf(err)]++
 	if !told {
 		next := "it is asked for again"
 		if e.known {
