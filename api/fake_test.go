@@ -34,7 +34,9 @@ type fake struct {
 
 	possible bool // every new message may repeat the one before
 
-	usedBefore int64 // of every quota
+	usedBefore  int64       // of every quota
+	uses        []ferry.Use // requests that ended
+	usageFilter ferry.UsageFilter
 
 	err    error // answers everything when set
 	panics bool
