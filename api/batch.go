@@ -107,7 +107,7 @@ func (c *call) sendBatch() error {
 	if err := c.charge(len(raw)); err != nil {
 		return err
 	}
-	flow := flowOf(c.r.Header)
+	flow := c.flowOf()
 	messages := make([]ferry.Message, 0, len(raw))
 	at := make([]int, 0, len(raw)) // index in the batch of each message
 	faults := make([]*ferry.Error, len(raw))
@@ -115,13 +115,13 @@ func (c *call) sendBatch() error {
 	for i, item := range raw {
 		m := ferry.Message{
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-			Sender: ferry.Sender{Name: c.who.Name, Flow: flow}, Quotas: c.uses(),
+			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow}, Quotas: c.uses(),
 		}
 		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
 			continue
 		}
 		if m.CorrelationID == "" {
-			m.CorrelationID = trackedAs(c.r.Header, flow)
+			m.CorrelationID = trackedAs(flow)
 		}
 		messages, at = append(messages, m), append(at, i)
 	}
