@@ -32,6 +32,10 @@ type Options struct {
 	Metrics   http.Handler // answers /metrics; nil: there is none
 	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
 	SAS []SASPolicy
+	// Tokens judges tokens of issuers; nil: none is taken.
+	Tokens Tokens
+	// Certificates are the client certificates that stand for keys.
+	Certificates []Certificate
 	// BodyMemory bounds the bodies of requests that are in memory at a time, bytes;
 	// beyond it requests are answered 429. One body always fits. Messages of more than
 	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
@@ -185,6 +189,9 @@ func (c *call) handle(eps []*endpoint) error {
 	if !c.ep.byToken || c.q("token") == "" {
 		if err := c.authenticate(); err != nil {
 			return err
+		}
+		if c.ep.act {
+			c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
 		}
 		if err := c.admit(); err != nil {
 			return err

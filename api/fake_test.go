@@ -32,7 +32,9 @@ type fake struct {
 
 	brokenBlob, stillBlob bool
 
-	usedBefore int64 // of every quota
+	usedBefore  int64       // of every quota
+	uses        []ferry.Use // requests that ended
+	usageFilter ferry.UsageFilter
 
 	err    error // answers everything when set
 	panics bool

@@ -53,7 +53,8 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
+		ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -73,7 +74,7 @@ func retryAfter(code ferry.Code) int {
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30
@@ -152,7 +153,7 @@ func (c *call) refuse(err error) {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="ferry"`)
+		h.Set("WWW-Authenticate", c.challenge(e))
 	}
 	h.Set("Content-Type", "application/problem+json")
 	c.write(status, encode(p))
