@@ -108,6 +108,12 @@ func TestClientAndDescription(t *testing.T) {
 	if e, done, err := sender.Result(ctx, id, ferry.WaitEnded); err != nil || !done || e.DeadLetter == nil {
 		t.Errorf("result %+v %t %v", e, done, err)
 	}
+	after := ferry.FirstID(now.Add(-time.Hour))
+	events := try(sender.Events(ctx, client.Events{After: after.String(), Order: "desc", Route: "invoices", Type: ferry.EventDeadLettered, Limit: 7}))(t)
+	if len(events.Items) != 1 || events.NextAfter != id || events.Items[0].Message.StatusURL != a.StatusURL || events.Items[0].Message.Environment != "test" {
+		t.Errorf("events: %+v", events)
+	}
+	s.asked(t, "events %+v", ferry.EventFilter{After: after, Newest: true, Route: "invoices", Routes: []string{"invoices", "small", "pings", "gone"}, Type: ferry.EventDeadLettered, Limit: 7})
 	all := ferry.DeadLetterFilter{Route: "invoices", Reason: ferry.ReasonRejected, Group: "g1", Code: "E42", Sender: "flow", Flow: "f", Owner: "o", Q: "q", Since: now, Until: now.Add(time.Hour), Limit: 2}
 	if p := try(operator.DeadLetters(ctx, all))(t); len(p.Items) != 1 || p.Items[0].Attempts[0].Status != 400 {
 		t.Errorf("dead letters: %+v", p)
@@ -211,6 +217,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
 		t.Errorf("confirmed: %+v", confirmed)
