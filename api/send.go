@@ -62,6 +62,7 @@ func (c *call) take() (ferry.Accepted, error) {
 	if err != nil {
 		return none, err
 	}
+	c.took(&accepted)
 	c.api.svc.ObserveAccept(time.Since(c.start))
 	return accepted, nil
 }
