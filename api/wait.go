@@ -28,7 +28,7 @@ func waiting() []endpoint {
 	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded", ferry.Envelope{}, nil, nil}
 	return []endpoint{
 		{
-			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, handle: (*call).sendAndWait,
+			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
 			summary: "Send a message and wait for its end",
 			text:    "As sendMessage, for callers that follow 202: the end is at the Location, which needs no key. The same message again has the same Location, also when it has ended.",
 			params:  append(sendParams(), waitParams()...), body: &body{text: "the payload"},

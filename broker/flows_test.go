@@ -90,6 +90,7 @@ func (f *flows) sendAndWait(key, body, waitFor string) logicapps.Action {
 type running struct {
 	t    *testing.T
 	out  logicapps.Outcome
+	err  error // of the test's end
 	done chan struct{}
 }
 
@@ -97,10 +98,7 @@ func (f *flows) begin(run *logicapps.Run, a logicapps.Action) *running {
 	r := &running{t: f.t, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		var err error
-		if r.out, err = run.HTTP(f.t.Context(), a); err != nil {
-			f.t.Errorf("the action: %v", err)
-		}
+		r.out, r.err = run.HTTP(f.t.Context(), a)
 	}()
 	return r
 }
@@ -125,7 +123,7 @@ func (r *running) ended(state ferry.State) ferry.Envelope {
 		r.t.Fatal("the action does not end")
 	}
 	var e ferry.Envelope
-	if err := json.Unmarshal(r.out.Body, &e); err != nil || r.out.Status != logicapps.Succeeded || r.out.StatusCode != http.StatusOK || e.State != state {
+	if err := json.Unmarshal(r.out.Body, &e); err != nil || r.err != nil || r.out.Status != logicapps.Succeeded || r.out.StatusCode != http.StatusOK || e.State != state {
 		r.t.Fatalf("the action ended %s %d, the message %s (want %s): %v %s", r.out.Status, r.out.StatusCode, e.State, state, err, r.out.Body)
 	}
 	return e
