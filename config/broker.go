@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -142,8 +143,10 @@ type BrokerRoute struct {
 
 	Windows any `yaml:"windows" later:"true"`
 
-	// Schema is the path of the JSON Schema that bodies must be true to; default none.
-	Schema any `yaml:"schema" later:"true"`
+	// Schema is the path of the JSON Schema that bodies must be true to; default none;
+	// with the files that it refers to 1 MiB.
+	Schema string          `yaml:"schema"`
+	schema json.RawMessage // what the file holds
 
 	// Versions of the route, at most 20.
 	Versions any `yaml:"versions" later:"true"`
@@ -196,6 +199,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
+			Schema: r.schema,
 		}
 	}
 	return routes
@@ -296,6 +300,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	r.checkPull(d, path)
+	r.schema = d.loadSchema(path+".schema", r.Schema)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)

@@ -127,7 +127,7 @@ func TestBrokerRefuses(t *testing.T) {
 		"bad listen":         {"listen: here\n", `f.yaml:1: listen: "here" is not an address`, "HOST:PORT"},
 		"unknown driver":     {"queue: {driver: natz}\n", `queue.driver: "natz" is not known`, "did you mean nats?"},
 		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
-		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
+		"schema not there":   {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema: s.json: s.json cannot be read", "working directory"},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
 		"word too short":     {"workAway: 10s\n", "f.yaml:1: workAway must lie between 20s and 3d", ""},

@@ -24,6 +24,7 @@ import (
 var may = map[string][]string{
 	"ferry":                               {},
 	"ferry/mapping":                       {"ferry"},
+	"ferry/shape":                         {"ferry", "ferry/mapping"},
 	"ferry/secret":                        {"ferry"},
 	"ferry/privacy":                       {"ferry"},
 	"ferry/retry":                         {"ferry"},
@@ -63,7 +64,7 @@ var may = map[string][]string{
 	"ferry/api":                           {"ferry", "ferry/connector", "ferry/secret"},
 	"ferry/connector":                     {"ferry"},
 	"ferry/client":                        {"ferry"},
-	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret"},
+	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret", "ferry/shape"},
 	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
 	"ferry/worker":                        {"ferry", "ferry/adapters", "ferry/breaker", "ferry/config", "ferry/pace", "ferry/queue", "ferry/retry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
 	"ferry/cmd/broker":                    anything,
