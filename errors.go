@@ -55,6 +55,7 @@ const (
 	CodeUnsupportedMedia     Code = "unsupportedMediaType" // a content type or encoding that is not taken
 	CodeInvalid              Code = "invalid"              // 422: well-formed, but wrong; see errors[]
 	CodeTooManyRequests      Code = "tooManyRequests"
+	CodeConnectorTooLarge    Code = "connectorTooLarge" // a connector's definition that Power Platform would not take
 	CodeNoSpace              Code = "noSpace"           // the ledger's disk is full
 	CodeLedgerUnavailable    Code = "ledgerUnavailable" // the ledger cannot write
 	CodeStopping             Code = "stopping"          // the broker is shutting down

@@ -1,11 +1,8 @@
 package ferry
 
 import (
-<<<<<<< HEAD
-	"strings"
-=======
 	"encoding/json"
->>>>>>> 350794f
+	"strings"
 	"time"
 )
 
