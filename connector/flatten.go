@@ -77,6 +77,9 @@ func (c *converter) follow(ref string, depth int) flat {
 		return flat{any: true}
 	case slices.Contains(c.open, ref), slices.Contains(c.stack, ref) && c.cyclic(ref):
 		c.note("what contains itself is free from the second level on")
+		if o, ok := target.(object); ok && (o.text("type") == "object" || !o.has("type") && o.has("properties")) {
+			return flat{object: obj("type", "object")}
+		}
 		return flat{any: true}
 	}
 	c.open = append(c.open, ref)
