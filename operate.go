@@ -27,26 +27,52 @@ type Key struct {
 	ID        string     `json:"id"` // the part of fry_<id>_<secret>_<check> that may be shown
 	Name      string     `json:"name"`
 	Role      Role       `json:"role"`
+	Limit     Limit      `json:"limit,omitzero"`   // of what it sends, in the place of the broker's for every key
 	Routes    []string   `json:"routes,omitempty"` // sender, receiver: which; none means all
 	CreatedAt time.Time  `json:"createdAt"`
 	CreatedBy string     `json:"createdBy,omitempty"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
-	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
+	LastUsed  *time.Time `json:"lastUsed,omitempty"` // of either secret
+	// Environment is the Power Platform environment of the flows that use the key.
+	Environment string      `json:"environmentId,omitempty"`
+	Secrets     []KeySecret `json:"secrets,omitempty"` // primary first
+}
+
+// The secrets of a key, which are valid side by side: one is changed while the
+// other goes on.
+const (
+	SecretPrimary   = "primary"
+	SecretSecondary = "secondary"
+)
+
+// KeySecret is what is known of one of a key's two secrets.
+type KeySecret struct {
+	Name      string     `json:"name"` // primary or secondary
+	CreatedAt time.Time  `json:"createdAt"`
+	LastUsed  *time.Time `json:"lastUsed,omitempty"`
 }
 
 // KeySpec is what a new key is to be.
 type KeySpec struct {
 	Name    string
 	Role    Role
+	Limit   Limit     // of what it sends; zero: the broker's for every key
 	Routes  []string  // sender, receiver: which; none means all
 	Expires time.Time // zero: never
+	// Environment is the Power Platform environment of the flows that use the key, at
+	// most MaxEnvironmentID bytes; it makes links to their runs.
+	Environment string
 }
 
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
 type NewKey struct {
 	Key
 	Secret string `json:"secret"` // the whole fry_… text
+	// Made says which of the two secrets Secret is.
+	Made string `json:"made"`
+	// Secondary is the text of the other secret, when the key was made.
+	Secondary string `json:"secondary,omitempty"`
 }
 
 // Identity is who calls: the outcome of authentication.
@@ -54,7 +80,10 @@ type Identity struct {
 	Name   string   `json:"name"`
 	KeyID  string   `json:"keyId"`
 	Role   Role     `json:"role"`
+	Limit  Limit    `json:"limit,omitzero"`   // the key's own; zero: the broker's for every key
 	Routes []string `json:"routes,omitempty"` // nil means all
+	// Environment is the Power Platform environment of the caller's flows, if known.
+	Environment string `json:"environmentId,omitempty"`
 }
 
 // May says whether the identity has one of the roles; admin has all.
@@ -112,6 +141,8 @@ type Route struct {
 	// WorkAway is how long the route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
 	WorkAway time.Duration
+	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
+	Duplicates Duplicates
 }
 
 // Heading is what people call the route: its title, else its name in words, such as
@@ -339,4 +370,10 @@ type AuditEntry struct {
 	Act    string    `json:"act"`
 	Target string    `json:"target"`
 	Note   string    `json:"note,omitempty"`
+	// KeyID is the identity behind By, as Identity.KeyID; RequestID the request of it.
+	// Both are empty for what the broker does by itself.
+	KeyID     string `json:"keyId,omitempty"`
+	RequestID string `json:"requestId,omitempty"`
+	// Hash chains the entry to the one before it: see AuditEntry.Chained.
+	Hash string `json:"hash,omitempty"`
 }
