@@ -112,7 +112,7 @@ func getMessage() object {
 	return obj(
 		"operationId", "GetMessage", "summary", "Get a message", "description", "Tells where a message stands, with every attempt to deliver it.",
 		"parameters", []any{obj("name", "id", "in", "path", "required", true, "type", "string",
-			"x-ms-summary", "Id", "description", "The id that sending the message gave.", "x-ms-url-encoding", "single")},
+			"x-ms-summary", "ID", "description", "The id that sending the message gave.", "x-ms-url-encoding", "single")},
 		"responses", object{
 			{"200", answer("The message.", "Message")},
 			{"404", answer("There is no such message, or the connection may not see it.", "Problem")},

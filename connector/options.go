@@ -119,12 +119,14 @@ func findPlace(s string) (*place, error) {
 		s = "https://" + s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !hostName(u.Hostname()) || strings.HasSuffix(u.Host, ":") {
-		return nil, ferry.Errorf(ferry.CodeBadRequest, "the host cannot be used").
-			WithHint("write the broker's host as flows reach it, such as broker.contoso.com")
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(u.Host, ":") {
+		return nil, badHost()
 	}
 	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
 		return nowhere("no flow reaches " + u.Host + ", which is this machine's own address: give the host under which the broker is reached; until then the definition says " + NoHost), nil
+	}
+	if !hostName(u.Hostname()) {
+		return nil, badHost()
 	}
 	at := &place{host: strings.ToLower(u.Host), prefix: strings.TrimRight(u.EscapedPath(), "/"), known: true}
 	if u.Scheme == "http" {
@@ -136,6 +138,11 @@ func findPlace(s string) (*place, error) {
 		return nil, ferry.Errorf(ferry.CodeBadRequest, "the path of the public address cannot be part of a definition")
 	}
 	return at, nil
+}
+
+func badHost() error {
+	return ferry.Errorf(ferry.CodeBadRequest, "the host cannot be used").
+		WithHint("write the broker's host as flows reach it, such as broker.contoso.com")
 }
 
 func nowhere(note string) *place { return &place{host: NoHost, notes: []string{note}} }

@@ -111,6 +111,9 @@ func labelled(made object, title, description, says string, at field) object {
 	if description == "" {
 		description = says
 	}
+	if strings.EqualFold(strings.TrimSuffix(description, "."), title) {
+		description = "The value of " + title + "."
+	}
 	return append(obj("x-ms-summary", title, "description", description), made...)
 }
 
@@ -254,7 +257,7 @@ func (c *converter) convertObject(f object, at field) object {
 // read definitions, and breaks them.
 func misread(name string) bool {
 	switch name {
-	case "", "$ref", "allOf", "oneOf", "anyOf", "not", "__proto__":
+	case "", "$ref", "allOf", "oneOf", "anyOf", "not", "__proto__", "hasOwnProperty":
 		return true
 	default:
 		return strings.HasPrefix(name, "x-ms-")

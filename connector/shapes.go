@@ -6,7 +6,7 @@ package connector
 func shapes() object {
 	return object{
 		{"AcceptedMessage", group(
-			text("id", "Id", "The message's id. Get a message tells where it stands."),
+			text("id", "ID", "The message's id. Get a message tells where it stands."),
 			text("route", "Route", "The route that it was sent to."),
 			text("state", "State", "Accepted, or where it stands when it was known already."),
 			yesNo("duplicate", "Duplicate", "Yes when the same message was sent before: the id is that of the first, and nothing is delivered twice."),
@@ -17,14 +17,14 @@ func shapes() object {
 		{"Message", message()},
 		{"Connection", group(
 			text("name", "Name", "Whose key the connection has."),
-			text("keyId", "Key Id", "The part of the key that may be shown."),
+			text("keyId", "Key ID", "The part of the key that may be shown."),
 			text("role", "Role", "What the key may do."),
 			list("routes", "Routes", "The routes that the key may use; none means all.", obj("type", "string")),
 			text("environment", "Environment", "The environment of the broker, such as prod."),
 			text("version", "Version", "The broker's version."),
 		)},
 		{"Subscription", internal(group(
-			text("id", "Id", "The id of the subscription."),
+			text("id", "ID", "The id of the subscription."),
 			text("secret", "Secret", "What callbacks are signed with."),
 		))},
 		{"RouteList", group(
@@ -45,12 +45,12 @@ func shapes() object {
 			text("detail", "Detail", "What is wrong, in a sentence."),
 			text("code", "Code", "The stable name of the error."),
 			text("hint", "Hint", "What helps."),
-			text("requestId", "Request Id", "The request in the broker's log."),
+			text("requestId", "Request ID", "The request in the broker's log."),
 			list("errors", "Errors", "Each fault of the message.", group(
 				text("detail", "Detail", "What is wrong."),
 				text("pointer", "Pointer", "Where in the message."),
 			)),
-			text("id", "Id", "The message that has the Message ID already."),
+			text("id", "ID", "The message that has the Message ID already."),
 			text("state", "State", "Where that message stands."),
 			link("statusUrl", "Status URL", "Where that message can be read."),
 		)},
@@ -61,7 +61,7 @@ func shapes() object {
 // triggers give.
 func message() object {
 	return group(
-		text("id", "Id", "The message's id."),
+		text("id", "ID", "The message's id."),
 		text("route", "Route", "The route that it was sent to."),
 		text("state", "State", "Accepted, queued or retrying while it is on its way; completed, deadLettered or discarded at the end."),
 		text("reference", "Reference", "The destination's own document number."),
@@ -104,7 +104,7 @@ func message() object {
 			text("name", "Sender Name", "The name of the key."),
 			member{"flow", titled("Flow", "The flow run that sent it.", group(
 				text("name", "Flow Name", "The id of the flow."),
-				text("runId", "Flow Run Id", "The id of the run."),
+				text("runId", "Flow Run ID", "The id of the run."),
 				text("operation", "Flow Action", "The name of the action."),
 			))},
 		))},

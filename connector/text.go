@@ -3,6 +3,7 @@ package connector
 import (
 	"fmt"
 	"hash/crc32"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -67,9 +68,13 @@ func cut(s string, most int) string {
 	return strings.TrimRight(kept, " ,;:-")
 }
 
+// tag is one of HTML.
+var tag = regexp.MustCompile(`</?[A-Za-z][^<>]{0,200}>`)
+
 // heading is text for a title: without the characters that titles of actions and
 // fields may not have. It is empty when nothing is left.
 func heading(s string, most int) string {
+	s = tag.ReplaceAllString(s, " ")
 	s = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`/\:@_?!.<>{}[]"*#|~^$`+"`", r) {
 			return ' '
