@@ -60,11 +60,13 @@ func (c *converter) flatten(v any, depth int) flat {
 	for _, m := range s.object("dependentSchemas") {
 		cases = append(cases, m.value)
 	}
-	for _, one := range cases { // fields that may be needed
+	perhaps := object{} // fields that one of the cases names
+	for _, one := range cases {
 		f := c.flatten(one, depth+1)
-		made.object = either(made.object, f.object, true)
+		perhaps = joined(perhaps, f.get("properties"), "anyOf")
 		made.refs = append(made.refs, f.refs...)
 	}
+	made.object = withFields(made.object, perhaps)
 	return made
 }
 
@@ -119,21 +121,24 @@ func (c *converter) choose(made *flat, variants []any, depth int) {
 	}
 	kinds := []any{}
 	for _, f := range kept {
-		for _, kind := range typesOf(f.object, made.object) {
+		own := typesOf(f.object, made.object)
+		if len(own) == 0 {
+			*made = flat{any: true, object: annotations(made.object), refs: made.refs}
+			return
+		}
+		for _, kind := range own {
 			if !slices.Contains(kinds, any(kind)) {
 				kinds = append(kinds, kind)
 			}
 		}
 	}
 	switch {
-	case len(kinds) == 0 && !slices.ContainsFunc(kept, func(f flat) bool { return len(annotations(f.object)) < len(f.object) }):
-		made.any = true
 	case len(kinds) != 1:
 		made.object = made.object.with("type", kinds) // one of several kinds
 	case kinds[0] == "object":
 		all := kept[0].object
 		for _, f := range kept[1:] {
-			all = either(all, f.object, false)
+			all = either(all, f.object)
 		}
 		made.object = both(drop(all, "title", "description"), made.object.with("type", "object"))
 	default:
@@ -232,27 +237,28 @@ func both(a, b object) object {
 	return made
 }
 
-// either is the schema of objects that are true to a or to b. keep: a always holds,
-// and stays as it is but for more fields.
-func either(a, b object, keep bool) object {
-	properties := a.object("properties")
-	if !keep {
-		properties = joined(properties, b.get("properties"), "anyOf")
-	} else {
-		for _, m := range b.object("properties") {
-			if !properties.has(m.name) {
-				properties = append(slices.Clone(properties), m)
-			}
-		}
-	}
+// either is the schema of objects that are true to a or to b. A field that only one
+// of them names is one of that case: it is not expected in the other.
+func either(a, b object) object {
 	made := slices.Clone(a)
-	if len(properties) > 0 {
+	if properties := joined(a.get("properties"), b.get("properties"), "anyOf"); len(properties) > 0 {
 		made = put(made, "properties", properties)
 	}
-	if !keep {
-		made = put(made, "required", common(a.list("required"), b.list("required")))
+	return put(made, "required", common(a.list("required"), b.list("required")))
+}
+
+// withFields adds fields that are not there yet.
+func withFields(s, more object) object {
+	properties := slices.Clone(s.object("properties"))
+	for _, m := range more {
+		if !properties.has(m.name) {
+			properties = append(properties, m)
+		}
 	}
-	return made
+	if len(properties) == 0 {
+		return s
+	}
+	return put(s, "properties", properties)
 }
 
 // put replaces a member where it stands.
