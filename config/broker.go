@@ -66,10 +66,10 @@ type Broker struct {
 	Callbacks Callbacks `yaml:"callbacks"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
-	Secrets any `yaml:"secrets" later:"true"`
+	Secrets Secrets `yaml:"secrets"`
 
 	// AccessLog is where a line for each request goes; default nowhere.
-	AccessLog any `yaml:"accessLog" later:"true"`
+	AccessLog *AccessLog `yaml:"accessLog"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -214,6 +214,8 @@ func (b *Broker) complete() {
 	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	b.Callbacks.complete()
+	b.Secrets.complete()
+	b.AccessLog.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -275,6 +277,8 @@ func (b *Broker) check(d *decoder) {
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	b.Callbacks.check(d)
+	b.Secrets.check(d)
+	b.AccessLog.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -336,6 +340,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
+
+func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 
