@@ -21,9 +21,13 @@ type Message struct {
 	CallbackURL    string
 	Traceparent    string // W3C trace context of the sender
 	Sender         Sender
-	SearchTerms    []string // what the route's search keys found in the body
-	ReplyTo        *ReplyTo // who is told its end; nil: nobody
-	CreatedAt      time.Time
+	// Version is the route's version that it is of: as asked for, empty for the default
+	// one; settled when it is accepted. As is the one that the worker is told.
+	Version, As string
+	SentHash    []byte   // SHA-256 of the payload as it was sent, where Body is another
+	SearchTerms []string // what the route's search keys found in the body
+	ReplyTo     *ReplyTo // who is told its end; nil: nobody
+	CreatedAt   time.Time
 
 	// OnConflict is OnConflictReplace or empty: what to do when the key is
 	// known with another body.
@@ -67,6 +71,7 @@ type Accepted struct {
 	Duplicate bool   `json:"duplicate"`          // the key was known with the same body: ID is the first message's
 	Revision  int    `json:"revision,omitempty"` // set when the body replaced that of a dead letter
 	StatusURL string `json:"statusUrl"`          // filled in by the API
+	Version   string `json:"version,omitempty"`  // of the route, that the message is of
 }
 
 // Validate checks everything about the message that does not depend on its

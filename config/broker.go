@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -137,13 +136,15 @@ type BrokerRoute struct {
 
 	Windows any `yaml:"windows" later:"true"`
 
-	// Schema is the path of the JSON Schema that bodies must be true to; default none;
-	// with the files that it refers to 1 MiB.
-	Schema string          `yaml:"schema"`
-	schema json.RawMessage // what the file holds
+	RouteForm `yaml:",inline"`
+	XML       XMLForm `yaml:"xml"`
+	// CloudEvents takes CloudEvents 1.0 apart: id and source become the idempotency
+	// key, the attributes properties, the data the body; default false.
+	CloudEvents bool `yaml:"cloudEvents"`
 
-	// Versions of the route, at most 20.
-	Versions any `yaml:"versions" later:"true"`
+	// Versions of the route, at most 20; default none.
+	Versions  []RouteVersion `yaml:"versions"`
+	VersionBy VersionBy      `yaml:"versionBy"`
 
 	// Duplicates says what a repeat without a key is recognised by.
 	Duplicates any `yaml:"duplicates" later:"true"`
@@ -193,8 +194,8 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
-			Schema: r.schema,
 		}
+		r.setForm(&routes[i])
 	}
 	return routes
 }
@@ -290,7 +291,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	r.checkPull(d, path)
-	r.schema = d.loadSchema(path+".schema", r.Schema)
+	r.checkForm(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)

@@ -19,6 +19,7 @@ type prepared struct {
 	msg   ferry.Message
 	route uint32
 	hash  [sha256.Size]byte
+	sent  [sha256.Size]byte // of the body as it was sent, by which a repeat is recognised
 	key   idemKey
 	keyed bool
 	file  string // of a large body, before its commit; empty: none
@@ -122,7 +123,7 @@ func (l *Ledger) decideInBatch(tx *bbolt.Tx, ps []prepared, ds []decision, seen 
 	if p.keyed {
 		if first, ok := seen[p.key]; ok {
 			answer := ds[first].answer
-			if ps[first].hash != p.hash {
+			if ps[first].sent != p.sent {
 				return decision{}, keyReused(answer)
 			}
 			answer.Duplicate = true
@@ -152,6 +153,9 @@ func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
 	} else {
 		p.hash = sha256.Sum256(m.Body)
 	}
+	if p.sent = p.hash; len(m.SentHash) == sha256.Size {
+		copy(p.sent[:], m.SentHash)
+	}
 	p.msg = m
 	if m.IdempotencyKey != "" {
 		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
@@ -174,7 +178,7 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	known := false
 	_ = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:]) {
+		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.sent[:]) {
 			return err // not a plain repeat: the group decides
 		}
 		answer, known = l.repeatOf(r), true
@@ -185,7 +189,7 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 
 // decide looks at the key. It reads only.
 func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
-	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted}}
+	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted, Version: p.msg.Version}}
 	if !p.keyed {
 		return fresh, nil
 	}
@@ -203,7 +207,7 @@ func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
 	if r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route {
 		return fresh, nil // removed meanwhile
 	}
-	if r.knowsBody(p.hash[:]) {
+	if r.knowsBody(p.sent[:]) {
 		return decision{answer: l.repeatOf(r)}, nil
 	}
 	answer := ferry.Accepted{ID: r.ID, Route: p.msg.Route, State: l.shownState(r)}
@@ -216,12 +220,12 @@ func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
 	if r.Revision >= maxRevisions {
 		return decision{}, keyReused(answer).WithHint("the message has %d revisions already", r.Revision)
 	}
-	answer.Revision, answer.State = r.Revision+1, ferry.StateAccepted
+	answer.Revision, answer.State, answer.Version = r.Revision+1, ferry.StateAccepted, p.msg.Version
 	return decision{answer: answer, replace: r}, nil
 }
 
 func (l *Ledger) repeatOf(r *record) ferry.Accepted {
-	return ferry.Accepted{ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Duplicate: true}
+	return ferry.Accepted{ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Duplicate: true, Version: r.Version}
 }
 
 func keyReused(existing ferry.Accepted) *ferry.Error {
@@ -235,7 +239,7 @@ func keyReused(existing ferry.Accepted) *ferry.Error {
 func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	if d.replace != nil {
 		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
-		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
+		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p, bySender: true}, act)
 	}
 	if !d.fresh {
 		return l.askAgain(tx, d.answer.ID, p.msg.ReplyTo)
@@ -251,8 +255,9 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
 		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
 		ReplyTo:  m.ReplyTo,
-		BodyHash: p.hash[:], Size: m.BodySize(),
+		BodyHash: p.hash[:], Size: m.BodySize(), Version: m.Version, As: m.As,
 	}
+	r.noteSent(m.SentHash)
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
 	}

@@ -65,7 +65,7 @@ var may = map[string][]string{
 	"ferry/api":                           {"ferry", "ferry/secret"},
 	"ferry/client":                        {"ferry"},
 	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret", "ferry/shape"},
-	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
+	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/shape", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
 	"ferry/worker":                        {"ferry", "ferry/adapters", "ferry/breaker", "ferry/config", "ferry/pace", "ferry/queue", "ferry/retry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
 	"ferry/cmd/broker":                    anything,
 	"ferry/cmd/worker":                    anything,
