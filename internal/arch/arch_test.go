@@ -60,7 +60,7 @@ var may = map[string][]string{
 	"ferry/queue/drivers":                 {"ferry", "ferry/config", "ferry/secret", "ferry/queue", "ferry/queue/natsqueue", "ferry/queue/sbqueue", "ferry/queue/blobbodies", "ferry/internal/azure", "ferry/internal/servicebus"},
 	"ferry/adapters":                      {"ferry", "ferry/httpauth"},
 	"ferry/adapters/httpcall":             {"ferry", "ferry/mapping"},
-	"ferry/adapters/erp":                  {"ferry", "ferry/adapters", "ferry/adapters/httpcall", "ferry/httpauth", "ferry/internal/apispec", "ferry/mapping", "ferry/privacy", "ferry/secret"},
+	"ferry/adapters/erp":                  {"ferry", "ferry/adapters", "ferry/adapters/httpcall", "ferry/httpauth", "ferry/internal/apispec", "ferry/mapping", "ferry/privacy", "ferry/secret", "ferry/shape"},
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
