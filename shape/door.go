@@ -147,6 +147,9 @@ func (d *Door) Take(ctx context.Context, m *ferry.Message, payload []byte) ([]by
 	if fault != nil {
 		if event {
 			m.SentHash = hashOf(sent)
+			for i := range fault.Details {
+				fault.Details[i].Pointer = "/data" + fault.Details[i].Pointer
+			}
 		}
 		return nil, fault
 	}
