@@ -51,10 +51,12 @@ type BatchResult struct {
 	State     ferry.State `json:"state,omitempty"`
 	Duplicate *bool       `json:"duplicate,omitempty"`
 	Revision  int         `json:"revision,omitempty"`
-	StatusURL string      `json:"statusUrl,omitempty"`
-	Code      ferry.Code  `json:"code,omitempty"`
-	Detail    string      `json:"detail,omitempty"`
-	Hint      string      `json:"hint,omitempty"`
+	// PossibleRepeatOf is as in the answer to one message.
+	PossibleRepeatOf ferry.ID   `json:"possibleRepeatOf,omitzero" doc:"an earlier message that this one, a new one, may repeat"`
+	StatusURL        string     `json:"statusUrl,omitempty"`
+	Code             ferry.Code `json:"code,omitempty"`
+	Detail           string     `json:"detail,omitempty"`
+	Hint             string     `json:"hint,omitempty"`
 
 	Errors  []ferry.ErrorDetail `json:"errors,omitempty" doc:"several faults of the message, each with a JSON pointer into it"`
 	Version string              `json:"version,omitempty" doc:"of the route, that the message is of"`
@@ -97,7 +99,7 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	partial, err := c.flag("partial")
@@ -288,7 +290,7 @@ func (c *call) batchAnswer(results []ferry.Accepted, faults []*ferry.Error) Batc
 			answer.Accepted++
 			*r = BatchResult{
 				Status: http.StatusCreated, ID: a.ID, Route: a.Route, State: a.State,
-				Duplicate: &a.Duplicate, Revision: a.Revision, StatusURL: c.statusURL(a.ID), Version: a.Version,
+				Duplicate: &a.Duplicate, Revision: a.Revision, PossibleRepeatOf: a.PossibleRepeatOf, StatusURL: c.statusURL(a.ID), Version: a.Version,
 			}
 			if a.Duplicate || a.Revision != 0 {
 				r.Status = http.StatusOK

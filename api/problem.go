@@ -54,7 +54,7 @@ func statusOf(code ferry.Code) (int, bool) {
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
 	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
-		ferry.CodeIssuerUnavailable:
+		ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -74,7 +74,7 @@ func retryAfter(code ferry.Code) int {
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30

@@ -47,6 +47,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	for i, raw := range items {
 		messages[i] = c.message(route)
 		messages[i].Version = version
+		messages[i].OnConflict = c.r.Header.Get(conflictHeader)
 		faults[i], pointers[i] = readQueueItem(raw, &messages[i], route)
 		c.track(&messages[i])
 	}

@@ -65,10 +65,10 @@ type Broker struct {
 	Callbacks Callbacks `yaml:"callbacks"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
-	Secrets any `yaml:"secrets" later:"true"`
+	Secrets Secrets `yaml:"secrets"`
 
 	// AccessLog is where a line for each request goes; default nowhere.
-	AccessLog any `yaml:"accessLog" later:"true"`
+	AccessLog *AccessLog `yaml:"accessLog"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -215,6 +215,8 @@ func (b *Broker) complete() {
 	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	b.Callbacks.complete()
+	b.Secrets.complete()
+	b.AccessLog.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -276,6 +278,8 @@ func (b *Broker) check(d *decoder) {
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	b.Callbacks.check(d)
+	b.Secrets.check(d)
+	b.AccessLog.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -337,6 +341,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
+
+func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 

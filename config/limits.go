@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"time"
 
 	"ferry"
@@ -26,7 +25,7 @@ type Limits struct {
 // RouteLimit bounds the messages that are sent.
 type RouteLimit struct {
 	Rate  ferry.Rate `yaml:"rate"`
-	Burst int        `yaml:"burst"` // how many at once; default those of a second, at least 10
+	Burst int        `yaml:"burst"` // how many at once; default those of two seconds, at least 10
 	Quota ferry.Rate `yaml:"quota"`
 }
 
@@ -67,5 +66,3 @@ func (l *RouteLimit) check(d *decoder, path string) {
 		d.at(path, err.Hint, "%s: %s", path, err.Message)
 	}
 }
-
-func showCount(n int64) string { return fmt.Sprint(n) }

@@ -24,6 +24,8 @@ type Worker struct {
 	// Listen is the address of the worker's own /metrics; default none, "off" too.
 	Listen string      `yaml:"listen"`
 	Queue  WorkerQueue `yaml:"queue"`
+	// Secrets is how secrets of Azure Key Vault are read.
+	Secrets Secrets `yaml:"secrets"`
 	// Destinations by name; routes refer to them or bring their own inline.
 	Destinations map[string]*Destination `yaml:"destinations"`
 	Routes       []WorkerRoute           `yaml:"routes"` // at least one
@@ -144,6 +146,7 @@ const (
 func (w *Worker) complete(d *decoder) {
 	setDefault(&w.Queue.NATS.Lock, defaultLock)
 	w.Queue.ServiceBus.complete()
+	w.Secrets.complete()
 	if w.Destinations == nil {
 		w.Destinations = map[string]*Destination{}
 	}
@@ -256,6 +259,7 @@ func (w *Worker) check(d *decoder) {
 		d.checkListen("listen", w.Listen)
 	}
 	w.Queue.check(d)
+	w.Secrets.check(d)
 	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
 		w.Destinations[name].check(d, "destinations."+name)
 	}

@@ -55,13 +55,14 @@ func (r *record) knowsBody(sent []byte) bool {
 }
 
 // Known tells whether a message is a plain repeat of one on disk, whatever its route
-// would make of it today: only its Route, IdempotencyKey and body, or SentHash, count.
+// would make of it today: by its key, or by its flow, and by its body or SentHash.
 func (l *Ledger) Known(m ferry.Message) (ferry.Accepted, bool) {
 	no, ok := l.routeNo(m.Route)
-	if !ok || m.IdempotencyKey == "" {
+	if !ok {
 		return ferry.Accepted{}, false
 	}
-	p := prepared{msg: m, route: no, key: idemKeyOf(no, m.IdempotencyKey), keyed: true}
+	m.ReplyTo = nil // who asks again is told nothing new
+	p := prepared{msg: m, route: no}
 	switch {
 	case len(m.SentHash) == sha256.Size:
 		copy(p.sent[:], m.SentHash)
@@ -70,5 +71,9 @@ func (l *Ledger) Known(m ferry.Message) (ferry.Accepted, bool) {
 	default:
 		p.sent = sha256.Sum256(m.Body)
 	}
+	if m.IdempotencyKey != "" {
+		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
+	}
+	p.asRepeat(0)
 	return l.quickRepeat(&p)
 }
