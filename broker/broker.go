@@ -22,6 +22,7 @@ import (
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/queue"
+	"ferry/shape"
 	"ferry/store"
 )
 
@@ -131,6 +132,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	mask    *privacy.FieldMask // nil: nothing is masked
+	door    *shape.Door        // nil: messages pass as they are
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
@@ -211,6 +213,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.door, err = shape.New(&compiled.Route); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {

@@ -220,7 +220,7 @@ func asItEnded(e *ferry.Envelope, n ferry.Notice) {
 	e.State, e.Generation, e.UpdatedAt, e.DeadLetter = n.State, n.Generation, n.At, n.Dead
 	e.WaitingFor, e.Awaiting = nil, nil
 	if n.State != ferry.StateCompleted {
-		e.Reference, e.Result = "", nil
+		e.Reference, e.Result, e.ResultNote = "", nil, ""
 	}
 	if n.State != ferry.StateDiscarded {
 		e.Discarded = nil
