@@ -58,8 +58,7 @@ type Notice struct {
 	// since.
 	ReplyTo ReplyTo `json:"replyTo,omitzero"`
 
-	Route   string    `json:"route,omitempty"` // of the message, where To has none
-	EndedAt time.Time `json:"endedAt,omitzero"`
+	Route string `json:"route,omitempty"` // of the message, where To has none
 	// URL is where a callback goes. It is often a secret: never shown, never logged.
 	// Asker is the key whose message asked for it; who asks for many shares the room
 	// with himself.
@@ -74,15 +73,10 @@ type Ending struct {
 	Secrets  [][]byte // of a callback: it is signed with each
 }
 
-// EventID names the end that is told: the same in every try, and for everybody
-// who is told it.
+// EventID names what is told: the same in every try.
 func (n *Notice) EventID() string {
-	at := n.EndedAt
-	if at.IsZero() {
-		at = n.At
-	}
 	return "msg_" + strings.ReplaceAll(n.ID.String(), "-", "") + "_" + strconv.Itoa(n.Generation) + "_" +
-		string(EventOf(n.State)) + "_" + strconv.FormatInt(at.UnixMilli(), 36)
+		string(EventOf(n.State)) + "_" + strconv.FormatInt(n.At.UnixMilli(), 36)
 }
 
 // Bounds of the outbox.

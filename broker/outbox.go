@@ -66,7 +66,7 @@ func (o *outbox) nudge() {
 }
 
 // noted is called by the ledger when a commit put notices into the outbox.
-func (o *outbox) noted(lost int) {
+func (o *outbox) noted(_ []ferry.NoticeTarget, lost int) {
 	o.nudge()
 	if lost == 0 {
 		return
@@ -297,11 +297,4 @@ func (o *outbox) problems() (list []string) {
 }
 
 // waiting is how many ends of a route wait to be told.
-func (o *outbox) waiting(route string) (n int) {
-	for to, count := range o.b.ledger.NoticeTargets() {
-		if to.Route == route {
-			n += count
-		}
-	}
-	return n
-}
+func (o *outbox) waiting(route string) int { return o.b.ledger.NoticesOf(route) }

@@ -174,7 +174,7 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	known := false
 	_ = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:]) {
+		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:]) || !r.calls(p.msg.CallbackURL) {
 			return err // not a plain repeat: the group decides
 		}
 		answer, known = l.repeatOf(r), true
@@ -235,10 +235,11 @@ func keyReused(existing ferry.Accepted) *ferry.Error {
 func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	if d.replace != nil {
 		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
+		d.replace.ask(&p.msg)
 		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
 	}
 	if !d.fresh {
-		return l.askAgain(tx, d.answer.ID, p.msg.ReplyTo)
+		return l.askAgain(tx, d.answer.ID, &p.msg)
 	}
 	m := &p.msg
 	row := l.row(p.route)
@@ -248,11 +249,11 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Turn: 1, Revision: 1, Generation: 1,
 		CreatedAt: nsOf(m.CreatedAt), UpdatedAt: nsOf(m.CreatedAt), DeliverAt: nsOf(m.DeliverAt),
 		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
-		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
+		Traceparent: m.Traceparent,
 		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
-		ReplyTo:  m.ReplyTo,
 		BodyHash: p.hash[:], Size: m.BodySize(),
 	}
+	r.ask(m)
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
 	}

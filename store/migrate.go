@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -57,6 +58,12 @@ func schemaSteps() []step {
 		func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists(bOutbox)
 			return err
+		},
+		// An older broker would end messages without telling who subscribed.
+		func(tx *bbolt.Tx) error {
+			_, subsErr := tx.CreateBucketIfNotExists(bSubs)
+			_, signersErr := tx.CreateBucketIfNotExists(bSigners)
+			return errors.Join(subsErr, signersErr)
 		},
 	}
 }

@@ -22,7 +22,7 @@ func (l *Ledger) soundOutbox(tx *bbolt.Tx) error {
 	if err := is.read(tx); err != nil {
 		return err
 	}
-	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) {
+	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) || !maps.Equal(is.shares, l.outbox.shares) || !maps.Equal(is.routes, l.outbox.routes) {
 		return fmt.Errorf("outbox: %v on disk, %v in memory", is, l.outbox)
 	}
 	return nil
@@ -89,7 +89,7 @@ func notices(t *testing.T, l *Ledger, queue string) []ferry.Notice {
 func TestEveryEndIsInTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
-		l := openIn(t, t.TempDir(), Options{OnNotice: func(int) { told++ }})
+		l := openIn(t, t.TempDir(), Options{OnNotice: func([]ferry.NoticeTarget, int) { told++ }})
 		ctx := t.Context()
 		id := deadLetter(t, l, "x", replyTo("answers"))
 		quiet := deadLetter(t, l, "y")
@@ -187,9 +187,10 @@ func TestGiveUpNotices(t *testing.T) {
 // ending.
 func TestTheOutboxIsBounded(t *testing.T) {
 	lost := 0
-	l := openIn(t, t.TempDir(), Options{OnNotice: func(n int) { lost += n }})
+	l := openIn(t, t.TempDir(), Options{OnNotice: func(_ []ferry.NoticeTarget, n int) { lost += n }})
 	// As if that many waited already.
 	l.outbox.waiting = map[ferry.NoticeTarget]int{target("gone"): ferry.MaxNoticesPerTarget - 1}
+	l.outbox.shares = map[ferry.NoticeTarget]int{target("gone"): ferry.MaxNoticesPerTarget - 1}
 	l.outbox.total = ferry.MaxNoticesPerTarget - 1
 	var kept []ferry.ID
 	for range 4 {
@@ -224,7 +225,7 @@ func TestTheOutboxIsBounded(t *testing.T) {
 // A commit that fails leaves the counts as they were.
 func TestAFailedCommitTellsNothing(t *testing.T) {
 	told := 0
-	l := openIn(t, t.TempDir(), Options{OnNotice: func(int) { told++ }})
+	l := openIn(t, t.TempDir(), Options{OnNotice: func([]ferry.NoticeTarget, int) { told++ }})
 	id := accept(t, l, "x", replyTo("answers"))
 	fault := errors.New("a fault")
 	err := l.update(t.Context(), 0, func(tx *bbolt.Tx) error {

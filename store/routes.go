@@ -85,6 +85,7 @@ type group struct {
 	changes []Change
 	after   []func() // under l.mu
 	notices noticeDelta
+	subs    []*Subscription // made or changed
 }
 
 // row is the committer's copy of a route's row.
@@ -136,7 +137,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
-	return l.putNotice(tx, r)
+	return l.putNotices(tx, r)
 }
 
 func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
@@ -200,8 +201,8 @@ func (l *Ledger) finish(committed bool) {
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
 	}
-	if g.notices.added+g.notices.lost > 0 {
-		l.noted(g.notices.lost)
+	if len(g.notices.fresh)+g.notices.lost > 0 {
+		l.noted(g.notices.fresh, g.notices.lost)
 	}
 }
 
