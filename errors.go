@@ -29,6 +29,7 @@ const (
 	CodeChunkingNotSupported Code = "chunkingNotSupported" // x-ms-transfer-mode: chunked
 	CodeUnauthenticated      Code = "unauthenticated"      // no key, or an unknown one
 	CodeForbidden            Code = "forbidden"            // the key's role or routes do not allow it
+	CodeIssuerUnavailable    Code = "issuerUnavailable"    // a token cannot be judged: its issuer does not answer
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
@@ -36,6 +37,7 @@ const (
 	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
 	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
 	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
+	CodeResultGone           Code = "resultGone"    // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it

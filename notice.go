@@ -2,8 +2,6 @@ package ferry
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -48,6 +46,7 @@ type Notice struct {
 	Seq uint64       `json:"-"` // its place in the outbox
 	To  NoticeTarget `json:"to"`
 
+	Event      ID        `json:"event,omitzero"`
 	ID         ID        `json:"id"`
 	Generation int       `json:"generation"`
 	State      State     `json:"state"` // the end that is told, whatever becomes of the message later
@@ -73,11 +72,9 @@ type Ending struct {
 	Secrets  [][]byte // of a callback: it is signed with each
 }
 
-// EventID names what is told: the same in every try.
-func (n *Notice) EventID() string {
-	return "msg_" + strings.ReplaceAll(n.ID.String(), "-", "") + "_" + strconv.Itoa(n.Generation) + "_" +
-		string(EventOf(n.State)) + "_" + strconv.FormatInt(n.At.UnixMilli(), 36)
-}
+// EventID names what is told, the same in every try: the event of the end, also
+// in the list of events, or one of its own for who asked after it.
+func (n *Notice) EventID() string { return "msg_" + n.Event.String() }
 
 // Bounds of the outbox.
 const (

@@ -8,22 +8,11 @@ import (
 	"time"
 )
 
-// Event is what a subscription is told: how a message ended.
-type Event string
-
-// The events. A message that a person discards is told to who gave a callback URL
-// with it, and to no subscription.
-const (
-	EventCompleted    Event = "completed"
-	EventDeadLettered Event = "dead-lettered"
-	EventDiscarded    Event = "discarded"
-)
-
 // SubscribedEvents lists the events that can be subscribed to.
-func SubscribedEvents() []Event { return []Event{EventCompleted, EventDeadLettered} }
+func SubscribedEvents() []EventType { return []EventType{EventCompleted, EventDeadLettered} }
 
 // EventOf is the event of a message that came to the state, "" while it is pending.
-func EventOf(s State) Event {
+func EventOf(s State) EventType {
 	switch s {
 	case StateCompleted:
 		return EventCompleted
@@ -38,7 +27,7 @@ func EventOf(s State) Event {
 
 // SubscriptionSpec is what somebody wants to be told, and where.
 type SubscriptionSpec struct {
-	Event       Event
+	Event       EventType
 	Route       string // empty: every route that the key may see
 	CallbackURL string
 }
@@ -62,7 +51,7 @@ func SubscriptionStates() []SubscriptionState {
 // is masked, since the address is often a secret.
 type Subscription struct {
 	ID        ID                `json:"id"`
-	Event     Event             `json:"event"`
+	Event     EventType         `json:"event"`
 	Route     string            `json:"route,omitempty"` // none: every route that the key may see
 	Callback  string            `json:"callback"`        // MaskURL of the address
 	State     SubscriptionState `json:"state"`

@@ -32,6 +32,10 @@ type Options struct {
 	Metrics   http.Handler // answers /metrics; nil: there is none
 	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
 	SAS []SASPolicy
+	// Tokens judges tokens of issuers; nil: none is taken.
+	Tokens Tokens
+	// Certificates are the client certificates that stand for keys.
+	Certificates []Certificate
 	// BodyMemory bounds the bodies of requests that are in memory at a time, bytes;
 	// beyond it requests are answered 429. One body always fits. Messages of more than
 	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
@@ -178,6 +182,9 @@ func (c *call) handle(eps []*endpoint) error {
 		if err := c.authenticate(); err != nil {
 			return err
 		}
+		if c.ep.act {
+			c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
+		}
 		if err := c.admit(); err != nil {
 			return err
 		}
@@ -221,7 +228,7 @@ func (c *call) end() {
 			panic(p) // how a handler cuts its answer off
 		}
 		c.api.log.Error("panic while a request was handled", "requestId", c.id, "method", c.r.Method,
-			"path", c.r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			"path", c.shownPath(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		c.refuse(fmt.Errorf("panic: %v", p))
 	}
 	c.api.bodies.give(c.held)

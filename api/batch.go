@@ -104,7 +104,7 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	flow := flowOf(c.r.Header)
+	flow := c.flowOf()
 	messages := make([]ferry.Message, 0, len(raw))
 	at := make([]int, 0, len(raw)) // index in the batch of each message
 	faults := make([]*ferry.Error, len(raw))
@@ -118,7 +118,7 @@ func (c *call) sendBatch() error {
 			continue
 		}
 		if m.CorrelationID == "" {
-			m.CorrelationID = trackedAs(c.r.Header, flow)
+			m.CorrelationID = trackedAs(flow)
 		}
 		messages, at = append(messages, m), append(at, i)
 	}

@@ -34,7 +34,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
@@ -52,7 +52,8 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
+		ferry.CodeIssuerUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -72,7 +73,7 @@ func retryAfter(code ferry.Code) int {
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30
@@ -133,7 +134,7 @@ func (c *call) refuse(err error) {
 
 	p := Problem{
 		Type: "urn:ferry:error:" + string(e.Code), Title: title(e.Code), Status: status, Detail: e.Message,
-		Instance: c.r.URL.Path, Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
+		Instance: c.shownPath(), Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
 	}
 	if x := e.Existing; x != nil {
 		p.ID, p.Route, p.State, p.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)
@@ -143,7 +144,7 @@ func (c *call) refuse(err error) {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="ferry"`)
+		h.Set("WWW-Authenticate", c.challenge(e))
 	}
 	h.Set("Content-Type", "application/problem+json")
 	c.write(status, encode(p))

@@ -112,7 +112,7 @@ func TestSendFlow(t *testing.T) {
 	a := s.send(`{}`, "x-ms-workflow-name: f-guid", "x-ms-workflow-run-id: 0858", "x-ms-workflow-operation-name: Post",
 		"x-ms-action-tracking-id: act", "x-ms-client-tracking-id: PO-77", "x-ms-client-environment-id: env")
 	got := s.fake.messages[a.ID].msg
-	want := &ferry.Flow{Name: "f-guid", RunID: "0858", Operation: "Post", TrackingID: "act", Environment: "env"}
+	want := &ferry.Flow{Name: "f-guid", RunID: "0858", Operation: "Post", TrackingID: "act", ClientTrackingID: "PO-77", Environment: "env"}
 	if diff := cmp.Diff(want, got.Sender.Flow); diff != "" {
 		t.Errorf("flow (-want +got):\n%s", diff)
 	}

@@ -70,7 +70,7 @@ func subscriptions() []endpoint {
 	}
 }
 
-func (c *call) subscribe(event ferry.Event) error {
+func (c *call) subscribe(event ferry.EventType) error {
 	var in SubscribeRequest
 	if err := c.decode(&in, maxCommand, false); err != nil {
 		return err

@@ -14,7 +14,7 @@ func (c *Client) Subscribe(ctx context.Context, spec ferry.SubscriptionSpec) (fe
 		Route       string `json:"route,omitempty"`
 	}{spec.CallbackURL, spec.Route}
 	var s ferry.NewSubscription
-	err := c.post(ctx, "/v1/subscriptions/"+seg(string(spec.Event)), in, &s)
+	err := c.post(ctx, "/v1/subscriptions/"+subscribed(spec.Event), in, &s)
 	return s, err
 }
 
@@ -64,4 +64,12 @@ func (c *Client) RetryCallbacks(ctx context.Context, req ferry.RetryRequest) (fe
 	var a ferry.RetryAnswer
 	err := c.post(ctx, "/v1/callbacks/retry", req, &a)
 	return a, err
+}
+
+// subscribed is an event in the word of its path.
+func subscribed(event ferry.EventType) string {
+	if event == ferry.EventDeadLettered {
+		return "dead-lettered"
+	}
+	return seg(string(event))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -19,8 +20,9 @@ var noContext = context.Background()
 var (
 	metaSchema = []byte("schema")
 	metaStarts = []byte("starts")
-	metaEpoch  = []byte("epoch") // rises when the ledger goes on from a copy of itself
-	metaFile   = []byte("file")  // number of the file that it was last opened in
+	metaEpoch  = []byte("epoch")  // rises when the ledger goes on from a copy of itself
+	metaFile   = []byte("file")   // number of the file that it was last opened in
+	metaEvents = []byte("events") // id of the last event that is no longer kept
 )
 
 // step brings the ledger from one schema version to the next, in one
@@ -59,6 +61,8 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bOutbox)
 			return err
 		},
+		// An older broker would end messages without an event.
+		func(tx *bbolt.Tx) error { return beginEvents(tx, time.Now()) },
 		// An older broker would end messages without telling who subscribed.
 		func(tx *bbolt.Tx) error {
 			_, subsErr := tx.CreateBucketIfNotExists(bSubs)

@@ -36,27 +36,23 @@ func (r *record) calls(url string) bool {
 	return url == "" || !r.Untold && slices.ContainsFunc(r.Callbacks, func(c callback) bool { return c.URL == url })
 }
 
-// notice is the notice of the record's end, for nobody yet.
-func (l *Ledger) notice(r *record, now time.Time) ferry.Notice {
-	n := ferry.Notice{ID: r.ID, Generation: r.Generation, State: r.State, At: now}
+// noticeOf is the notice of the record's end, for nobody yet.
+func noticeOf(r *record, event ferry.ID) ferry.Notice {
+	n := ferry.Notice{Event: event, ID: r.ID, Generation: r.Generation, State: r.State, At: time.Now().UTC()}
 	if r.State == ferry.StateDeadLettered {
 		n.Dead = r.Dead
 	}
 	return n
 }
 
-// putNotices writes the notices of an end that the record has just come to. The
-// caller writes the record.
-func (l *Ledger) putNotices(tx *bbolt.Tx, r *record) error {
-	if !r.State.Terminal() {
-		return nil
-	}
+// putNotices writes the notices of an end that the record has just come to, which
+// is known by the event. The caller writes the record.
+func (l *Ledger) putNotices(tx *bbolt.Tx, r *record, event ferry.ID) error {
 	r.Untold = false
-	event := ferry.EventOf(r.State)
-	if r.ReplyTo == nil && len(r.Callbacks) == 0 && len(l.subs.byEvent[event]) == 0 {
+	if r.ReplyTo == nil && len(r.Callbacks) == 0 && len(l.subs.byEvent[ferry.EventOf(r.State)]) == 0 {
 		return nil
 	}
-	n := l.notice(r, time.Now().UTC())
+	n := noticeOf(r, event)
 	if err := l.putReply(tx, r, n); err != nil {
 		return err
 	}
@@ -132,7 +128,7 @@ func (l *Ledger) askAgain(tx *bbolt.Tx, id ferry.ID, m *ferry.Message) error {
 	}
 	changed, fresh := r.ask(m)
 	if r.State.Terminal() {
-		n := l.notice(r, time.Now().UTC())
+		n := noticeOf(r, ferry.NewID(time.Now()))
 		if m.ReplyTo != nil {
 			if err := l.putReply(tx, r, n); err != nil {
 				return err

@@ -63,6 +63,11 @@ type record struct {
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
+
+	// Of a message that a flow sent without a key: which of the equal messages of its
+	// batch it is, from 0; and what it may repeat.
+	Nth      int
+	RepeatOf ferry.ID
 }
 
 // holder is who has claimed the current turn of a message, where several
@@ -131,6 +136,7 @@ const (
 	tTakenOver  = 38
 	tDeliveries = 40
 	tUntold     = 46
+	tNth        = 44
 
 	tKey         = 1
 	tCorrelation = 3
@@ -156,6 +162,7 @@ const (
 	tEndedBy     = 51
 	tReplyTo     = 47
 	tCallbacks   = 61
+	tRepeatOf    = 57
 )
 
 const (
@@ -222,6 +229,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	if r.Untold {
 		num(tUntold, 1)
 	}
+	num(tNth, uint64(r.Nth))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
@@ -236,6 +244,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tLocks, joinIDs(r.Locks))
 	if !r.EndedBy.IsZero() {
 		str(tEndedBy, string(r.EndedBy[:]))
+	}
+	if !r.RepeatOf.IsZero() {
+		str(tRepeatOf, string(r.RepeatOf[:]))
 	}
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))
@@ -366,6 +377,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Deliveries = int(v)
 	case tUntold:
 		r.Untold = v != 0
+	case tNth:
+		r.Nth = int(v)
 	}
 	return nil
 }
@@ -385,6 +398,11 @@ func (r *record) setBytes(tag byte, v []byte) error {
 			return errDamaged
 		}
 		r.EndedBy = ferry.ID(v)
+	case tRepeatOf:
+		if len(v) != len(r.RepeatOf) {
+			return errDamaged
+		}
+		r.RepeatOf = ferry.ID(v)
 	case tCorrelation:
 		r.CorrelationID = string(v)
 	case tOrdering:

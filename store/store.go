@@ -42,12 +42,13 @@ var (
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
 	bSubs       = []byte("subs")       // id -> Subscription
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
+	bEvents     = []byte("events")     // event id -> an end (see events.go)
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bSubs, bSigners,
 	}
 }
 
@@ -102,7 +103,8 @@ type Ledger struct {
 	naming  sync.Mutex // around a rename to a name that an orphan may have
 	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
-	group group // the committer's: what the current group has changed in memory
+	group     group    // the committer's: what the current group has changed in memory
+	lastEvent ferry.ID // the committer's
 
 	mu      sync.RWMutex
 	routes  map[uint32]*routeRow // never changed in place: replaced after a commit
@@ -298,6 +300,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 	}
 	if err := l.subs.read(tx); err != nil {
 		return err
+	}
+	if k, _ := tx.Bucket(bEvents).Cursor().Last(); k != nil {
+		l.lastEvent = ferry.ID(k)
 	}
 	return l.idem.rebuild(tx, time.Now())
 }

@@ -16,12 +16,12 @@ import (
 // Subscription is a subscription as the ledger has it. It holds no secret but the
 // address: what signs is derived, by whoever holds the key, from ID and generation.
 type Subscription struct {
-	ID      ferry.ID    `json:"id"`
-	Event   ferry.Event `json:"event"`
-	Route   string      `json:"route,omitempty"` // empty: every one that who subscribed may see
-	URL     string      `json:"url"`             // often a secret
-	KeyID   string      `json:"keyId"`
-	KeyName string      `json:"keyName"`
+	ID      ferry.ID        `json:"id"`
+	Event   ferry.EventType `json:"event"`
+	Route   string          `json:"route,omitempty"` // empty: every one that who subscribed may see
+	URL     string          `json:"url"`             // often a secret
+	KeyID   string          `json:"keyId"`
+	KeyName string          `json:"keyName"`
 	// Role and Routes are of an identity that no key of the ledger stands for: what it
 	// had when it subscribed.
 	Role      ferry.Role `json:"role"`
@@ -53,12 +53,12 @@ func (s Signer) next(now time.Time, keep time.Duration) Signer {
 // by the committer alone. A published one is never changed in place.
 type subscriptions struct {
 	byID    map[ferry.ID]*Subscription
-	byEvent map[ferry.Event][]*Subscription // those that were not dropped, the oldest first
-	signers map[string]Signer               // by key
+	byEvent map[ferry.EventType][]*Subscription // those that were not dropped, the oldest first
+	signers map[string]Signer                   // by key
 }
 
 func newSubscriptions() subscriptions {
-	return subscriptions{byID: map[ferry.ID]*Subscription{}, byEvent: map[ferry.Event][]*Subscription{}, signers: map[string]Signer{}}
+	return subscriptions{byID: map[ferry.ID]*Subscription{}, byEvent: map[ferry.EventType][]*Subscription{}, signers: map[string]Signer{}}
 }
 
 func (s *subscriptions) read(tx *bbolt.Tx) error {
@@ -412,7 +412,7 @@ func (l *Ledger) TellAgain(ctx context.Context, id ferry.ID, by string) (told in
 			return ferry.Errorf(ferry.CodeConflict, "message %s has not ended", id).WithHint("its end is told when it comes")
 		}
 		before := len(l.group.notices.fresh)
-		n := l.notice(r, time.Now().UTC())
+		n := noticeOf(r, ferry.NewID(time.Now()))
 		for _, c := range r.Callbacks {
 			if err := l.putCallback(tx, r, n, c); err != nil {
 				return err
