@@ -8,6 +8,13 @@ import (
 // ErrUntellable says that the end of a message can never be told to its target.
 var ErrUntellable = errors.New("it can never be told")
 
+// ErrTargetGone says that a target answers that there is nothing at its address.
+// It may be back; who says so GoneTries times in a row is told nothing more.
+var ErrTargetGone = errors.New("there is nothing at the address")
+
+// ErrNotTried says that an end was not told because one before it could not be.
+var ErrNotTried = errors.New("not tried")
+
 // ReplyTo is who is told the end of a message, as its sender asked.
 type ReplyTo struct {
 	Kind   string `json:"kind"`   // how, such as ReplyServiceBus

@@ -112,6 +112,13 @@ func (l *Ledger) hears(s *Subscription, route string, now time.Time) bool {
 	return ok && who.May(ferry.RoleSender, ferry.RoleOperator) && who.MaySee(route)
 }
 
+// Hears says whether a subscription is told of a route now.
+func (l *Ledger) Hears(s *Subscription, route string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.hears(s, route, time.Now())
+}
+
 // subscriber is who subscribed, as he is now; false when he may do nothing now.
 func (l *Ledger) subscriber(s *Subscription, now time.Time) (ferry.Identity, bool) {
 	who := ferry.Identity{Name: s.KeyName, KeyID: s.KeyID, Role: s.Role, Routes: s.Routes}

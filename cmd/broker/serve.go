@@ -109,6 +109,7 @@ type server struct {
 	broker    *broker.Broker
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
+	callbacks callbacks
 	handler   http.Handler
 	log       *slog.Logger
 }
@@ -175,7 +176,14 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 			return t, nil
 		},
 	}
+	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
+	callbacks, err := openCallbacks(cfg)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	callbacks.options(&opts)
+	s.callbacks = callbacks
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -223,5 +231,6 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	defer s.callbacks.Close()
 	return errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 }
