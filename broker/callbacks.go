@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,13 +23,31 @@ type Caller interface {
 	MayCall(url string) error
 }
 
+// CallbackKeyFile holds the key that callbacks are signed by, beside the ledger. It
+// belongs into every backup of it: when it is lost, who verifies refuses what is
+// sent, and the addresses that end subscriptions end none.
+const CallbackKeyFile = "callbacks.key"
+
 // callbackTokenKey makes the secrets of callbacks and the addresses that end
 // subscriptions, so that none of them lies in the ledger.
 func callbackTokenKey() tokenKey {
 	return tokenKey{
-		file: "callbacks.key", what: "key for callbacks",
+		file: CallbackKeyFile, what: "key for callbacks",
 		lost: "callbacks are signed with other secrets: give them new ones with broker callbacks rotate",
 	}
+}
+
+// keyCheck tells the key from another without revealing it.
+func (b *Broker) keyCheck() string { return hex.EncodeToString(b.derive("check", "", 0)[:4]) }
+
+// keyProblem says that subscribers know other secrets than those that sign: the
+// ledger was restored without its key.
+func (b *Broker) keyProblem() string {
+	n := b.ledger.OtherKey(b.keyCheck())
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d subscriptions are signed with other secrets than their subscribers know, since %s was replaced: restore it, or give them new secrets with broker callbacks rotate", n, CallbackKeyFile)
 }
 
 // Secrets and tokens are made of the key, a purpose, whose they are and a number.
@@ -74,7 +93,7 @@ func (b *Broker) Subscribe(ctx context.Context, spec ferry.SubscriptionSpec, who
 	now := time.Now().UTC()
 	sub, merged, err := b.ledger.Subscribe(ctx, store.Subscription{
 		ID: ferry.NewID(now), Event: spec.Event, Route: spec.Route, URL: spec.CallbackURL, CreatedAt: now,
-		KeyID: who.KeyID, KeyName: who.Name, Role: who.Role, Routes: who.Routes,
+		KeyID: who.KeyID, KeyName: who.Name, Role: who.Role, Routes: who.Routes, Check: b.keyCheck(),
 	})
 	if err != nil {
 		return ferry.NewSubscription{}, err
@@ -166,7 +185,7 @@ func (b *Broker) RotateSubscription(ctx context.Context, id string, keep time.Du
 	if err != nil {
 		return ferry.NewSubscription{}, err
 	}
-	sub, err := b.ledger.RotateSubscription(ctx, found, keep, who.Name)
+	sub, err := b.ledger.RotateSubscription(ctx, found, keep, b.keyCheck(), who.Name)
 	if err != nil {
 		return ferry.NewSubscription{}, err
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
-	"pgregory.net/rapid"
 
 	"ferry"
 )
@@ -26,45 +24,6 @@ func (l *Ledger) soundOutbox(tx *bbolt.Tx) error {
 		return fmt.Errorf("outbox: %v on disk, %v in memory", is, l.outbox)
 	}
 	return nil
-}
-
-// tell takes the notices of a target out, as one that was told.
-func (m *machine) tell(rt *rapid.T) {
-	for to := range m.l.NoticeTargets() {
-		list, err := m.l.Notices(to, 0, rapid.IntRange(1, 5).Draw(rt, "notices"))
-		if err != nil || len(list) == 0 {
-			rt.Fatalf("Notices of %+v: %v, %v", to, list, err)
-		}
-		for _, n := range list {
-			e, ok, err := m.l.Ending(n)
-			if mm := m.msgs[n.ID]; err != nil || ok == mm.gone || ok && (e.Envelope.State != n.State || e.Envelope.Generation != n.Generation || e.ReplyTo.Target != to.Target) {
-				rt.Fatalf("the ending of %+v: %+v, %v, %v", n, e, ok, err)
-			}
-			if n.Seq > m.told[n.ID].Seq {
-				m.told[n.ID] = n
-			}
-		}
-		if err := m.l.DropNotices(context.Background(), list, nil); err != nil {
-			rt.Fatalf("DropNotices: %v", err)
-		}
-	}
-}
-
-// lastNotices are the last notices of every message, told or not.
-func (m *machine) lastNotices(rt *rapid.T) map[ferry.ID]ferry.Notice {
-	last := maps.Clone(m.told)
-	for to := range m.l.NoticeTargets() {
-		list, err := m.l.Notices(to, 0, 1<<20)
-		if err != nil {
-			rt.Fatalf("Notices: %v", err)
-		}
-		for _, n := range list {
-			if n.Seq > last[n.ID].Seq {
-				last[n.ID] = n
-			}
-		}
-	}
-	return last
 }
 
 func replyTo(queue string) func(*ferry.Message) {

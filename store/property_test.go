@@ -30,7 +30,7 @@ func TestLedgerHolds(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			m := &machine{
 				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
-				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[noticed]ferry.Notice{}, subs: map[ferry.ID]*modelSub{},
 			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
@@ -64,7 +64,8 @@ type machine struct {
 	several  map[string]bool           // routes whose turns are claimed, or locked
 	pull     map[string]bool           // routes of receivers
 	tokens   []token                   // that receivers were given
-	told     map[ferry.ID]ferry.Notice // the last of each message
+	told     map[noticed]ferry.Notice // the last of each message and whom it was for
+	subs     map[ferry.ID]*modelSub
 }
 
 // modelMsg is what must be true of one message.
@@ -94,7 +95,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
-		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell,
+		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "give up": m.giveUp, "subscribe": m.subscribe, "unsubscribe": m.unsubscribe,
 		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
@@ -144,6 +145,9 @@ func (m *machine) accept(rt *rapid.T) {
 	msg.TimeToLive = rapid.SampledFrom([]time.Duration{0, time.Hour, 30 * 24 * time.Hour}).Draw(rt, "time to live")
 	if target := rapid.SampledFrom([]string{"", "q1", "q2"}).Draw(rt, "reply to"); target != "" {
 		msg.ReplyTo = &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: target}
+	}
+	if msg.CallbackURL = rapid.SampledFrom([]string{"", "", "https://h.example/1?sig=x", "https://h.example/2?sig=y"}).Draw(rt, "callback"); msg.CallbackURL != "" {
+		msg.Sender.KeyID = "k1"
 	}
 	if rapid.Bool().Draw(rt, "replace") {
 		msg.OnConflict = ferry.OnConflictReplace
@@ -512,6 +516,7 @@ func (m *machine) check(rt *rapid.T) {
 		}
 	}
 	notices := m.lastNotices(rt)
+	m.checkSubscriptions(rt)
 	for _, id := range m.ids {
 		mm := m.msgs[id]
 		if mm.gone {
@@ -525,9 +530,7 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("message: %v", err)
 		}
 		r := m.record(rt, id)
-		if n := notices[id]; r.ReplyTo != nil && r.State.Terminal() && (n.State != r.State || n.Generation != r.Generation) || r.ReplyTo == nil && n.State != "" {
-			rt.Fatalf("the last notice of %+v is %+v", r, n)
-		}
+		m.checkNotices(rt, r, notices)
 		state := e.State
 		if state.Pending() {
 			state = ferry.StateAccepted

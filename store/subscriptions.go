@@ -28,6 +28,8 @@ type Subscription struct {
 	Routes    []string   `json:"routes,omitempty"`
 	CreatedAt time.Time  `json:"createdAt"`
 	Signer    Signer     `json:"signer"`
+	// Check tells the key that its secret was derived from.
+	Check string `json:"check"`
 
 	DroppedAt  time.Time `json:"droppedAt,omitzero"`
 	DroppedWhy string    `json:"droppedWhy,omitempty"`
@@ -266,7 +268,7 @@ func (l *Ledger) dropOf(tx *bbolt.Tx, keyID string) error {
 
 // RotateSubscription gives a subscription the next secret; the one before signs as
 // well for keep.
-func (l *Ledger) RotateSubscription(ctx context.Context, id ferry.ID, keep time.Duration, by string) (is Subscription, err error) {
+func (l *Ledger) RotateSubscription(ctx context.Context, id ferry.ID, keep time.Duration, check, by string) (is Subscription, err error) {
 	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		sub, err := l.currentSubscription(tx, id)
 		if err != nil {
@@ -275,7 +277,7 @@ func (l *Ledger) RotateSubscription(ctx context.Context, id ferry.ID, keep time.
 		if sub == nil || sub.dropped() {
 			return noSubscription(id.String())
 		}
-		sub.Signer = sub.Signer.next(time.Now().UTC(), keep)
+		sub.Signer, sub.Check = sub.Signer.next(time.Now().UTC(), keep), check
 		is = *sub
 		return l.saveSubscription(tx, sub, "subscriptions rotate", by, "")
 	})
@@ -352,6 +354,20 @@ func (l *Ledger) Subscriptions(keyID string) []ferry.Subscription {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(string(a.ID[:]), string(b.ID[:])))
 	})
 	return list
+}
+
+// OtherKey is how many subscriptions have a secret of another key.
+func (l *Ledger) OtherKey(check string) (n int) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, list := range l.subs.byEvent {
+		for _, s := range list {
+			if s.Check != check {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Shown is a subscription as it may be shown.
