@@ -61,9 +61,9 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
-	several  map[string]bool           // routes whose turns are claimed, or locked
-	pull     map[string]bool           // routes of receivers
-	tokens   []token                   // that receivers were given
+	several  map[string]bool          // routes whose turns are claimed, or locked
+	pull     map[string]bool          // routes of receivers
+	tokens   []token                  // that receivers were given
 	told     map[noticed]ferry.Notice // the last of each message and whom it was for
 	subs     map[ferry.ID]*modelSub
 }
