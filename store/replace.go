@@ -21,12 +21,7 @@ func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 	if m.CorrelationID != "" {
 		r.CorrelationID = m.CorrelationID
 	}
-	if m.CallbackURL != "" {
-		r.CallbackURL = m.CallbackURL
-	}
-	if m.ReplyTo != nil {
-		r.ReplyTo = m.ReplyTo
-	}
+	r.ask(m)
 	if m.OrderingKey != r.OrderingKey {
 		if err := l.leaveOrder(tx, r); err != nil {
 			return err

@@ -67,6 +67,7 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
+	"ferry/notify":                        {"ferry"},
 	"ferry/api":                           {"ferry", "ferry/connector", "ferry/ratelimit", "ferry/secret", "ferry/shape"},
 	"ferry/connector":                     {"ferry"},
 	"ferry/ratelimit":                     {"ferry"},
