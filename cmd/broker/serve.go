@@ -18,6 +18,7 @@ import (
 	"ferry/api"
 	"ferry/broker"
 	"ferry/config"
+	"ferry/jwtauth"
 	"ferry/queue/drivers"
 	"ferry/secret"
 )
@@ -110,6 +111,7 @@ type server struct {
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
 	handler   http.Handler
+	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
 }
 
@@ -158,6 +160,9 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		return nil, err
 	}
 	s := &server{log: log}
+	if s.issuers, err = openIssuers(cfg, log); err != nil {
+		return nil, err
+	}
 	in, err := openIntakes(cfg, log)
 	if err != nil {
 		return nil, err
@@ -188,9 +193,15 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
-	s.handler = api.New(b, api.Options{
+	surface := api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
-	})
+		Certificates: certificates(cfg),
+	}
+	if s.issuers != nil {
+		surface.Tokens = s.issuers
+		s.issuers.Start()
+	}
+	s.handler = api.New(b, surface)
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
@@ -220,6 +231,9 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *server) stop() error {
+	if s.issuers != nil {
+		s.issuers.Close()
+	}
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
