@@ -37,6 +37,7 @@ const (
 	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
 	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
 	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
+	CodeResultGone           Code = "resultGone"    // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it

@@ -1,6 +1,9 @@
 package ferry
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Role is what a key may do.
 type Role string
@@ -108,6 +111,8 @@ func (i Identity) MaySee(route string) bool {
 // Route is the broker's part of a route: what is accepted, and how it is handed out.
 type Route struct {
 	Name         string
+	Title        string // what people call it; empty: see Heading
+	Description  string // what is sent here, in a sentence or two; may be empty
 	TimeToLive   time.Duration
 	MaxBytes     int64
 	Window       int
@@ -129,6 +134,21 @@ type Route struct {
 	// WorkAway is how long the route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
 	WorkAway time.Duration
+	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
+	Duplicates Duplicates
+}
+
+// Heading is what people call the route: its title, else its name in words, such as
+// "Supplier invoices" for supplier-invoices.
+func (r *Route) Heading() string {
+	if r.Title != "" {
+		return r.Title
+	}
+	words := strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == '-' }), " ")
+	if words == "" {
+		return r.Name
+	}
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
 // RouteState is the state of a route in one word: the gravest of its conditions.
@@ -203,6 +223,8 @@ type IntakeInfo struct {
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
+	Title         string           `json:"title"` // what people call it
+	Description   string           `json:"description,omitempty"`
 	State         RouteState       `json:"state"`
 	Conditions    []Condition      `json:"conditions"`
 	Hint          string           `json:"hint,omitempty"` // what helps against the gravest of them

@@ -228,7 +228,7 @@ func (c *call) end() {
 			panic(p) // how a handler cuts its answer off
 		}
 		c.api.log.Error("panic while a request was handled", "requestId", c.id, "method", c.r.Method,
-			"path", c.r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			"path", c.shownPath(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		c.refuse(fmt.Errorf("panic: %v", p))
 	}
 	c.api.bodies.give(c.held)

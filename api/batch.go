@@ -104,7 +104,7 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	flow := flowOf(c.r.Header)
+	flow := c.flowOf()
 	messages := make([]ferry.Message, 0, len(raw))
 	at := make([]int, 0, len(raw)) // index in the batch of each message
 	faults := make([]*ferry.Error, len(raw))
@@ -112,13 +112,13 @@ func (c *call) sendBatch() error {
 	for i, item := range raw {
 		m := ferry.Message{
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-			Sender: ferry.Sender{Name: c.who.Name, Flow: flow},
+			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow},
 		}
 		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
 			continue
 		}
 		if m.CorrelationID == "" {
-			m.CorrelationID = trackedAs(c.r.Header, flow)
+			m.CorrelationID = trackedAs(flow)
 		}
 		messages, at = append(messages, m), append(at, i)
 	}

@@ -39,7 +39,7 @@ func (c *call) attrs(status int, more ...slog.Attr) []slog.Attr {
 	return append([]slog.Attr{
 		slog.String("requestId", c.id),
 		slog.String("method", c.r.Method),
-		slog.String("path", c.r.URL.Path),
+		slog.String("path", c.shownPath()),
 		slog.Int("status", status),
 		slog.Int64("durationMs", time.Since(c.start).Milliseconds()),
 		slog.String("by", c.who.Name),

@@ -34,7 +34,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
@@ -134,7 +134,7 @@ func (c *call) refuse(err error) {
 
 	p := Problem{
 		Type: "urn:ferry:error:" + string(e.Code), Title: title(e.Code), Status: status, Detail: e.Message,
-		Instance: c.r.URL.Path, Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
+		Instance: c.shownPath(), Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
 	}
 	if x := e.Existing; x != nil {
 		p.ID, p.Route, p.State, p.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)

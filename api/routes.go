@@ -68,14 +68,6 @@ func (a *api) endpoints() []endpoint {
 			},
 		},
 		{
-			method: get, path: "/v1/messages/{id}/result", id: "getMessageResult", roles: readers, handle: (*call).getResult, summary: "Wait for the end of a message",
-			answers: []reply{
-				{200, "the end: completed, dead-lettered or discarded", ferry.Envelope{}, nil, nil},
-				{202, "still pending", ferry.Envelope{}, nil, []string{"Location", "Retry-After"}},
-			},
-		},
-
-		{
 			method: post, path: "/v1/messages/{id}/confirm", id: "confirmMessage", act: true, roles: confirmers, byToken: true, handle: (*call).confirm,
 			summary: "Say what became of a message that the destination took",
 			text:    "For destinations that answer later. Needs the token of the address that the destination was given, or a key. Delivered completes the message whatever its state; rejected sets it aside. A repeat changes nothing.",

@@ -42,7 +42,7 @@ func (c *call) take() (ferry.Accepted, error) {
 		return none, err
 	}
 	if options.correlationID == "" {
-		options.correlationID = trackedAs(c.r.Header, m.Sender.Flow)
+		options.correlationID = trackedAs(m.Sender.Flow)
 	}
 	if fault, _ := options.apply(&m, &route); fault != nil {
 		return none, fault

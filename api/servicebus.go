@@ -168,14 +168,14 @@ const messageIDHeader = "Ferry-Message-Id"
 func (c *call) message(route *ferry.Route) ferry.Message {
 	return ferry.Message{
 		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-		Sender: ferry.Sender{Name: c.who.Name, Flow: flowOf(c.r.Header)},
+		Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: c.flowOf()},
 	}
 }
 
 // track gives a message of a flow the flow's own correlation id, where it has none.
 func (c *call) track(m *ferry.Message) {
 	if m.CorrelationID == "" {
-		m.CorrelationID = trackedAs(c.r.Header, m.Sender.Flow)
+		m.CorrelationID = trackedAs(m.Sender.Flow)
 	}
 }
 

@@ -42,6 +42,7 @@ routes:
     workers: one
     workAway: 1h
     onDeadLetter: continue
+    duplicates: run
     owner: {name: Accounts payable, email: ap@example.com}
   - name: orders
 `
@@ -59,9 +60,9 @@ func TestBroker(t *testing.T) {
 		{
 			Name: "supplier-invoices", OrderBy: ".invoice.number", SearchKeys: []string{".invoice.number"},
 			TimeToLive: 7 * day, MaxBytes: 2 << 20, Window: 500, OnDeadLetter: "continue", WorkAway: time.Hour,
-			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"},
+			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"}, Duplicates: ferry.DuplicatesRun,
 		},
-		{Name: "orders", TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park", WorkAway: 2 * time.Hour},
+		{Name: "orders", Duplicates: ferry.DuplicatesTracking, TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park", WorkAway: 2 * time.Hour},
 	}
 	if diff := cmp.Diff(want, b.FerryRoutes()); diff != "" {
 		t.Fatal(diff)

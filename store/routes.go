@@ -136,7 +136,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
-	return l.putNotice(tx, r)
+	return l.tellEnd(tx, r)
 }
 
 func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {

@@ -42,6 +42,7 @@ var may = map[string][]string{
 	"ferry/internal/cap":                  {"ferry/internal/foreign"},
 	"ferry/internal/windowsauth":          {},
 	"ferry/internal/oauthmock":            {"ferry/internal/foreign"},
+	"ferry/internal/logicapps":            {},
 	"ferry/internal/servicebus":           {"ferry"},
 	"ferry/internal/sbemu":                {"ferry/internal/sbemu/atom", "ferry/internal/sbemu/entity", "ferry/internal/sbemu/sas", "ferry/internal/sbemu/wire"},
 	"ferry/internal/sbemu/atom":           {"ferry/internal/sbemu/entity"},
@@ -62,7 +63,8 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
-	"ferry/api":                           {"ferry", "ferry/secret"},
+	"ferry/api":                           {"ferry", "ferry/connector", "ferry/secret"},
+	"ferry/connector":                     {"ferry"},
 	"ferry/client":                        {"ferry"},
 	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret"},
 	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
@@ -143,7 +145,7 @@ func TestProgramsDoNotLinkTestSupport(t *testing.T) {
 			continue
 		}
 		for _, d := range p.Deps {
-			if d == "testing" || d == "ferry/queue/queuetest" || d == "ferry/adapters/adaptertest" || d == "ferry/queue/memqueue" || d == "ferry/internal/faultfs" || strings.Contains(d, "hanwen/go-fuse") || strings.Contains(d, "pgregory.net/rapid") {
+			if d == "testing" || d == "ferry/queue/queuetest" || d == "ferry/adapters/adaptertest" || d == "ferry/queue/memqueue" || d == "ferry/internal/faultfs" || d == "ferry/internal/logicapps" || strings.Contains(d, "hanwen/go-fuse") || strings.Contains(d, "pgregory.net/rapid") {
 				t.Errorf("%s links %s", p.ImportPath, d)
 			}
 		}
