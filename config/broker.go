@@ -277,9 +277,9 @@ func (b *Broker) check(d *decoder) {
 		}
 	}
 	b.checkIntakes(d)
+	b.checkTitles(d)
 	b.checkIssuers(d)
 	b.checkClientCertificates(d)
-	b.checkTitles(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {

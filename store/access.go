@@ -102,7 +102,7 @@ func (l *Ledger) saveKey(ctx context.Context, row *keyRow, act, by string) error
 			return err
 		}
 		l.group.after = append(l.group.after, func() { l.keys[row.ID] = row })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "key " + row.ID + " (" + row.Name + ")"})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "key " + row.ID + " (" + row.Name + ")"})
 	})
 }
 
@@ -237,7 +237,7 @@ func (row *keyRow) liveAdmin() bool {
 }
 
 // audit appends an entry to the audit log, in the act's own commit.
-func (l *Ledger) audit(tx *bbolt.Tx, e ferry.AuditEntry) error {
+func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) error {
 	b := appending(tx, bAudit)
 	seq, err := b.NextSequence()
 	if err != nil {

@@ -78,7 +78,7 @@ func (l *Ledger) act(ctx context.Context, id ferry.ID, size int, act ferry.Act, 
 		if err := do(tx, r); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
 	})
 }
 

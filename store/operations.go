@@ -28,7 +28,7 @@ func (l *Ledger) StartOperation(ctx context.Context, op ferry.Operation, ids []f
 		if err := putJSON(tx, bOperations, []byte(op.ID), op); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: op.CreatedAt, By: op.By, Act: op.Act + " in bulk", Target: "operation " + op.ID, Note: op.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: op.CreatedAt, By: op.By, Act: op.Act + " in bulk", Target: "operation " + op.ID, Note: op.Note})
 	})
 }
 
@@ -139,7 +139,7 @@ func (l *Ledger) CancelOperation(ctx context.Context, id, by string) (op ferry.O
 		if err := endOperation(tx, &op, OperationCancelled); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: *op.FinishedAt, By: by, Act: "operations cancel", Target: "operation " + id})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: *op.FinishedAt, By: by, Act: "operations cancel", Target: "operation " + id})
 	})
 	return op, err
 }

@@ -152,7 +152,7 @@ func (l *Ledger) loseNotice(tx *bbolt.Tx, to ferry.NoticeTarget, now time.Time) 
 		d.full = map[ferry.NoticeTarget]bool{}
 	}
 	d.full[to] = true
-	return l.audit(tx, ferry.AuditEntry{
+	return l.audit(noContext, tx, ferry.AuditEntry{
 		At: now, By: "broker", Act: "lose notices", Target: nameOfTarget(to),
 		Note: fmt.Sprintf("too many wait (%d per target, %d in all): ends of messages are told to nobody until there is room", ferry.MaxNoticesPerTarget, ferry.MaxNotices),
 	})
@@ -256,7 +256,7 @@ func (l *Ledger) DropNotices(ctx context.Context, list []ferry.Notice, audit *fe
 		if audit == nil {
 			return nil
 		}
-		return l.audit(tx, *audit)
+		return l.audit(ctx, tx, *audit)
 	})
 }
 
@@ -310,7 +310,7 @@ func (l *Ledger) giveUp(tx *bbolt.Tx, keys [][]byte, given map[ferry.NoticeTarge
 	}
 	for to, n := range by {
 		given[to] += n
-		if err := l.audit(tx, ferry.AuditEntry{
+		if err := l.audit(noContext, tx, ferry.AuditEntry{
 			At: now, By: "broker", Act: "give up notices", Target: nameOfTarget(to),
 			Note: fmt.Sprintf("%d ends of messages could not be told in time", n),
 		}); err != nil {

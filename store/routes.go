@@ -310,7 +310,7 @@ func (l *Ledger) updateRoute(ctx context.Context, name string, audit *ferry.Audi
 		if audit == nil {
 			return nil
 		}
-		return l.audit(tx, *audit)
+		return l.audit(ctx, tx, *audit)
 	})
 }
 

@@ -80,6 +80,6 @@ func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool,
 			return err
 		}
 		l.group.after = append(l.group.after, func() { l.workers[w.Name] = row })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "worker " + w.Name})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "worker " + w.Name})
 	})
 }
