@@ -11,12 +11,13 @@ import (
 
 // KeyRequest makes an API key.
 type KeyRequest struct {
-	Name          string     `json:"name"`
-	Role          ferry.Role `json:"role"`
-	Routes        []string   `json:"routes,omitempty" doc:"sender and receiver: which; none means all"`
-	ExpiresAt     string     `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; absent: never"`
-	EnvironmentID string     `json:"environmentId,omitempty" doc:"Power Platform environment of the flows that use it, at most 128 characters; it makes links to their runs"`
-	Note          string     `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
+	Name          string      `json:"name"`
+	Role          ferry.Role  `json:"role"`
+	Routes        []string    `json:"routes,omitempty" doc:"sender and receiver: which; none means all"`
+	ExpiresAt     string      `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; absent: never"`
+	EnvironmentID string      `json:"environmentId,omitempty" doc:"Power Platform environment of the flows that use it, at most 128 characters; it makes links to their runs"`
+	Note          string      `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
+	Limit         ferry.Limit `json:"limit,omitzero" doc:"in the place of the broker's for every key"`
 }
 
 func (c *call) createKey() error {
@@ -46,8 +47,12 @@ func (c *call) createKey() error {
 	if err != nil {
 		return err
 	}
+	if fault := in.Limit.Check(); fault != nil {
+		fault.Details = []ferry.ErrorDetail{{Detail: fault.Message, Pointer: "/limit"}}
+		return fault
+	}
 	key, err := c.api.svc.CreateKey(c.ctx(), ferry.KeySpec{
-		Name: in.Name, Role: in.Role, Routes: in.Routes, Expires: expires, Environment: in.EnvironmentID, Note: in.Note,
+		Name: in.Name, Role: in.Role, Routes: in.Routes, Expires: expires, Environment: in.EnvironmentID, Note: in.Note, Limit: in.Limit,
 	}, c.who.Name)
 	return answer(c, http.StatusCreated, key, err)
 }

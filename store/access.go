@@ -76,7 +76,7 @@ func (l *Ledger) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (
 // behind.
 func (l *Ledger) CreateKeptKey(ctx context.Context, spec ferry.KeySpec, by string, keep func(text string) error) (ferry.NewKey, error) {
 	now := time.Now().UTC()
-	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by, Environment: spec.Environment}
+	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by, Environment: spec.Environment, Limit: spec.Limit}
 	if !spec.Expires.IsZero() {
 		key.ExpiresAt = &spec.Expires
 	}
@@ -183,7 +183,7 @@ func (l *Ledger) Authenticate(text string) (ferry.Identity, error) {
 		return ferry.Identity{}, unknown("it has expired")
 	}
 	row.used[which].Store(now.UnixNano())
-	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes, Environment: row.Environment}, nil
+	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes, Environment: row.Environment, Limit: row.Limit}, nil
 }
 
 // which says which of the key's secrets has the hash, -1 for none, in a time that
@@ -296,6 +296,12 @@ func keyDetail(k *ferry.Key) string {
 	}
 	if k.ExpiresAt != nil {
 		text += ", expires " + k.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	if !k.Limit.Rate.IsZero() {
+		text += ", rate " + k.Limit.Rate.String()
+	}
+	if !k.Limit.Quota.IsZero() {
+		text += ", quota " + k.Limit.Quota.String()
 	}
 	if k.Environment != "" {
 		text += ", environment " + k.Environment

@@ -41,12 +41,13 @@ var (
 	bSelected   = []byte("selected")   // operation id, n -> message id
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
+	bQuotas     = []byte("quotas")     // name -> quotaRow
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas,
 	}
 }
 

@@ -21,14 +21,36 @@ type keysCreateCmd struct {
 	Routes        []string `placeholder:"A,B" help:"Only these routes (sender, receiver); none means all."`
 	Expires       string   `placeholder:"TIME" help:"When it ends: a time, or a duration from now such as 90d."`
 	EnvironmentID string   `placeholder:"ID" help:"The Power Platform environment of the flows that use it: it makes links to their runs."`
+	Rate          string   `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
+	Burst         int      `placeholder:"N" help:"With --rate: how many of them at once."`
+	Quota         string   `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
 	Both          bool     `help:"Show the second text too, on a line of its own; else broker keys rotate makes one when it is needed."`
 	Note          string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
 	Out           string   `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
 }
 
+// limit reads what the flags say of the key's limit.
+func (k keysCreateCmd) limit() (l ferry.Limit, err error) {
+	l.Burst = k.Burst
+	if l.Rate, err = ferry.ParseRate(k.Rate); err != nil {
+		return l, usagef("--rate: %v", err).withHint("such as 600/m")
+	}
+	if l.Quota, err = ferry.ParseRate(k.Quota); err != nil {
+		return l, usagef("--quota: %v", err).withHint("such as 10000/d")
+	}
+	if fault := l.Check(); fault != nil {
+		return l, usagef("%s", fault.Message).withHint("%s", fault.Hint)
+	}
+	return l, nil
+}
+
 // Run makes the key.
 func (k keysCreateCmd) Run(a *app) error {
 	expires, err := a.notPast("--expires", k.Expires)
+	if err != nil {
+		return err
+	}
+	limit, err := k.limit()
 	if err != nil {
 		return err
 	}
@@ -38,7 +60,7 @@ func (k keysCreateCmd) Run(a *app) error {
 	}
 	return a.handOverKey("made", k.Out, k.Both, func() (ferry.NewKey, error) {
 		return c.CreateKey(a.ctx, ferry.KeySpec{
-			Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires, Environment: k.EnvironmentID, Note: k.Note,
+			Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires, Environment: k.EnvironmentID, Note: k.Note, Limit: limit,
 		})
 	})
 }

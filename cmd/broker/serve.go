@@ -110,6 +110,7 @@ type server struct {
 	broker    *broker.Broker
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
+	secrets   *secrets // reads every reference of the file
 	handler   http.Handler
 	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
@@ -122,19 +123,19 @@ type transport interface {
 }
 
 // openTransport starts the queue inside the process, or connects to it elsewhere.
-func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.WorkerInfo, log *slog.Logger) (transport, error) {
+func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Resolver, workers []ferry.WorkerInfo, log *slog.Logger) (transport, error) {
 	window, routes := 0, make([]string, len(cfg.Routes))
 	for i, r := range cfg.Routes {
 		window, routes[i] = max(window, r.Window), r.Name
 	}
 	if cfg.Queue.Driver == config.DriverServiceBus {
 		return drivers.ConnectServiceBus(ctx, drivers.ServiceBusOptions{
-			Config: cfg.Queue.ServiceBus, Routes: routes, Workers: workers, Log: log,
+			Config: cfg.Queue.ServiceBus, Secrets: resolver, Routes: routes, Workers: workers, Log: log,
 		})
 	}
 	n := cfg.Queue.NATS
 	if n.External() {
-		seed, err := secret.Resolver{}.Resolve(n.Seed())
+		seed, err := resolver.Resolve(n.Seed())
 		if err != nil {
 			return nil, err
 		}
@@ -154,16 +155,22 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 }
 
 // startServer opens ledger and queue and begins to deliver.
-func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
-	policies, err := sasPolicies(cfg)
+func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *server, err error) {
+	secrets := openSecrets(cfg, log)
+	defer func() {
+		if err != nil {
+			secrets.close()
+		}
+	}()
+	policies, err := sasPolicies(cfg, secrets.Resolver)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{log: log}
+	s = &server{log: log, secrets: secrets}
 	if s.issuers, err = openIssuers(cfg, log); err != nil {
 		return nil, err
 	}
-	in, err := openIntakes(cfg, log)
+	in, err := openIntakes(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +179,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
-			t, err := openTransport(ctx, cfg, workers, log)
+			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
 			if err != nil {
 				return nil, err
 			}
@@ -181,7 +188,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		},
 	}
 	in.options(&opts)
-	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
+	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
 	}
@@ -195,7 +202,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 	s.broker = b
 	surface := api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
-		Certificates: certificates(cfg),
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins, Certificates: certificates(cfg),
 	}
 	if s.issuers != nil {
 		surface.Tokens = s.issuers
@@ -237,5 +244,7 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	s.secrets.close()
+	return err
 }
