@@ -37,7 +37,10 @@ type Envelope struct {
 	AttemptsTotal  int               `json:"attemptsTotal"` // counts those no longer kept
 	Sender         Sender            `json:"sender"`
 	Acts           []Act             `json:"acts,omitempty"` // what operators did to it, oldest first, the last 20
-	StatusURL      string            `json:"statusUrl,omitempty"`
+	// PossibleRepeatOf is an earlier message that this one may repeat: the same run of
+	// a flow sent the same body with the same action, and no tracking id.
+	PossibleRepeatOf ID     `json:"possibleRepeatOf,omitzero"`
+	StatusURL        string `json:"statusUrl,omitempty"`
 }
 
 // WaitingFor says why a pending message is not being delivered yet.

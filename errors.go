@@ -3,6 +3,7 @@ package ferry
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is the stable name of an error: the `code` of an HTTP answer, in lower
@@ -30,6 +31,7 @@ const (
 	CodeChunkingNotSupported Code = "chunkingNotSupported" // x-ms-transfer-mode: chunked
 	CodeUnauthenticated      Code = "unauthenticated"      // no key, or an unknown one
 	CodeForbidden            Code = "forbidden"            // the key's role or routes do not allow it
+	CodeIssuerUnavailable    Code = "issuerUnavailable"    // a token cannot be judged: its issuer does not answer
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
@@ -37,6 +39,7 @@ const (
 	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
 	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
 	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
+	CodeResultGone           Code = "resultGone"    // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it
@@ -55,13 +58,14 @@ const (
 	CodeLimitReached         Code = "limitReached"         // a count that is bounded: keys, routes, workers
 	CodeUnsupportedMedia     Code = "unsupportedMediaType" // a content type or encoding that is not taken
 	CodeInvalid              Code = "invalid"              // 422: well-formed, but wrong; see errors[]
-	CodeTooManyRequests      Code = "tooManyRequests"
-	CodeNoSpace              Code = "noSpace"           // the ledger's disk is full
-	CodeLedgerUnavailable    Code = "ledgerUnavailable" // the ledger cannot write
-	CodeStopping             Code = "stopping"          // the broker is shutting down
-	CodeLedgerLocked         Code = "ledgerLocked"      // another process has the ledger open
-	CodeLedgerNewer          Code = "ledgerNewer"       // written by a newer version
-	CodeLedgerUnreadable     Code = "ledgerUnreadable"  // not a ledger, or damaged
+	CodeTooManyRequests      Code = "tooManyRequests"      // a rate, or what the broker has room for
+	CodeQuotaExceeded        Code = "quotaExceeded"        // what may be sent in a day or another window
+	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
+	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
+	CodeStopping             Code = "stopping"             // the broker is shutting down
+	CodeLedgerLocked         Code = "ledgerLocked"         // another process has the ledger open
+	CodeLedgerNewer          Code = "ledgerNewer"          // written by a newer version
+	CodeLedgerUnreadable     Code = "ledgerUnreadable"     // not a ledger, or damaged
 	CodePortTaken            Code = "portTaken"
 	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere, or the Service Bus namespace
 	CodeQueueRefused         Code = "queueRefused"     // it refuses the login, or denies what is needed
@@ -77,6 +81,10 @@ type Error struct {
 	Message string
 	Hint    string
 	Details []ErrorDetail // several faults of one input
+
+	// After, where it is set, is how long to wait until a repeat can succeed: an
+	// answer says it as Retry-After.
+	After time.Duration
 
 	// Of a keyReused error: the message that has the key.
 	Existing *Accepted

@@ -31,6 +31,13 @@ func FirstID(now time.Time) ID {
 	return id
 }
 
+// LastID is the largest ID of the moment now, to the millisecond.
+func LastID(now time.Time) ID {
+	id := ID{6: 0xff, 7: 0xff, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}
+	stampID(&id, now)
+	return id
+}
+
 func stampID(id *ID, now time.Time) {
 	ms := uint64(max(now.UnixMilli(), 0))
 	binary.BigEndian.PutUint16(id[0:], uint16(ms>>32))

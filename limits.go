@@ -26,6 +26,10 @@ const (
 	MaxGroups            = 1000 // groups of dead letters per route, then GroupOther
 	MaxRoutes            = 500
 	MaxKeys              = 10_000
+	MaxEnvironmentID     = 128      // of a key, bytes
+	MaxToken             = 16 << 10 // token of an issuer, bytes
+	MaxIssuers           = 20
+	MaxClientCerts       = 1000 // certificates that stand for keys
 	MaxWorkers           = 1000
 	MaxListLimit         = 1000
 	DefaultListLimit     = 50

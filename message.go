@@ -24,6 +24,10 @@ type Message struct {
 	SearchTerms    []string // what the route's search keys found in the body
 	ReplyTo        *ReplyTo // who is told its end; nil: nobody
 	CreatedAt      time.Time
+	Quotas         []QuotaUse // that it is counted in when it is new; not kept with it
+
+	// Duplicates is by what a repeat without a key is known; filled in from the route.
+	Duplicates Duplicates
 
 	// OnConflict is OnConflictReplace or empty: what to do when the key is
 	// known with another body.
@@ -47,16 +51,8 @@ const OnConflictReplace = "replace"
 type Sender struct {
 	Name string `json:"name,omitempty"`
 	Flow *Flow  `json:"flow,omitempty"`
-}
-
-// Flow is the lineage of a Power Automate or Logic Apps run, as its x-ms-
-// headers told it.
-type Flow struct {
-	Name        string `json:"name,omitempty"` // the flow's id in Power Automate
-	RunID       string `json:"runId,omitempty"`
-	Operation   string `json:"operation,omitempty"`
-	TrackingID  string `json:"trackingId,omitempty"` // x-ms-action-tracking-id
-	Environment string `json:"environment,omitempty"`
+	// KeyID is kept of those who ask to be called back: their key's secret signs.
+	KeyID string `json:"-"`
 }
 
 // Accepted is the ledger's answer to a Message.
@@ -64,9 +60,12 @@ type Accepted struct {
 	ID        ID     `json:"id"`
 	Route     string `json:"route"`
 	State     State  `json:"state"`
-	Duplicate bool   `json:"duplicate"`          // the key was known with the same body: ID is the first message's
+	Duplicate bool   `json:"duplicate"`          // it was known with the same body: ID is the first message's
 	Revision  int    `json:"revision,omitempty"` // set when the body replaced that of a dead letter
-	StatusURL string `json:"statusUrl"`          // filled in by the API
+	// PossibleRepeatOf is an earlier message that this one, a new one, may repeat: the
+	// same run of a flow sent the same body with the same action.
+	PossibleRepeatOf ID     `json:"possibleRepeatOf,omitzero"`
+	StatusURL        string `json:"statusUrl"` // filled in by the API
 }
 
 // Validate checks everything about the message that does not depend on its

@@ -2,6 +2,8 @@ package ferry
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,9 +20,17 @@ type ReplyTo struct {
 	CorrelationID string `json:"correlationId,omitempty"`
 }
 
-// ReplyServiceBus is the kind of replies to a queue of the Service Bus namespace
-// that the route takes messages in from.
-const ReplyServiceBus = "servicebus"
+// The kinds of targets.
+const (
+	// ReplyServiceBus is a queue of the Service Bus namespace that the route takes
+	// messages in from.
+	ReplyServiceBus = "servicebus"
+	// ReplyCallback is an address that a message was sent with. Its target is named by
+	// MaskURL.
+	ReplyCallback = "callback"
+	// ReplySubscription is a subscription, named by its id. Its target has no route.
+	ReplySubscription = "subscription"
+)
 
 // NoticeTarget is whom notices wait for. What goes wrong with one target holds
 // up no other.
@@ -46,13 +56,33 @@ type Notice struct {
 	Dead *DeadLetter `json:"dead,omitempty"`
 	// ReplyTo is how the one who asked knows the message. Somebody else may have asked
 	// since.
-	ReplyTo ReplyTo `json:"replyTo"`
+	ReplyTo ReplyTo `json:"replyTo,omitzero"`
+
+	Route   string    `json:"route,omitempty"` // of the message, where To has none
+	EndedAt time.Time `json:"endedAt,omitzero"`
+	// URL is where a callback goes. It is often a secret: never shown, never logged.
+	// Asker is the key whose message asked for it; who asks for many shares the room
+	// with himself.
+	URL   string `json:"url,omitempty"`
+	Asker string `json:"asker,omitempty"`
 }
 
 // Ending is a notice with what is told: the message as it ended.
 type Ending struct {
 	Notice
 	Envelope Envelope
+	Secrets  [][]byte // of a callback: it is signed with each
+}
+
+// EventID names the end that is told: the same in every try, and for everybody
+// who is told it.
+func (n *Notice) EventID() string {
+	at := n.EndedAt
+	if at.IsZero() {
+		at = n.At
+	}
+	return "msg_" + strings.ReplaceAll(n.ID.String(), "-", "") + "_" + strconv.Itoa(n.Generation) + "_" +
+		string(EventOf(n.State)) + "_" + strconv.FormatInt(at.UnixMilli(), 36)
 }
 
 // Bounds of the outbox.

@@ -1,6 +1,9 @@
 package ferry
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Role is what a key may do.
 type Role string
@@ -23,26 +26,52 @@ type Key struct {
 	ID        string     `json:"id"` // the part of fry_<id>_<secret>_<check> that may be shown
 	Name      string     `json:"name"`
 	Role      Role       `json:"role"`
+	Limit     Limit      `json:"limit,omitzero"`   // of what it sends, in the place of the broker's for every key
 	Routes    []string   `json:"routes,omitempty"` // sender, receiver: which; none means all
 	CreatedAt time.Time  `json:"createdAt"`
 	CreatedBy string     `json:"createdBy,omitempty"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
-	LastUsed  *time.Time `json:"lastUsed,omitempty"` // since the broker started
+	LastUsed  *time.Time `json:"lastUsed,omitempty"` // of either secret
+	// Environment is the Power Platform environment of the flows that use the key.
+	Environment string      `json:"environmentId,omitempty"`
+	Secrets     []KeySecret `json:"secrets,omitempty"` // primary first
+}
+
+// The secrets of a key, which are valid side by side: one is changed while the
+// other goes on.
+const (
+	SecretPrimary   = "primary"
+	SecretSecondary = "secondary"
+)
+
+// KeySecret is what is known of one of a key's two secrets.
+type KeySecret struct {
+	Name      string     `json:"name"` // primary or secondary
+	CreatedAt time.Time  `json:"createdAt"`
+	LastUsed  *time.Time `json:"lastUsed,omitempty"`
 }
 
 // KeySpec is what a new key is to be.
 type KeySpec struct {
 	Name    string
 	Role    Role
+	Limit   Limit     // of what it sends; zero: the broker's for every key
 	Routes  []string  // sender, receiver: which; none means all
 	Expires time.Time // zero: never
+	// Environment is the Power Platform environment of the flows that use the key, at
+	// most MaxEnvironmentID bytes; it makes links to their runs.
+	Environment string
 }
 
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
 type NewKey struct {
 	Key
 	Secret string `json:"secret"` // the whole fry_… text
+	// Made says which of the two secrets Secret is.
+	Made string `json:"made"`
+	// Secondary is the text of the other secret, when the key was made.
+	Secondary string `json:"secondary,omitempty"`
 }
 
 // Identity is who calls: the outcome of authentication.
@@ -50,7 +79,10 @@ type Identity struct {
 	Name   string   `json:"name"`
 	KeyID  string   `json:"keyId"`
 	Role   Role     `json:"role"`
+	Limit  Limit    `json:"limit,omitzero"`   // the key's own; zero: the broker's for every key
 	Routes []string `json:"routes,omitempty"` // nil means all
+	// Environment is the Power Platform environment of the caller's flows, if known.
+	Environment string `json:"environmentId,omitempty"`
 }
 
 // May says whether the identity has one of the roles; admin has all.
@@ -82,6 +114,8 @@ func (i Identity) MaySee(route string) bool {
 // Route is the broker's part of a route: what is accepted, and how it is handed out.
 type Route struct {
 	Name         string
+	Title        string // what people call it; empty: see Heading
+	Description  string // what is sent here, in a sentence or two; may be empty
 	TimeToLive   time.Duration
 	MaxBytes     int64
 	Window       int
@@ -103,6 +137,21 @@ type Route struct {
 	// WorkAway is how long the route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; 0: DefaultWorkAway.
 	WorkAway time.Duration
+	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
+	Duplicates Duplicates
+}
+
+// Heading is what people call the route: its title, else its name in words, such as
+// "Supplier invoices" for supplier-invoices.
+func (r *Route) Heading() string {
+	if r.Title != "" {
+		return r.Title
+	}
+	words := strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == '-' }), " ")
+	if words == "" {
+		return r.Name
+	}
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
 // RouteState is the state of a route in one word: the gravest of its conditions.
@@ -177,6 +226,8 @@ type IntakeInfo struct {
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
+	Title         string           `json:"title"` // what people call it
+	Description   string           `json:"description,omitempty"`
 	State         RouteState       `json:"state"`
 	Conditions    []Condition      `json:"conditions"`
 	Hint          string           `json:"hint,omitempty"` // what helps against the gravest of them
@@ -315,4 +366,10 @@ type AuditEntry struct {
 	Act    string    `json:"act"`
 	Target string    `json:"target"`
 	Note   string    `json:"note,omitempty"`
+	// KeyID is the identity behind By, as Identity.KeyID; RequestID the request of it.
+	// Both are empty for what the broker does by itself.
+	KeyID     string `json:"keyId,omitempty"`
+	RequestID string `json:"requestId,omitempty"`
+	// Hash chains the entry to the one before it: see AuditEntry.Chained.
+	Hash string `json:"hash,omitempty"`
 }

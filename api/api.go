@@ -32,10 +32,17 @@ type Options struct {
 	Metrics   http.Handler // answers /metrics; nil: there is none
 	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
 	SAS []SASPolicy
+	// Tokens judges tokens of issuers; nil: none is taken.
+	Tokens Tokens
+	// Certificates are the client certificates that stand for keys.
+	Certificates []Certificate
 	// BodyMemory bounds the bodies of requests that are in memory at a time, bytes;
 	// beyond it requests are answered 429. One body always fits. Messages of more than
 	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
 	BodyMemory int64
+	Limits     Limits
+	// Origins are those whose pages may call from a browser; none by default.
+	Origins []string
 }
 
 // defaultBodyMemory keeps the whole broker well below 150 MB.
@@ -49,6 +56,7 @@ type api struct {
 	queues  *http.ServeMux // of /{route}/messages and below
 	openapi []byte
 	bodies  budget
+	guard   *guard
 
 	idPrefix string // of request ids, for this start
 	idLast   atomic.Uint64
@@ -70,6 +78,7 @@ func New(svc Service, opts Options) http.Handler {
 	a := &api{
 		svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux(), queues: http.NewServeMux(),
 		bodies:   budget{most: opts.BodyMemory},
+		guard:    newGuard(opts.Limits, svc),
 		idPrefix: ferry.NewID(time.Now()).Short() + "-",
 	}
 	a.draining, a.drain = context.WithCancel(context.Background())
@@ -137,6 +146,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, eps []*endpoint) {
 	h["X-Request-Id"] = []string{c.id}
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
+	if c.crossOrigin(eps) {
+		return
+	}
 	if err := c.handle(eps); err != nil {
 		c.refuse(err)
 	}
@@ -178,6 +190,9 @@ func (c *call) handle(eps []*endpoint) error {
 		if err := c.authenticate(); err != nil {
 			return err
 		}
+		if c.ep.act {
+			c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
+		}
 		if err := c.admit(); err != nil {
 			return err
 		}
@@ -217,14 +232,16 @@ func (c *call) end() {
 	if p := recover(); p != nil {
 		c.api.bodies.give(c.held)
 		c.held = 0
+		c.settle()
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) // how a handler cuts its answer off
 		}
 		c.api.log.Error("panic while a request was handled", "requestId", c.id, "method", c.r.Method,
-			"path", c.r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			"path", c.shownPath(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		c.refuse(fmt.Errorf("panic: %v", p))
 	}
 	c.api.bodies.give(c.held)
+	c.settle()
 	c.account()
 	if c.api.log.Enabled(c.ctx(), slog.LevelDebug) {
 		c.api.log.LogAttrs(c.ctx(), slog.LevelDebug, "request", c.attrs(c.status, slog.String("code", string(c.code)))...)

@@ -104,7 +104,10 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	flow := flowOf(c.r.Header)
+	if err := c.charge(len(raw)); err != nil {
+		return err
+	}
+	flow := c.flowOf()
 	messages := make([]ferry.Message, 0, len(raw))
 	at := make([]int, 0, len(raw)) // index in the batch of each message
 	faults := make([]*ferry.Error, len(raw))
@@ -112,13 +115,13 @@ func (c *call) sendBatch() error {
 	for i, item := range raw {
 		m := ferry.Message{
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-			Sender: ferry.Sender{Name: c.who.Name, Flow: flow},
+			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow}, Quotas: c.uses(),
 		}
 		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
 			continue
 		}
 		if m.CorrelationID == "" {
-			m.CorrelationID = trackedAs(c.r.Header, flow)
+			m.CorrelationID = trackedAs(flow)
 		}
 		messages, at = append(messages, m), append(at, i)
 	}
@@ -136,6 +139,7 @@ func (c *call) sendBatch() error {
 				faults[i] = c.itemFault(errs[j])
 			} else {
 				results[i] = accepted[j]
+				c.took(&results[i])
 			}
 		}
 		c.api.svc.ObserveAccept(time.Since(c.start))

@@ -25,6 +25,9 @@ type call struct {
 	route string // that the request is about, when there is such a route
 	held  int64  // bytes taken of the body budget
 
+	presented bool    // a key or a token came with the request
+	shares    *shares // of the limits that hold; nil: none does
+
 	wrote  bool
 	status int
 	code   ferry.Code // of a refusal
@@ -37,7 +40,7 @@ func (c *call) attrs(status int, more ...slog.Attr) []slog.Attr {
 	return append([]slog.Attr{
 		slog.String("requestId", c.id),
 		slog.String("method", c.r.Method),
-		slog.String("path", c.r.URL.Path),
+		slog.String("path", c.shownPath()),
 		slog.Int("status", status),
 		slog.Int64("durationMs", time.Since(c.start).Milliseconds()),
 		slog.String("by", c.who.Name),

@@ -87,7 +87,7 @@ func TestClientAndDescription(t *testing.T) {
 	if err != nil || string(body) != `{"n":1}` || contentType != "application/json" {
 		t.Errorf("body %q %q %v", body, contentType, err)
 	}
-	if e, done, err := sender.Result(ctx, id); err != nil || done || e.State != ferry.StateAccepted {
+	if e, done, err := sender.Result(ctx, id, ferry.WaitEnded); err != nil || done || e.State != ferry.StateAccepted {
 		t.Errorf("result %v %t %v", e.State, done, err)
 	}
 	if p := try(sender.Messages(ctx, ferry.MessageFilter{Route: "invoices", State: ferry.StateAccepted, Since: now.Add(-time.Hour), Limit: 1}))(t); len(p.Items) != 1 || p.NextCursor == "" {
@@ -105,9 +105,15 @@ func TestClientAndDescription(t *testing.T) {
 	}
 
 	s.fake.kill(a.ID)
-	if e, done, err := sender.Result(ctx, id); err != nil || !done || e.DeadLetter == nil {
+	if e, done, err := sender.Result(ctx, id, ferry.WaitEnded); err != nil || !done || e.DeadLetter == nil {
 		t.Errorf("result %+v %t %v", e, done, err)
 	}
+	after := ferry.FirstID(now.Add(-time.Hour))
+	events := try(sender.Events(ctx, client.Events{After: after.String(), Order: "desc", Route: "invoices", Type: ferry.EventDeadLettered, Limit: 7}))(t)
+	if len(events.Items) != 1 || events.NextAfter != id || events.Items[0].Message.StatusURL != a.StatusURL || events.Items[0].Message.Environment != "test" {
+		t.Errorf("events: %+v", events)
+	}
+	s.asked(t, "events %+v", ferry.EventFilter{After: after, Newest: true, Route: "invoices", Routes: []string{"invoices", "small", "pings", "gone"}, Type: ferry.EventDeadLettered, Limit: 7})
 	all := ferry.DeadLetterFilter{Route: "invoices", Reason: ferry.ReasonRejected, Group: "g1", Code: "E42", Sender: "flow", Flow: "f", Owner: "o", Q: "q", Since: now, Until: now.Add(time.Hour), Limit: 2}
 	if p := try(operator.DeadLetters(ctx, all))(t); len(p.Items) != 1 || p.Items[0].Attempts[0].Status != 400 {
 		t.Errorf("dead letters: %+v", p)
@@ -211,6 +217,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
 		t.Errorf("confirmed: %+v", confirmed)
@@ -222,6 +229,7 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("metrics: %s", text)
 	}
 
+	s.waits(ctx, sender)
 	s.serviceBus() // the clients of which are other programs
 
 	var doc struct {

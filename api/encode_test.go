@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,12 +77,38 @@ func TestAppendAccepted(t *testing.T) {
 	}
 }
 
-func TestPollAfter(t *testing.T) {
-	for age, want := range map[time.Duration]int{
-		0: 5, -time.Hour: 5, 5 * time.Second: 5, 6 * time.Second: 10, 11 * time.Second: 20, 39 * time.Second: 40, time.Hour: 60,
+func TestPauseAfter(t *testing.T) {
+	for waited, want := range map[time.Duration]time.Duration{
+		0: 5, -time.Hour: 5, 4999 * time.Millisecond: 5, 5 * time.Second: 10, 14 * time.Second: 10, 15 * time.Second: 20,
+		35 * time.Second: 40, 74 * time.Second: 40, 75 * time.Second: 60, 1000 * time.Hour: 60,
 	} {
-		if got := pollAfter(age); got != want {
-			t.Errorf("after %s: %d s, want %d", age, got, want)
+		if got := pauseAfter(waited); got != want*time.Second {
+			t.Errorf("after %s: %s, want %d s", waited, got, want)
+		}
+	}
+}
+
+func TestShownPath(t *testing.T) {
+	token := strings.Repeat("aZ-_3", 13)
+	for path, want := range map[string]string{
+		"/v1/messages/01936d2e-7c1a-7f3b-9e4d-5a6b7c8d9e0f/body": "/v1/messages/01936d2e-7c1a-7f3b-9e4d-5a6b7c8d9e0f/body",
+		"/v1/results/" + token:                    "/v1/results/***",
+		"/v1/results/short":                       "/v1/results/***",
+		"/v1/results/a/" + token:                  "/v1/results/***",
+		"/V1/Results/" + token:                    "/V1/Results/***",
+		"//v1/results/" + token:                   "//v1/results/***",
+		"/base/v1//results/" + token + "/":        "/base/v1//results/***/",
+		"/" + token:                               "/***",
+		"/results/" + token + "/x/" + token:       "/results/***/x/***",
+		"/v1/results/":                            "/v1/results/",
+		"/v1/subscriptions/" + token[:20]:         "/v1/subscriptions/***",
+		"/v1/subscriptions/completed":             "/v1/subscriptions/completed",
+		"/v1/subscriptions/dead-lettered":         "/v1/subscriptions/dead-lettered",
+		"/v1/routes/" + strings.Repeat("a b", 30): "/v1/routes/" + strings.Repeat("a b", 30),
+		"": "",
+	} {
+		if got := shownPath(path); got != want {
+			t.Errorf("%s is shown as %s, want %s", path, got, want)
 		}
 	}
 }

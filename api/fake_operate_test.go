@@ -113,3 +113,18 @@ func (f *fake) RotateWorker(_ context.Context, name, _ string) (ferry.NewWorker,
 func (f *fake) RevokeWorker(_ context.Context, name, _ string) (ferry.WorkerInfo, error) {
 	return worker(name), f.err
 }
+
+// Events tells the dead letters as events, and notes what was asked for.
+func (f *fake) Events(_ context.Context, filter ferry.EventFilter) (ferry.EventPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.acts = append(f.acts, fmt.Sprintf("events %+v", filter))
+	page := ferry.EventPage{Items: []ferry.Event{}, NextAfter: filter.After.String()}
+	for _, id := range f.order {
+		if e := f.messages[id].envelope; e.State == ferry.StateDeadLettered {
+			page.Items = append(page.Items, ferry.Event{ID: id, Type: ferry.EventDeadLettered, Time: now, Message: e})
+			page.NextAfter = id.String()
+		}
+	}
+	return page, f.err
+}

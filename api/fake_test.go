@@ -34,6 +34,7 @@ type fake struct {
 
 	uses        []ferry.Use // requests that ended
 	usageFilter ferry.UsageFilter
+	usedBefore  int64 // of every quota
 
 	err    error // answers everything when set
 	panics bool
@@ -71,6 +72,8 @@ func (f *fake) Authenticate(_ context.Context, key string) (ferry.Identity, erro
 	}
 	return ferry.Identity{}, ferry.Errorf(ferry.CodeUnauthenticated, "the key is not known")
 }
+
+func (f *fake) QuotaUsed(string, time.Time) (int64, error) { return f.usedBefore, nil }
 
 func (f *fake) Route(name string) (ferry.Route, bool) {
 	r, ok := fakeRoutes[name]

@@ -7,54 +7,30 @@ import (
 	"ferry"
 )
 
-// maxFlowField bounds what is kept of a flow's header; longer ones are cut,
-// because lineage is recorded when present and never required.
-const maxFlowField = 256
-
-// flowOf reads the lineage of a Power Automate or Logic Apps run from the
-// headers that their HTTP actions send; nil when another program calls.
-func flowOf(h http.Header) *ferry.Flow {
-	name := h["X-Ms-Workflow-Name"]
-	run := h["X-Ms-Workflow-Run-Id"]
-	if len(name) == 0 && len(run) == 0 {
+// flowOf reads the lineage of a Power Automate or Logic Apps run; nil when another
+// program calls, which costs these few looks.
+func (c *call) flowOf() *ferry.Flow {
+	h := c.r.Header
+	agent := h["User-Agent"]
+	if len(h["X-Ms-Workflow-Name"]) == 0 && len(h["X-Ms-Workflow-Run-Id"]) == 0 && len(h["X-Ms-Workflow-Id"]) == 0 &&
+		(len(agent) == 0 || !strings.HasPrefix(agent[0], ferry.FlowAgent)) {
 		return nil
 	}
-	f := &ferry.Flow{
-		Name:        flowField(name),
-		RunID:       flowField(run),
-		Operation:   flowField(h["X-Ms-Workflow-Operation-Name"]),
-		TrackingID:  flowField(h["X-Ms-Action-Tracking-Id"]),
-		Environment: flowField(h["X-Ms-Client-Environment-Id"]),
-	}
-	if f.RunID == "" {
-		// The client tracking id is the run's unless the maker chose another.
-		f.RunID = flowField(h["X-Ms-Client-Tracking-Id"])
-	}
-	return f
-}
-
-func flowField(values []string) string {
-	if len(values) == 0 || !plain(values[0]) {
+	return ferry.FlowOf(func(name string) string {
+		if values := h[name]; len(values) > 0 {
+			return values[0]
+		}
 		return ""
-	}
-	v := values[0]
-	if len(v) > maxFlowField {
-		v = strings.ToValidUTF8(v[:maxFlowField], "")
-	}
-	return v
+	})
 }
 
 // trackedAs is the correlation id that a maker set in the flow's trigger: the
 // client tracking id, where it is not simply the run.
-func trackedAs(h http.Header, f *ferry.Flow) string {
-	if f == nil {
+func trackedAs(f *ferry.Flow) string {
+	if f == nil || f.ClientTrackingID == f.RunID || len(f.ClientTrackingID) > ferry.MaxOrderingKeyLength {
 		return ""
 	}
-	id := flowField(h["X-Ms-Client-Tracking-Id"])
-	if id == f.RunID || len(id) > ferry.MaxOrderingKeyLength {
-		return ""
-	}
-	return id
+	return f.ClientTrackingID
 }
 
 // traceparent is the sender's W3C trace context; a damaged one is dropped, as

@@ -2,8 +2,6 @@ package api
 
 import (
 	"net/http"
-	"strconv"
-	"time"
 
 	"ferry"
 )
@@ -11,32 +9,6 @@ import (
 func (c *call) getMessage() error {
 	e, err := c.envelope()
 	return c.show(e, err)
-}
-
-// getResult is for who waits: 202 with a Location while the message is pending,
-// so that a flow polls by itself, and 200 at the end, whatever the end.
-func (c *call) getResult() error {
-	e, err := c.envelope()
-	if err != nil {
-		return err
-	}
-	c.complete(&e)
-	if e.State.Terminal() {
-		return c.json(http.StatusOK, e)
-	}
-	h := c.w.Header()
-	h.Set("Location", e.StatusURL+"/result")
-	h.Set("Retry-After", strconv.Itoa(pollAfter(c.start.Sub(e.CreatedAt))))
-	return c.json(http.StatusAccepted, e)
-}
-
-// pollAfter doubles the pause from 5 to 60 s as the message grows older.
-func pollAfter(age time.Duration) int {
-	pause := 5
-	for pause < 60 && age > time.Duration(pause)*time.Second {
-		pause *= 2
-	}
-	return min(pause, 60)
 }
 
 func (c *call) listMessages() error {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -17,7 +18,6 @@ const (
 	propertiesHeader = "Ferry-Properties"
 
 	maxTimeToLive  = 3650 * 24 * time.Hour
-	maxCallbackURL = 4 << 10
 	maxContentType = 256
 )
 
@@ -213,12 +213,20 @@ func parseTime(name, value string) (time.Time, *ferry.Error) {
 
 func checkCallback(s string) *ferry.Error {
 	u, err := url.Parse(s)
-	if err == nil && len(s) <= maxCallbackURL && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && u.Fragment == "" {
+	if err == nil && len(s) <= ferry.MaxCallbackURL && u.Hostname() != "" && u.User == nil && u.Fragment == "" && plain(s) &&
+		(u.Scheme == "https" || u.Scheme == "http" && ownMachine(u.Hostname())) {
 		return nil
 	}
 	// The URL is not repeated: its query is often a secret.
 	return ferry.Errorf(ferry.CodeBadCallbackURL, "the callback URL cannot be used").
-		WithHint("an absolute https URL without user and fragment, at most %d bytes", maxCallbackURL)
+		WithHint("an absolute https URL without user and fragment, at most %d bytes", ferry.MaxCallbackURL)
+}
+
+// ownMachine says whether a host can only be the broker's own machine: what is
+// sent there needs no TLS. The service decides whether it may be called at all.
+func ownMachine(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // plain says whether text may travel on as a header's value or in a log: UTF-8

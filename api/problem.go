@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"ferry"
 )
@@ -34,7 +35,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
@@ -48,12 +49,12 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnsupportedMediaType, true
 	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
 		return http.StatusUnprocessableEntity, true
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
 	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
-		ferry.CodeSecretUnavailable:
+		ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -69,17 +70,22 @@ func statusOf(code ferry.Code) (int, bool) {
 // does not help.
 func retryAfter(code ferry.Code) int {
 	switch code {
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeSecretUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30
 	default:
 		return 0
 	}
+}
+
+// wholeSeconds is a wait as Retry-After has it: never shorter than it is.
+func wholeSeconds(d time.Duration) int {
+	return int((d + time.Second - 1) / time.Second)
 }
 
 // title names a code in a few words. It never varies between two answers of one
@@ -121,6 +127,9 @@ func (c *call) refuse(err error) {
 	if !ok || e.Code == ferry.CodeInternal || e.Code == "" {
 		e = c.internal(err)
 	}
+	if e.Code == ferry.CodeUnauthenticated && (c.ep == nil || !c.ep.open) {
+		e = c.api.guard.failed(c, e)
+	}
 	status := Status(e.Code)
 	if status >= http.StatusInternalServerError && !c.gone(err) {
 		c.api.log.LogAttrs(c.ctx(), slog.LevelWarn, "request failed", c.attrs(status,
@@ -134,17 +143,17 @@ func (c *call) refuse(err error) {
 
 	p := Problem{
 		Type: "urn:ferry:error:" + string(e.Code), Title: title(e.Code), Status: status, Detail: e.Message,
-		Instance: c.r.URL.Path, Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
+		Instance: c.shownPath(), Code: e.Code, RequestID: c.id, Hint: e.Hint, Errors: e.Details,
 	}
 	if x := e.Existing; x != nil {
 		p.ID, p.Route, p.State, p.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)
 	}
 	h := c.w.Header()
-	if seconds := retryAfter(e.Code); seconds > 0 {
+	if seconds := max(wholeSeconds(e.After), retryAfter(e.Code)); seconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="ferry"`)
+		h.Set("WWW-Authenticate", c.challenge(e))
 	}
 	h.Set("Content-Type", "application/problem+json")
 	c.write(status, encode(p))

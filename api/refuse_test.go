@@ -50,7 +50,6 @@ func TestRefusals(t *testing.T) {
 		{"doubled slash", "sender-key", post, "/v1//routes/invoices/messages", `{}`, nil, ferry.CodeNotFound},
 		{"dots", "sender-key", post, "/v1/../v1/routes/invoices/messages", `{}`, nil, ferry.CodeNotFound},
 		{"trailing slash", "sender-key", post, invoices + "/", `{}`, nil, ferry.CodeNotFound},
-		{"waiting send", "sender-key", post, invoices + "/wait", `{}`, nil, ferry.CodeNotFound},
 		{"result by token", "", get, "/v1/results/abc", "", nil, ferry.CodeNotFound},
 		{"unknown route", "any-key", post, "/v1/routes/nope/messages", `{}`, nil, ferry.CodeRouteNotFound},
 		{"wrong method", "sender-key", get, invoices, "", nil, ferry.CodeMethodNotAllowed},

@@ -30,7 +30,7 @@ func (a *api) endpoints() []endpoint {
 	list := []endpoint{
 		// Senders.
 		{
-			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, handle: (*call).send,
+			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, sends: true, handle: (*call).send,
 			summary: "Send a message", text: "The body of the request is the payload, of any content type, and passes through to the byte.",
 			params: sendParams(), body: &body{text: "the payload"},
 			answers: []reply{
@@ -39,7 +39,7 @@ func (a *api) endpoints() []endpoint {
 			},
 		},
 		{
-			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, handle: (*call).sendBatch,
+			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
 			params:  []param{{name: "partial", in: inQuery, kind: "boolean", text: "each message stands for itself"}},
 			body:    &body{of: []BatchItem{}},
@@ -68,15 +68,7 @@ func (a *api) endpoints() []endpoint {
 			},
 		},
 		{
-			method: get, path: "/v1/messages/{id}/result", id: "getMessageResult", roles: readers, handle: (*call).getResult, summary: "Wait for the end of a message",
-			answers: []reply{
-				{200, "the end: completed, dead-lettered or discarded", ferry.Envelope{}, nil, nil},
-				{202, "still pending", ferry.Envelope{}, nil, []string{"Location", "Retry-After"}},
-			},
-		},
-
-		{
-			method: post, path: "/v1/messages/{id}/confirm", id: "confirmMessage", roles: confirmers, byToken: true, handle: (*call).confirm,
+			method: post, path: "/v1/messages/{id}/confirm", id: "confirmMessage", act: true, roles: confirmers, byToken: true, handle: (*call).confirm,
 			summary: "Say what became of a message that the destination took",
 			text:    "For destinations that answer later. Needs the token of the address that the destination was given, or a key. Delivered completes the message whatever its state; rejected sets it aside. A repeat changes nothing.",
 			params:  []param{{name: "token", in: inQuery, text: "as it stands in the address that the destination was given; good for this message alone"}},
@@ -87,22 +79,22 @@ func (a *api) endpoints() []endpoint {
 		// Dead letters.
 		{method: get, path: "/v1/dead-letters", id: "listDeadLetters", roles: operators, handle: (*call).listDeadLetters, summary: "List dead letters, newest first", params: deadLetterParams(), answers: []reply{{200, "a page", ferry.Page{}, nil, nil}}},
 		{method: get, path: "/v1/dead-letters/groups", id: "listDeadLetterGroups", roles: operators, handle: (*call).listGroups, summary: "List groups of dead letters that failed alike", params: deadLetterParams(), answers: []reply{{200, "the groups", List[ferry.Group]{}, nil, nil}}},
-		{method: post, path: "/v1/dead-letters/{id}/replay", id: "replayDeadLetter", roles: operators, handle: (*call).replay, summary: "Send a dead letter again, as it is or edited", body: &body{of: ReplayRequest{}, optional: true, text: "absent: as it is"}, answers: envelope},
-		{method: post, path: "/v1/dead-letters/{id}/accept", id: "acceptDeadLetter", roles: operators, handle: (*call).acceptDeadLetter, summary: "Complete a dead letter that is in the destination after all", body: &body{of: AcceptRequest{}}, answers: envelope},
-		{method: post, path: "/v1/dead-letters/{id}/discard", id: "discardDeadLetter", roles: operators, handle: (*call).discard, summary: "End a dead letter, or a pending message that no worker can hold", body: &body{of: NoteRequest{}, text: "the note is required"}, answers: envelope},
-		{method: post, path: "/v1/dead-letters/{id}/restore", id: "restoreDeadLetter", roles: operators, handle: (*call).restore, summary: "Bring a discarded message back", body: noteBody, answers: envelope},
-		{method: post, path: "/v1/dead-letters/replay", id: "replayDeadLetters", roles: operators, handle: (*call).bulkReplay, summary: "Send many dead letters again", body: bulkBody, answers: bulkReplies},
-		{method: post, path: "/v1/dead-letters/discard", id: "discardDeadLetters", roles: operators, handle: (*call).bulkDiscard, summary: "End many dead letters", body: bulkBody, answers: bulkReplies},
-		{method: post, path: "/v1/dead-letters/restore", id: "restoreDeadLetters", roles: operators, handle: (*call).bulkRestore, summary: "Bring many discarded messages back", body: bulkBody, answers: bulkReplies},
+		{method: post, path: "/v1/dead-letters/{id}/replay", id: "replayDeadLetter", act: true, roles: operators, handle: (*call).replay, summary: "Send a dead letter again, as it is or edited", body: &body{of: ReplayRequest{}, optional: true, text: "absent: as it is"}, answers: envelope},
+		{method: post, path: "/v1/dead-letters/{id}/accept", id: "acceptDeadLetter", act: true, roles: operators, handle: (*call).acceptDeadLetter, summary: "Complete a dead letter that is in the destination after all", body: &body{of: AcceptRequest{}}, answers: envelope},
+		{method: post, path: "/v1/dead-letters/{id}/discard", id: "discardDeadLetter", act: true, roles: operators, handle: (*call).discard, summary: "End a dead letter, or a pending message that no worker can hold", body: &body{of: NoteRequest{}, text: "the note is required"}, answers: envelope},
+		{method: post, path: "/v1/dead-letters/{id}/restore", id: "restoreDeadLetter", act: true, roles: operators, handle: (*call).restore, summary: "Bring a discarded message back", body: noteBody, answers: envelope},
+		{method: post, path: "/v1/dead-letters/replay", id: "replayDeadLetters", act: true, roles: operators, handle: (*call).bulkReplay, summary: "Send many dead letters again", body: bulkBody, answers: bulkReplies},
+		{method: post, path: "/v1/dead-letters/discard", id: "discardDeadLetters", act: true, roles: operators, handle: (*call).bulkDiscard, summary: "End many dead letters", body: bulkBody, answers: bulkReplies},
+		{method: post, path: "/v1/dead-letters/restore", id: "restoreDeadLetters", act: true, roles: operators, handle: (*call).bulkRestore, summary: "Bring many discarded messages back", body: bulkBody, answers: bulkReplies},
 		{method: get, path: "/v1/operations", id: "listOperations", roles: operators, handle: (*call).listOperations, summary: "List bulk acts", answers: []reply{{200, "the operations", List[ferry.Operation]{}, nil, nil}}},
 		{method: get, path: "/v1/operations/{id}", id: "getOperation", roles: operators, handle: (*call).getOperation, summary: "Read a bulk act", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
-		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
+		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", act: true, roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 
 		// Routes and how the broker stands.
 		{method: get, path: "/v1/routes", id: "listRoutes", roles: readers, handle: (*call).listRoutes, summary: "List routes and their state", answers: []reply{{200, "the routes that the key may see", List[ferry.RouteInfo]{}, nil, nil}}},
-		{method: post, path: "/v1/routes/{route}/pause", id: "pauseRoute", roles: operators, handle: (*call).pauseRoute, summary: "Stop the deliveries of a route; accepting goes on", body: &body{of: PauseRequest{}, optional: true}, answers: routeInfo},
-		{method: post, path: "/v1/routes/{route}/resume", id: "resumeRoute", roles: operators, handle: (*call).resumeRoute, summary: "Let a route deliver again", body: noteBody, answers: routeInfo},
-		{method: post, path: "/v1/routes/{route}/bind", id: "bindRoute", roles: admins, handle: (*call).bindRoute, summary: "Let another worker deliver a route", body: &body{of: BindRequest{}}, answers: routeInfo},
+		{method: post, path: "/v1/routes/{route}/pause", id: "pauseRoute", act: true, roles: operators, handle: (*call).pauseRoute, summary: "Stop the deliveries of a route; accepting goes on", body: &body{of: PauseRequest{}, optional: true}, answers: routeInfo},
+		{method: post, path: "/v1/routes/{route}/resume", id: "resumeRoute", act: true, roles: operators, handle: (*call).resumeRoute, summary: "Let a route deliver again", body: noteBody, answers: routeInfo},
+		{method: post, path: "/v1/routes/{route}/bind", id: "bindRoute", act: true, roles: admins, handle: (*call).bindRoute, summary: "Let another worker deliver a route", body: &body{of: BindRequest{}}, answers: routeInfo},
 		{method: get, path: "/v1/status", id: "getStatus", roles: operators, handle: (*call).brokerStatus, summary: "How the broker stands", answers: []reply{{200, "the report", ferry.StatusReport{}, nil, nil}}},
 		{method: get, path: "/v1/reconciliation", id: "getReconciliation", roles: operators, handle: (*call).reconcile, summary: "Prove that nothing was lost, per route and day", answers: []reply{{200, "the counts", List[ferry.Reconciliation]{}, nil, nil}}},
 		{
@@ -117,13 +109,13 @@ func (a *api) endpoints() []endpoint {
 
 		// Keys and workers.
 		{method: get, path: "/v1/keys", id: "listKeys", roles: admins, handle: (*call).listKeys, summary: "List API keys, without their text", answers: []reply{{200, "the keys", List[ferry.Key]{}, nil, nil}}},
-		{method: post, path: "/v1/keys", id: "createKey", roles: admins, handle: (*call).createKey, summary: "Make an API key", body: &body{of: KeyRequest{}}, answers: []reply{{201, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
-		{method: post, path: "/v1/keys/{id}/rotate", id: "rotateKey", roles: admins, handle: (*call).rotateKey, summary: "Give a key another text", answers: []reply{{200, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
-		{method: post, path: "/v1/keys/{id}/revoke", id: "revokeKey", roles: admins, handle: (*call).revokeKey, summary: "End a key at once", answers: []reply{{200, "the key", ferry.Key{}, nil, nil}}},
+		{method: post, path: "/v1/keys", id: "createKey", act: true, roles: admins, handle: (*call).createKey, summary: "Make an API key", body: &body{of: KeyRequest{}}, answers: []reply{{201, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
+		{method: post, path: "/v1/keys/{id}/rotate", id: "rotateKey", act: true, roles: admins, handle: (*call).rotateKey, summary: "Give a key another text", answers: []reply{{200, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
+		{method: post, path: "/v1/keys/{id}/revoke", id: "revokeKey", act: true, roles: admins, handle: (*call).revokeKey, summary: "End a key at once", answers: []reply{{200, "the key", ferry.Key{}, nil, nil}}},
 		{method: get, path: "/v1/workers", id: "listWorkers", roles: operators, handle: (*call).listWorkers, summary: "List workers", answers: []reply{{200, "the workers", List[ferry.WorkerInfo]{}, nil, nil}}},
-		{method: post, path: "/v1/workers", id: "addWorker", roles: admins, handle: (*call).addWorker, summary: "Make a worker for routes", body: &body{of: WorkerRequest{}}, answers: []reply{{201, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
-		{method: post, path: "/v1/workers/{name}/rotate", id: "rotateWorker", roles: admins, handle: (*call).rotateWorker, summary: "Give a worker another seed", answers: []reply{{200, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
-		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
+		{method: post, path: "/v1/workers", id: "addWorker", act: true, roles: admins, handle: (*call).addWorker, summary: "Make a worker for routes", body: &body{of: WorkerRequest{}}, answers: []reply{{201, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
+		{method: post, path: "/v1/workers/{name}/rotate", id: "rotateWorker", act: true, roles: admins, handle: (*call).rotateWorker, summary: "Give a worker another seed", answers: []reply{{200, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
+		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", act: true, roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
 
 		// Probes and descriptions.
 		{method: get, path: "/healthz", id: "getHealth", open: true, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},

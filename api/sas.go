@@ -62,7 +62,7 @@ func (c *call) authenticateSAS(token string) error {
 	if !signed {
 		return badSignature()
 	}
-	c.who = ferry.Identity{Name: "sas:" + policy.Name, Role: ferry.RoleSender, Routes: policy.Routes}
+	c.who = ferry.Identity{Name: "sas:" + policy.Name, KeyID: "sas:" + policy.Name, Role: ferry.RoleSender, Routes: policy.Routes}
 	if c.ep.right == RightListen {
 		c.who.Role = ferry.RoleReceiver
 	}

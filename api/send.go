@@ -42,7 +42,7 @@ func (c *call) take() (ferry.Accepted, error) {
 		return none, err
 	}
 	if options.correlationID == "" {
-		options.correlationID = trackedAs(c.r.Header, m.Sender.Flow)
+		options.correlationID = trackedAs(m.Sender.Flow)
 	}
 	if fault, _ := options.apply(&m, &route); fault != nil {
 		return none, fault
@@ -62,6 +62,7 @@ func (c *call) take() (ferry.Accepted, error) {
 	if err != nil {
 		return none, err
 	}
+	c.took(&accepted)
 	c.api.svc.ObserveAccept(time.Since(c.start))
 	return accepted, nil
 }

@@ -66,7 +66,7 @@ func TestSendOptions(t *testing.T) {
 		Route: "invoices", Body: []byte("<x/>"), ContentType: "text/xml; charset=utf-8",
 		IdempotencyKey: `a"b`, CorrelationID: "case-7", OrderingKey: "vendor 9", DeliverAt: at,
 		TimeToLive: 90 * time.Minute, CallbackURL: "https://flow.example/cb?sig=1", OnConflict: "replace",
-		Properties: map[string]string{"Plant": "Köln", "x": "1"}, Sender: ferry.Sender{Name: "flow"},
+		Properties: map[string]string{"Plant": "Köln", "x": "1"}, Sender: ferry.Sender{Name: "flow", KeyID: "k3"},
 		Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 	}
 	common := []string{
@@ -112,7 +112,7 @@ func TestSendFlow(t *testing.T) {
 	a := s.send(`{}`, "x-ms-workflow-name: f-guid", "x-ms-workflow-run-id: 0858", "x-ms-workflow-operation-name: Post",
 		"x-ms-action-tracking-id: act", "x-ms-client-tracking-id: PO-77", "x-ms-client-environment-id: env")
 	got := s.fake.messages[a.ID].msg
-	want := &ferry.Flow{Name: "f-guid", RunID: "0858", Operation: "Post", TrackingID: "act", Environment: "env"}
+	want := &ferry.Flow{Name: "f-guid", RunID: "0858", Operation: "Post", TrackingID: "act", ClientTrackingID: "PO-77", Environment: "env"}
 	if diff := cmp.Diff(want, got.Sender.Flow); diff != "" {
 		t.Errorf("flow (-want +got):\n%s", diff)
 	}

@@ -39,7 +39,7 @@ func serviceBus() []endpoint {
 	locked := "/{route}/messages/{message}/{lock}"
 	return []endpoint{
 		{
-			method: post, path: "/{route}/messages", id: "sendToQueue", roles: senders, right: RightSend, handle: (*call).sendToQueue,
+			method: post, path: "/{route}/messages", id: "sendToQueue", roles: senders, sends: true, right: RightSend, handle: (*call).sendToQueue,
 			summary: "Send a message the way of Service Bus",
 			text:    "The body is the payload; what else belongs to the message is in the header BrokerProperties, and every header of the sender's own becomes a property. With the content type application/vnd.microsoft.servicebus.json the body is a batch, accepted as a whole.",
 			params: []param{
@@ -155,6 +155,7 @@ func (c *call) sendToQueue() error {
 	if err != nil {
 		return err
 	}
+	c.took(&accepted)
 	c.api.svc.ObserveAccept(time.Since(c.start))
 	c.w.Header()[messageIDHeader] = []string{accepted.ID.String()}
 	c.answerSent()
@@ -168,14 +169,15 @@ const messageIDHeader = "Ferry-Message-Id"
 func (c *call) message(route *ferry.Route) ferry.Message {
 	return ferry.Message{
 		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-		Sender: ferry.Sender{Name: c.who.Name, Flow: flowOf(c.r.Header)},
+		Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: c.flowOf()},
+		Quotas: c.uses(),
 	}
 }
 
 // track gives a message of a flow the flow's own correlation id, where it has none.
 func (c *call) track(m *ferry.Message) {
 	if m.CorrelationID == "" {
-		m.CorrelationID = trackedAs(c.r.Header, m.Sender.Flow)
+		m.CorrelationID = trackedAs(m.Sender.Flow)
 	}
 }
 

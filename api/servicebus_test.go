@@ -130,7 +130,7 @@ func TestSendToQueue(t *testing.T) {
 				t.Errorf("%q, %+v", a.Header, got)
 			}
 			got.ID, got.CreatedAt = ferry.ID{}, time.Time{}
-			c.want.Route, c.want.Body, c.want.Sender = "invoices", []byte("payload"), ferry.Sender{Name: "flow"}
+			c.want.Route, c.want.Body, c.want.Sender = "invoices", []byte("payload"), ferry.Sender{Name: "flow", KeyID: "k3"}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
 			}

@@ -112,7 +112,7 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 
-	confirmKey []byte
+	confirmKey, resultKey []byte // they make tokens
 
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
@@ -175,7 +175,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	b.ledger = ledger
-	if b.confirmKey, err = openConfirmKey(opts.DataDir); err != nil {
+	if err := b.openTokenKeys(); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
 	if err := b.open(ctx); err != nil {

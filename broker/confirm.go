@@ -3,21 +3,15 @@ package broker
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"ferry"
-	"ferry/internal/disk"
 )
 
 // ConfirmKeyFile holds the key that makes the tokens of confirmations. It lies
@@ -25,45 +19,8 @@ import (
 // refused, and their messages wait their time out and are looked up.
 const ConfirmKeyFile = "confirm.key"
 
-const confirmKeyBytes = 32
-
-// openConfirmKey reads the key, and makes it when there is none.
-func openConfirmKey(dir string) ([]byte, error) {
-	path := filepath.Join(dir, ConfirmKeyFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeConfirmKey(dir, path)
-	}
-	if err != nil {
-		return nil, ferry.Errorf(ferry.CodeBadConfig, "the key for confirmations cannot be read: %w", err).
-			WithHint("give %s back to the user that runs the broker, or remove it: a new one is made", path)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != confirmKeyBytes {
-		return nil, ferry.Errorf(ferry.CodeBadConfig, "%s holds no key for confirmations", path).
-			WithHint("restore it, or remove it: a new one is made, and destinations that were told to call back are refused")
-	}
-	return key, nil
-}
-
-// makeConfirmKey writes a new key, durably before anybody gets a token of it.
-func makeConfirmKey(dir, path string) ([]byte, error) {
-	key := make([]byte, confirmKeyBytes)
-	_, _ = rand.Read(key) // crypto/rand.Read never fails: it ends the process first
-	temporary := path + ".new"
-	_ = os.Remove(temporary) // of a start that was cut off
-	err := disk.WriteNew(temporary, []byte(hex.EncodeToString(key)+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err == nil {
-		err = disk.SyncDir(dir)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-		return nil, keyFileError("key for confirmations", path, err)
-	}
-	return key, nil
+func confirmTokenKey() tokenKey {
+	return tokenKey{ConfirmKeyFile, "key for confirmations", "destinations that were told to call back are refused"}
 }
 
 // confirmToken is what a destination shows to say what became of a message. It

@@ -153,7 +153,7 @@ func TestABadConfirmKeyEndsTheStart(t *testing.T) {
 }
 
 func BenchmarkConfirmURL(b *testing.B) {
-	broker := &Broker{opts: Options{PublicURL: "https://broker.example"}, confirmKey: make([]byte, confirmKeyBytes)}
+	broker := &Broker{opts: Options{PublicURL: "https://broker.example"}, confirmKey: make([]byte, tokenKeyBytes)}
 	h := ferry.HandOut{ID: ferry.NewID(time.Now()), Generation: 1}
 	b.ReportAllocs()
 	for b.Loop() {

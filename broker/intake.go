@@ -118,6 +118,7 @@ func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 	if m.TimeToLive == 0 {
 		m.TimeToLive = r.TimeToLive
 	}
+	m.Duplicates = r.Duplicates
 	return b.lookInside(ctx, r, m)
 }
 
@@ -220,6 +221,16 @@ func (b *Broker) page(p ferry.Page, err error) (ferry.Page, error) {
 		b.decorate(&p.Items[i])
 	}
 	return p, err
+}
+
+// Events lists ends of messages. See api.Events.
+func (b *Broker) Events(_ context.Context, f ferry.EventFilter) (ferry.EventPage, error) {
+	f.Limit = listLimit(f.Limit)
+	page, err := b.ledger.Events(f)
+	for i := range page.Items {
+		b.decorate(&page.Items[i].Message)
+	}
+	return page, err
 }
 
 // Groups lists groups of dead letters, the largest first.

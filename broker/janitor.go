@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"time"
+
+	"ferry"
 )
 
 const (
@@ -95,6 +97,9 @@ func (b *Broker) purge(ctx context.Context) {
 	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
+	}
+	if err := b.ledger.PurgeQuotas(ctx, time.Now().Add(-ferry.MaxClockSkew)); err != nil && ctx.Err() == nil {
+		b.log.Warn("ended windows of quotas could not be removed", "error", err)
 	}
 	if n+orphans > 0 {
 		b.log.Info("removed what is beyond the retention", "messages", n, "orphanedBodies", orphans)

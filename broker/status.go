@@ -37,7 +37,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 		return ferry.RouteInfo{}, err
 	}
 	info := ferry.RouteInfo{
-		Name: name, Conditions: b.conditions(&in),
+		Name: name, Title: r.Heading(), Description: r.Description, Conditions: b.conditions(&in),
 		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
 		Intake: b.opts.Intake(name), Replies: b.outbox.waiting(name),

@@ -137,14 +137,7 @@ func (c *Client) do(req *http.Request, out any) error {
 	if out == nil {
 		return nil
 	}
-	data, err := readAll(resp.Body, maxAnswer)
-	if err != nil {
-		return fmt.Errorf("read the broker's answer: %w", err)
-	}
-	if err := json.Unmarshal(data, out); err != nil {
-		return notABroker(resp, err)
-	}
-	return nil
+	return readJSON(resp, out)
 }
 
 // raw reads the whole answer as it is, at most limit bytes.

@@ -17,37 +17,6 @@ func (c *Client) Message(ctx context.Context, id string) (ferry.Envelope, error)
 	return e, err
 }
 
-// Result reads a message as whoever waits for its end does: done is false while
-// it is pending.
-func (c *Client) Result(ctx context.Context, id string) (e ferry.Envelope, done bool, err error) {
-	err = c.get(ctx, "/v1/messages/"+seg(id)+"/result", nil, &e)
-	return e, err == nil && e.State.Terminal(), err
-}
-
-// Await asks for a message until it has ended, at first every 100 ms and slower
-// and slower up to every 2 s. When ctx ends first, the message as last seen
-// comes back with ctx's error.
-func (c *Client) Await(ctx context.Context, id string) (ferry.Envelope, error) {
-	var last ferry.Envelope
-	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, 2*time.Second) {
-		e, err := c.Message(ctx, id)
-		if err == nil {
-			last = e
-		}
-		if ctx.Err() != nil {
-			return last, ctx.Err()
-		}
-		if err != nil || e.State.Terminal() {
-			return last, err
-		}
-		select {
-		case <-ctx.Done():
-			return last, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-}
-
 // Messages lists one page of messages, newest first. The filter's Routes cannot
 // be asked for: the key decides them.
 func (c *Client) Messages(ctx context.Context, f ferry.MessageFilter) (ferry.Page, error) {

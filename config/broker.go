@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"ferry"
@@ -46,22 +47,22 @@ type Broker struct {
 	AdminListen any `yaml:"adminListen" later:"true"`
 
 	// TLS is the certificate of Listen; default none.
-	TLS any `yaml:"tls" later:"true"`
+	TLS *BrokerTLS `yaml:"tls"`
 
 	// CORS is which pages of other origins may call; default none.
-	CORS any `yaml:"cors" later:"true"`
+	CORS CORS `yaml:"cors"`
 
-	// Limits are the rates of callers.
-	Limits any `yaml:"limits" later:"true"`
+	// Limits are the rates of callers, and the bounds of connections.
+	Limits Limits `yaml:"limits"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
-	Issuers any `yaml:"issuers" later:"true"`
+	Issuers []Issuer `yaml:"issuers"`
 
 	// ClientCertificates are the certificates that stand for keys, at most 1,000.
-	ClientCertificates any `yaml:"clientCertificates" later:"true"`
+	ClientCertificates []ClientCertificate `yaml:"clientCertificates"`
 
 	// Callbacks says whom the broker may call back.
-	Callbacks any `yaml:"callbacks" later:"true"`
+	Callbacks Callbacks `yaml:"callbacks"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
 	Secrets Secrets `yaml:"secrets"`
@@ -102,6 +103,11 @@ const ListenOff = "off"
 // BrokerRoute is a route of broker.yaml.
 type BrokerRoute struct {
 	Name string `yaml:"name"`
+	// Title is what people call the route, also in Power Automate; default the name in
+	// words. At most 50 characters, no two routes the same.
+	Title string `yaml:"title"`
+	// Description says in a sentence or two what is sent here; at most 500 characters.
+	Description string `yaml:"description"`
 	// TimeToLive is how long a message waits for its delivery at most; default 30
 	// days, from 1 second to 1 year.
 	TimeToLive time.Duration `yaml:"timeToLive"`
@@ -142,11 +148,11 @@ type BrokerRoute struct {
 	// Versions of the route, at most 20.
 	Versions any `yaml:"versions" later:"true"`
 
-	// Duplicates says what a repeat without a key is recognised by.
-	Duplicates any `yaml:"duplicates" later:"true"`
+	// Duplicates is by what a repeat without a key is known: tracking (the default),
+	// run, or off.
+	Duplicates ferry.Duplicates `yaml:"duplicates"`
 
-	// Rate and Quota of all the route's senders together; default none.
-	Rate any `yaml:"rate" later:"true"`
+	RouteLimit `yaml:",inline"` // of all the route's senders together
 }
 
 const (
@@ -186,10 +192,11 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 	routes := make([]ferry.Route, len(b.Routes))
 	for i, r := range b.Routes {
 		routes[i] = ferry.Route{
-			Name: r.Name, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
+			Name: r.Name, Title: r.Title, Description: r.Description, TimeToLive: r.TimeToLive, MaxBytes: int64(r.MaxBytes), Window: r.Window,
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
+			Duplicates: r.Duplicates,
 		}
 	}
 	return routes
@@ -198,26 +205,38 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 // complete fills in the defaults that depend on other keys.
 func (b *Broker) complete() {
 	if b.PublicURL == "" && isLoopback(b.Listen) {
-		b.PublicURL = "http://" + b.Listen
+		b.PublicURL = b.scheme() + b.Listen
 	}
+	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	b.Secrets.complete()
 	b.AccessLog.complete()
+	b.Callbacks.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
 	}
 	for i := range b.Routes {
 		r := &b.Routes[i]
+		r.Description = strings.Join(strings.Fields(r.Description), " ") // may stand in several lines
 		setDefault(&r.TimeToLive, ferry.DefaultTimeToLive)
 		setDefault(&r.MaxBytes, ferry.DefaultMaxBody)
 		setDefault(&r.Window, window)
 		setDefault(&r.OnDeadLetter, "park")
 		setDefault(&r.Workers, workersOne)
+		setDefault(&r.Duplicates, ferry.DuplicatesTracking)
 		r.completePull()
 		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
+}
+
+// scheme is what the addresses of the listener begin with.
+func (b *Broker) scheme() string {
+	if b.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 func setDefault[T comparable](value *T, otherwise T) {
@@ -248,10 +267,14 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	b.TLS.check(d)
+	b.CORS.check(d)
+	b.Limits.check(d)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	b.Secrets.check(d)
 	b.AccessLog.check(d)
+	b.Callbacks.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -269,6 +292,9 @@ func (b *Broker) check(d *decoder) {
 		}
 	}
 	b.checkIntakes(d)
+	b.checkTitles(d)
+	b.checkIssuers(d)
+	b.checkClientCertificates(d)
 }
 
 func (q *BrokerQueue) check(d *decoder) {
@@ -285,11 +311,15 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	} else {
 		d.checkName(path+".name", "route", r.Name)
 	}
+	d.checkText(path+".title", r.Title, maxTitle)
+	d.checkText(path+".description", r.Description, maxDescription)
 	d.checkSpan(path+".timeToLive", int64(r.TimeToLive), int64(time.Second), int64(365*day), showDuration)
 	d.checkSpan(path+".maxBytes", int64(r.MaxBytes), 1, ferry.MaxBody, showBytes)
 	d.checkSpan(path+".window", int64(r.Window), 1, ferry.MaxWindow, func(n int64) string { return fmt.Sprint(n) })
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
+	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
+	r.RouteLimit.check(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
@@ -305,8 +335,6 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
-
-func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 

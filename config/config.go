@@ -65,6 +65,7 @@ func (l Loader) parseBroker(data []byte, path string) (*Broker, error) {
 	d := l.decode(data, path, broker)
 	if len(d.problems) == 0 {
 		broker.complete()
+		broker.completeIssuers(d.has)
 		broker.check(d)
 	}
 	if err := d.result(); err != nil {

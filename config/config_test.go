@@ -42,6 +42,7 @@ routes:
     workers: one
     workAway: 1h
     onDeadLetter: continue
+    duplicates: run
     owner: {name: Accounts payable, email: ap@example.com}
   - name: orders
 `
@@ -59,9 +60,9 @@ func TestBroker(t *testing.T) {
 		{
 			Name: "supplier-invoices", OrderBy: ".invoice.number", SearchKeys: []string{".invoice.number"},
 			TimeToLive: 7 * day, MaxBytes: 2 << 20, Window: 500, OnDeadLetter: "continue", WorkAway: time.Hour,
-			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"},
+			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"}, Duplicates: ferry.DuplicatesRun,
 		},
-		{Name: "orders", TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park", WorkAway: 2 * time.Hour},
+		{Name: "orders", Duplicates: ferry.DuplicatesTracking, TimeToLive: 30 * day, MaxBytes: 1 << 20, Window: 2000, OnDeadLetter: "park", WorkAway: 2 * time.Hour},
 	}
 	if diff := cmp.Diff(want, b.FerryRoutes()); diff != "" {
 		t.Fatal(diff)
@@ -126,7 +127,15 @@ func TestBrokerRefuses(t *testing.T) {
 		"public url is none": {"publicUrl: broker\n", "f.yaml:1: publicUrl is not a URL", "https://"},
 		"bad listen":         {"listen: here\n", `f.yaml:1: listen: "here" is not an address`, "HOST:PORT"},
 		"unknown driver":     {"queue: {driver: natz}\n", `queue.driver: "natz" is not known`, "did you mean nats?"},
-		"later: tls":         {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls is not supported by this version", ""},
+		"tls half":           {"listen: 127.0.0.1:1\ntls: {cert: a}\n", "f.yaml:2: tls: cert and key are both needed", "key: FILE"},
+		"tls no file":        {"tls:\n  cert: a.pem\n  key: b.pem\n", "f.yaml:3: tls.key: there is no file b.pem", ""},
+		"tls version":        {"tls: {cert: a, key: a, minVersion: 1.1}\n", "tls.minVersion: \"1.1\" is not known", "1.2"},
+		"cors any":           {"cors: {origins: ['*']}\n", "cors.origins[0]: * is not taken", "list each origin"},
+		"cors path":          {"cors: {origins: ['https://a.example/']}\n", "is not an origin", "https://portal.example"},
+		"rate":               {"limits: {perKey: {rate: 600}}\n", "\"600\" is not a rate", "600/m"},
+		"burst alone":        {"limits:\n  perKey:\n    burst: 5\n", "f.yaml:3: limits.perKey: a burst without a rate", "600/m"},
+		"short quota":        {"routes:\n  - name: a1\n    quota: 5/m\n", "routes[0]: the quota 5/m is for a time", "10000/d"},
+		"no connections":     {"limits: {connections: -1}\n", "limits.connections must lie between 1 and", ""},
 		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},

@@ -61,7 +61,7 @@ type Destination struct {
 	// Concurrency is how many calls may run at a time; default 4, at most 256.
 	Concurrency int `yaml:"concurrency"`
 	// Rate bounds how many calls start in a time; default no bound.
-	Rate Rate `yaml:"rate"`
+	Rate ferry.Rate `yaml:"rate"`
 }
 
 // What a route does with an unknown outcome.
@@ -121,7 +121,7 @@ type inline struct {
 	Timeout     time.Duration          `yaml:"timeout"`
 	Health      *adapters.HealthConfig `yaml:"health"`
 	Concurrency int                    `yaml:"concurrency"`
-	Rate        Rate                   `yaml:"rate"`
+	Rate        ferry.Rate             `yaml:"rate"`
 }
 
 // inlineKeys are the keys of inline.

@@ -34,7 +34,6 @@ const (
 
 const (
 	maxContentType = 256 // bytes, as over HTTP
-	maxFlowField   = 256
 	// longestLife is what a sender may ask for over HTTP, too. The service shows
 	// "no time to live" as one of hundreds of years.
 	longestLife = 3650 * 24 * time.Hour
@@ -193,7 +192,7 @@ func (s *source) convert(m *azservicebus.ReceivedMessage, now time.Time) (ferry.
 	}
 	if out.CorrelationID == "" && out.Sender.Flow != nil {
 		// Where a maker chose it in the trigger; else it is the run.
-		if id := a.property("x-ms-client-tracking-id"); id != out.Sender.Flow.RunID && plain(id) && len(id) <= ferry.MaxOrderingKeyLength {
+		if id := out.Sender.Flow.ClientTrackingID; id != out.Sender.Flow.RunID && len(id) <= ferry.MaxOrderingKeyLength {
 			out.CorrelationID = id
 		}
 	}
@@ -284,27 +283,7 @@ func (a *arrival) property(name string) string {
 // flow is the lineage of a flow's run, where the flow puts the headers of its
 // calls into the properties; nil otherwise.
 func (a *arrival) flow() *ferry.Flow {
-	field := func(name string) string {
-		v := a.property(name)
-		if !plain(v) {
-			return ""
-		}
-		if len(v) > maxFlowField {
-			v = strings.ToValidUTF8(v[:maxFlowField], "")
-		}
-		return v
-	}
-	f := &ferry.Flow{
-		Name: field("x-ms-workflow-name"), RunID: field("x-ms-workflow-run-id"), Operation: field("x-ms-workflow-operation-name"),
-		TrackingID: field("x-ms-action-tracking-id"), Environment: field("x-ms-client-environment-id"),
-	}
-	if f.Name == "" && f.RunID == "" {
-		return nil
-	}
-	if f.RunID == "" {
-		f.RunID = field("x-ms-client-tracking-id")
-	}
-	return f
+	return ferry.FlowOf(a.property)
 }
 
 // traceparent is the sender's W3C trace context: Azure's SDKs call it

@@ -258,6 +258,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	}
 	l.count(tx, r, +1)
 	l.tally(tx, r).Accepted++
+	l.useQuotas(tx, m.Quotas)
 	if err := l.putBody(tx, r.ID, 1, m.Body); err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {
 		return err
 	}
-	if err := l.putNotice(tx, r); err != nil {
+	if err := l.tellEnd(tx, r); err != nil {
 		return err
 	}
 	if onward {

@@ -47,7 +47,7 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		Awaiting:   r.shownAwaiting(),
 		DeadLetter: r.Dead, Discarded: r.Discarded, Conflict: r.Conflict, Acts: r.Acts,
 		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
-		Sender: ferry.Sender{Name: r.SenderName, Flow: r.Flow},
+		Sender: ferry.Sender{Name: r.SenderName, Flow: shownFlow(r.Flow)}, PossibleRepeatOf: r.RepeatOf,
 	}
 	if r.DeliverAt != 0 {
 		t := timeOf(r.DeliverAt)
@@ -83,6 +83,16 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		e.WaitingFor.Open, e.WaitingFor.Text = r.Doubt, r.Said
 	}
 	return e, nil
+}
+
+// shownFlow is a flow with the link to its run. It is a copy: the link is not stored.
+func shownFlow(f *ferry.Flow) *ferry.Flow {
+	if f == nil {
+		return nil
+	}
+	shown := *f
+	shown.RunURL = f.Link()
+	return &shown
 }
 
 // ResolveID finds the one message whose id ends in suffix.
@@ -199,12 +209,17 @@ func (r *record) answersTo(q string) bool {
 	names := []string{r.ID.String(), r.Key, r.CorrelationID, r.OrderingKey, r.Reference, r.SenderName}
 	names = append(names, r.Search...)
 	if r.Flow != nil {
-		names = append(names, r.Flow.RunID, r.Flow.Name)
+		names = append(names, r.Flow.RunID, r.Flow.Name, r.Flow.WorkflowID, r.Flow.TrackingID, r.Flow.ClientTrackingID)
 	}
 	if r.Dead != nil && r.Dead.Reference != "" {
 		names = append(names, r.Dead.Reference)
 	}
 	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, q) })
+}
+
+// ofFlow says whether name is that of the flow that sent it, or of its run.
+func (r *record) ofFlow(name string) bool {
+	return r.Flow != nil && (r.Flow.Name == name || r.Flow.WorkflowID == name || r.Flow.RunID == name)
 }
 
 // DeadLetters lists dead letters, the latest first. owner tells a route's owner.
@@ -291,7 +306,7 @@ func (l *Ledger) matchesDead(r *record, f *ferry.DeadLetterFilter, owner func(st
 		f.Q != "" && !r.answersTo(f.Q) {
 		return false
 	}
-	if f.Flow != "" && (r.Flow == nil || r.Flow.Name != f.Flow && r.Flow.RunID != f.Flow) {
+	if f.Flow != "" && !r.ofFlow(f.Flow) {
 		return false
 	}
 	if f.Route == "" && f.Owner == "" {

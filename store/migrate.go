@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -18,8 +19,9 @@ var noContext = context.Background()
 var (
 	metaSchema = []byte("schema")
 	metaStarts = []byte("starts")
-	metaEpoch  = []byte("epoch") // rises when the ledger goes on from a copy of itself
-	metaFile   = []byte("file")  // number of the file that it was last opened in
+	metaEpoch  = []byte("epoch")  // rises when the ledger goes on from a copy of itself
+	metaFile   = []byte("file")   // number of the file that it was last opened in
+	metaEvents = []byte("events") // id of the last event that is no longer kept
 )
 
 // step brings the ledger from one schema version to the next, in one
@@ -58,6 +60,8 @@ func schemaSteps() []step {
 			_, err := tx.CreateBucketIfNotExists(bOutbox)
 			return err
 		},
+		// An older broker would end messages without an event.
+		func(tx *bbolt.Tx) error { return beginEvents(tx, time.Now()) },
 	}
 }
 

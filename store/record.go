@@ -61,6 +61,11 @@ type record struct {
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
+
+	// Of a message that a flow sent without a key: which of the equal messages of its
+	// batch it is, from 0; and what it may repeat.
+	Nth      int
+	RepeatOf ferry.ID
 }
 
 // holder is who has claimed the current turn of a message, where several
@@ -122,6 +127,7 @@ const (
 	tDoneRev    = 36
 	tTakenOver  = 38
 	tDeliveries = 40
+	tNth        = 44
 
 	tKey         = 1
 	tCorrelation = 3
@@ -146,6 +152,7 @@ const (
 	tLocks       = 49
 	tEndedBy     = 51
 	tReplyTo     = 47
+	tRepeatOf    = 57
 )
 
 const (
@@ -209,6 +216,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	num(tDoneRev, uint64(r.DoneRev))
 	num(tTakenOver, uint64(r.TakenOver))
 	num(tDeliveries, uint64(r.Deliveries))
+	num(tNth, uint64(r.Nth))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
@@ -224,6 +232,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tLocks, joinIDs(r.Locks))
 	if !r.EndedBy.IsZero() {
 		str(tEndedBy, string(r.EndedBy[:]))
+	}
+	if !r.RepeatOf.IsZero() {
+		str(tRepeatOf, string(r.RepeatOf[:]))
 	}
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))
@@ -349,6 +360,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.TakenOver = int(v)
 	case tDeliveries:
 		r.Deliveries = int(v)
+	case tNth:
+		r.Nth = int(v)
 	}
 	return nil
 }
@@ -368,6 +381,11 @@ func (r *record) setBytes(tag byte, v []byte) error {
 			return errDamaged
 		}
 		r.EndedBy = ferry.ID(v)
+	case tRepeatOf:
+		if len(v) != len(r.RepeatOf) {
+			return errDamaged
+		}
+		r.RepeatOf = ferry.ID(v)
 	case tCorrelation:
 		r.CorrelationID = string(v)
 	case tOrdering:

@@ -85,6 +85,7 @@ type group struct {
 	changes []Change
 	after   []func() // under l.mu
 	notices noticeDelta
+	quotas  map[string]*quotaRow
 }
 
 // row is the committer's copy of a route's row.
@@ -136,7 +137,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
-	return l.putNotice(tx, r)
+	return l.tellEnd(tx, r)
 }
 
 func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
@@ -166,6 +167,11 @@ func (l *Ledger) count(tx *bbolt.Tx, r *record, by int64) {
 func (l *Ledger) flush(tx *bbolt.Tx) error {
 	for no, row := range l.group.routes {
 		if err := putJSON(tx, bRoutes, u32(no), row); err != nil {
+			return err
+		}
+	}
+	for name, row := range l.group.quotas {
+		if err := putJSON(tx, bQuotas, []byte(name), row); err != nil {
 			return err
 		}
 	}

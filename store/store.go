@@ -40,12 +40,14 @@ var (
 	bOperations = []byte("operations") // id -> ferry.Operation
 	bSelected   = []byte("selected")   // operation id, n -> message id
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
+	bEvents     = []byte("events")     // event id -> an end (see events.go)
+	bQuotas     = []byte("quotas")     // name -> quotaRow
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas,
 	}
 }
 
@@ -100,7 +102,8 @@ type Ledger struct {
 	naming  sync.Mutex // around a rename to a name that an orphan may have
 	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
-	group group // the committer's: what the current group has changed in memory
+	group     group    // the committer's: what the current group has changed in memory
+	lastEvent ferry.ID // the committer's
 
 	mu      sync.RWMutex
 	routes  map[uint32]*routeRow // never changed in place: replaced after a commit
@@ -292,6 +295,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 	}
 	if err := l.outbox.read(tx); err != nil {
 		return err
+	}
+	if k, _ := tx.Bucket(bEvents).Cursor().Last(); k != nil {
+		l.lastEvent = ferry.ID(k)
 	}
 	return l.idem.rebuild(tx, time.Now())
 }

@@ -29,6 +29,7 @@ type sendCmd struct {
 	OnConflict    string            `placeholder:"replace" help:"replace: a dead-lettered or discarded message of this key gets this body."`
 	Property      map[string]string `short:"p" mapsep:"none" placeholder:"NAME=VALUE" help:"Custom property; may be repeated."`
 	Wait          bool              `help:"Wait for the end. Exit 0 completed, 4 dead-lettered or discarded, 5 still pending."`
+	WaitFor       string            `enum:"ended,completed" default:"ended" help:"completed: --wait goes on across a dead letter, its edit and replay (else ${default})."`
 	Timeout       string            `default:"60s" placeholder:"DURATION" help:"How long --wait waits (${default})."`
 }
 
@@ -63,7 +64,7 @@ func (s sendCmd) Run(a *app) error {
 		return a.explainReuse(err)
 	}
 	if s.Wait {
-		return a.waitForEnd(c, accepted, wait)
+		return a.waitForEnd(c, accepted, wait, ferry.WaitFor(s.WaitFor))
 	}
 	if a.json() {
 		return a.writeJSON(accepted)
@@ -135,13 +136,13 @@ func (a *app) explainReuse(err error) error {
 
 // waitForEnd asks until the message has ended or the time is over. Ctrl-C ends
 // the waiting, never the message.
-func (a *app) waitForEnd(c *client.Client, accepted ferry.Accepted, most time.Duration) error {
+func (a *app) waitForEnd(c *client.Client, accepted ferry.Accepted, most time.Duration, until ferry.WaitFor) error {
 	if !a.json() {
 		a.printf("%s\n", sentence(accepted))
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, most)
 	defer cancel()
-	e, err := c.Await(ctx, accepted.ID.String())
+	e, err := c.AwaitEnd(ctx, accepted.ID.String(), until)
 	if err != nil && (!errors.Is(err, context.DeadlineExceeded) || a.ctx.Err() != nil) {
 		return fmt.Errorf("%s was accepted, but its end is not known: %w", accepted.ID, err)
 	}

@@ -197,6 +197,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	s.broker = b
 	s.handler = api.New(b, api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
 	})
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())

@@ -32,6 +32,7 @@ var may = map[string][]string{
 	"ferry/retry":                         {"ferry"},
 	"ferry/breaker":                       {"ferry"},
 	"ferry/pace":                          {},
+	"ferry/jwtauth":                       {"ferry"},
 	"ferry/httpauth":                      {"ferry", "ferry/secret", "ferry/internal/azure"},
 	"ferry/internal/disk":                 {},
 	"ferry/internal/faultfs":              {},
@@ -43,6 +44,7 @@ var may = map[string][]string{
 	"ferry/internal/cap":                  {"ferry/internal/foreign"},
 	"ferry/internal/windowsauth":          {},
 	"ferry/internal/oauthmock":            {"ferry/internal/foreign"},
+	"ferry/internal/logicapps":            {},
 	"ferry/internal/servicebus":           {"ferry"},
 	"ferry/internal/sbemu":                {"ferry/internal/sbemu/atom", "ferry/internal/sbemu/entity", "ferry/internal/sbemu/sas", "ferry/internal/sbemu/wire"},
 	"ferry/internal/sbemu/atom":           {"ferry/internal/sbemu/entity"},
@@ -63,7 +65,9 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
-	"ferry/api":                           {"ferry", "ferry/secret"},
+	"ferry/api":                           {"ferry", "ferry/connector", "ferry/ratelimit", "ferry/secret"},
+	"ferry/connector":                     {"ferry"},
+	"ferry/ratelimit":                     {"ferry"},
 	"ferry/client":                        {"ferry"},
 	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret"},
 	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
@@ -144,7 +148,7 @@ func TestProgramsDoNotLinkTestSupport(t *testing.T) {
 			continue
 		}
 		for _, d := range p.Deps {
-			if d == "testing" || d == "ferry/queue/queuetest" || d == "ferry/adapters/adaptertest" || d == "ferry/queue/memqueue" || d == "ferry/internal/faultfs" || strings.Contains(d, "hanwen/go-fuse") || strings.Contains(d, "pgregory.net/rapid") {
+			if d == "testing" || d == "ferry/queue/queuetest" || d == "ferry/adapters/adaptertest" || d == "ferry/queue/memqueue" || d == "ferry/internal/faultfs" || d == "ferry/internal/logicapps" || strings.Contains(d, "hanwen/go-fuse") || strings.Contains(d, "pgregory.net/rapid") {
 				t.Errorf("%s links %s", p.ImportPath, d)
 			}
 		}
