@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
 
 	"ferry"
 )
@@ -142,10 +141,15 @@ func (c *call) sendBatch() error {
 				c.took(&results[i])
 			}
 		}
-		c.api.svc.ObserveAccept(time.Since(c.start))
+		c.observeAccept()
 	}
 	if !partial && anyFault(faults) {
 		return refusedBatch(faults, pointers)
+	}
+	for _, fault := range faults {
+		if fault != nil {
+			c.refusedItems = append(c.refusedItems, fault.Code)
+		}
 	}
 	return c.json(http.StatusOK, c.batchAnswer(results, faults))
 }

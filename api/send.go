@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"ferry"
 )
@@ -63,7 +62,7 @@ func (c *call) take() (ferry.Accepted, error) {
 		return none, err
 	}
 	c.took(&accepted)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	return accepted, nil
 }
 

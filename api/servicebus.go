@@ -156,7 +156,7 @@ func (c *call) sendToQueue() error {
 		return err
 	}
 	c.took(&accepted)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.w.Header()[messageIDHeader] = []string{accepted.ID.String()}
 	c.answerSent()
 	return nil

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ferry"
 	"ferry/mapping"
 	"ferry/privacy"
@@ -78,6 +80,11 @@ type Options struct {
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
 
+	// Problems are more sentences for the status report, nil: none.
+	Problems func() []string
+	// Collectors are more metrics.
+	Collectors []prometheus.Collector
+
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
 	SilentAfter time.Duration
@@ -111,6 +118,7 @@ type Broker struct {
 	away      absence
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
+	usage     *usage
 
 	confirmKey, resultKey []byte // they make tokens
 
@@ -144,6 +152,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
+	if opts.Problems == nil {
+		opts.Problems = func() []string { return nil }
+	}
 	if opts.Intake == nil {
 		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
@@ -158,6 +169,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)
+	b.usage = newUsage(b.routes)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
 		compiled, err := b.compile(r)
@@ -336,6 +348,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.keepUsage(ctx) })
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
@@ -361,6 +374,9 @@ func (b *Broker) Stop(ctx context.Context) error {
 			b.stop()
 		}
 		b.running.Wait()
+		if err := b.writeUsage(ctx); err != nil {
+			b.log.Warn("usage.write", "error", err.Error(), "next", "the counts of the last seconds are lost")
+		}
 		err = errors.Join(b.transport.Close(ctx), b.ledger.Close())
 	})
 	return err

@@ -249,6 +249,7 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")

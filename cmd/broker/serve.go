@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
@@ -110,6 +112,7 @@ type server struct {
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
 	secrets   *secrets // reads every reference of the file
+	access    *access  // nil: there is no access log
 	handler   http.Handler
 	log       *slog.Logger
 }
@@ -160,7 +163,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 			secrets.close()
 		}
 	}()
-	policies, err := sasPolicies(cfg, secrets.Resolver)
+	policies, err := sasPolicies(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +176,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
+		Problems: secrets.problems, Collectors: []prometheus.Collector{secrets.vault.Collector()},
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
 			if err != nil {
@@ -183,6 +187,17 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 		},
 	}
 	in.options(&opts)
+	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, access.close())
+		}
+	}()
+	access.options(&opts)
+	s.access = access
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -196,7 +211,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	s.broker = b
 	s.handler = api.New(b, api.Options{
-		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies, AccessLog: access.log(),
 		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
 	})
 	if err := b.Start(); err != nil {
@@ -233,5 +248,5 @@ func (s *server) stop() error {
 	defer cancel()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 	s.secrets.close()
-	return err
+	return errors.Join(err, s.access.close())
 }

@@ -65,7 +65,7 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest":          {"ferry", "ferry/adapters", "ferry/adapters/adaptertest/practice", "ferry/httpauth", "ferry/secret"},
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
-	"ferry/api":                           {"ferry", "ferry/connector", "ferry/ratelimit", "ferry/secret"},
+	"ferry/api":                           {"ferry", "ferry/accesslog", "ferry/connector", "ferry/ratelimit", "ferry/secret"},
 	"ferry/connector":                     {"ferry"},
 	"ferry/ratelimit":                     {"ferry"},
 	"ferry/client":                        {"ferry"},
