@@ -1,6 +1,7 @@
 package ferry
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -125,6 +126,9 @@ type Route struct {
 	SearchKeys   []string // jq over the payload
 	Mask         []string // members of the payload that are not shown: names, or JSON pointers
 	Owner        *Owner
+	// Schema is the JSON Schema 2020-12 (or of the draft that its $schema names) of
+	// the payload, one document; nil: any payload.
+	Schema json.RawMessage
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool

@@ -202,6 +202,11 @@ func (c *call) handle(eps []*endpoint) error {
 	if err := c.checkQuery(); err != nil {
 		return err
 	}
+	if c.ep.body != nil {
+		if err := c.checkChunks(); err != nil {
+			return err
+		}
+	}
 	return c.ep.handle(c)
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -142,8 +143,10 @@ type BrokerRoute struct {
 
 	Windows any `yaml:"windows" later:"true"`
 
-	// Schema is the path of the JSON Schema that bodies must be true to; default none.
-	Schema any `yaml:"schema" later:"true"`
+	// Schema is the path of the JSON Schema that bodies must be true to; default none;
+	// with the files that it refers to 1 MiB.
+	Schema string          `yaml:"schema"`
+	schema json.RawMessage // what the file holds
 
 	// Versions of the route, at most 20.
 	Versions any `yaml:"versions" later:"true"`
@@ -197,6 +200,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
 			Duplicates: r.Duplicates,
+			Schema:     r.schema,
 		}
 	}
 	return routes
@@ -209,9 +213,9 @@ func (b *Broker) complete() {
 	}
 	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
+	b.Callbacks.complete()
 	b.Secrets.complete()
 	b.AccessLog.complete()
-	b.Callbacks.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -272,9 +276,9 @@ func (b *Broker) check(d *decoder) {
 	b.Limits.check(d)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
+	b.Callbacks.check(d)
 	b.Secrets.check(d)
 	b.AccessLog.check(d)
-	b.Callbacks.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -320,6 +324,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
 	r.RouteLimit.check(d, path)
+	r.schema = d.loadSchema(path+".schema", r.Schema)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
@@ -335,6 +340,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
+
+func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 

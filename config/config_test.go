@@ -136,7 +136,7 @@ func TestBrokerRefuses(t *testing.T) {
 		"burst alone":        {"limits:\n  perKey:\n    burst: 5\n", "f.yaml:3: limits.perKey: a burst without a rate", "600/m"},
 		"short quota":        {"routes:\n  - name: a1\n    quota: 5/m\n", "routes[0]: the quota 5/m is for a time", "10000/d"},
 		"no connections":     {"limits: {connections: -1}\n", "limits.connections must lie between 1 and", ""},
-		"later: schema":      {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema is not supported by this version", ""},
+		"schema not there":   {"routes:\n  - name: a1\n    schema: s.json\n", "f.yaml:3: routes[0].schema: s.json: s.json cannot be read", "working directory"},
 		"later: windows":     {"routes:\n  - name: a1\n    windows: []\n", "routes[0].windows is not supported", ""},
 		"many workers":       {"routes:\n  - name: a1\n    workers: severel\n", `f.yaml:3: routes[0].workers: "severel" is not known`, "did you mean several?"},
 		"word too short":     {"workAway: 10s\n", "f.yaml:1: workAway must lie between 20s and 3d", ""},

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"time"
 
 	"ferry"
@@ -67,5 +66,3 @@ func (l *RouteLimit) check(d *decoder, path string) {
 		d.at(path, err.Hint, "%s: %s", path, err.Message)
 	}
 }
-
-func showCount(n int64) string { return fmt.Sprint(n) }

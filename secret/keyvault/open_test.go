@@ -161,8 +161,10 @@ func TestFaults(t *testing.T) {
 		"broken challenge": {set: func(w *world) { w.Challenge(`Bearer authorization="x", resource="https://vault.azure.net"`) }, code: bad, says: "does not ask for a token", hint: "address"},
 		"not that host":    {ref: "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/erp)", code: bad, says: "own domain"},
 		"no certificate":   {cfg: func(c *config.KeyVault) { c.CA = "" }, code: away, says: "certificate"},
-		"no such vault": {cfg: func(c *config.KeyVault) { c.Endpoint = "" }, ref: "@Microsoft.KeyVault(SecretUri=https://nobody.vault.invalid/secrets/erp)",
-			code: away, says: "cannot be read now"},
+		"no such vault": {
+			cfg: func(c *config.KeyVault) { c.Endpoint = "" }, ref: "@Microsoft.KeyVault(SecretUri=https://nobody.vault.invalid/secrets/erp)",
+			code: away, says: "cannot be read now",
+		},
 		"damaged pfx": {set: func(w *world) {
 			w.Put("erp", vaultdouble.Secret{Value: "aHVzaA==", ContentType: "application/x-pkcs12"})
 		}, code: bad, says: "PKCS#12"},
