@@ -29,6 +29,14 @@ func sasPolicies(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger)
 				}
 			}
 			return keys, nil
+		}, Renew: func() bool {
+			changed := false
+			for _, ref := range refs {
+				if was, err := resolver.Resolve(ref); err == nil && resolver.Refused(ref, was) {
+					changed = true
+				}
+			}
+			return changed
 		}}
 		keys, err := policies[i].Keys()
 		if ferry.CodeOf(err) == ferry.CodeSecretUnavailable {
