@@ -184,6 +184,9 @@ func TestClientAndDescription(t *testing.T) {
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
 	}
+	if rows := try(operator.Usage(ctx, "7d", "", "flow", "invoices", "day,key"))(t); len(rows) != 1 || rows[0].Accepted != 2 || rows[0].ByCode[ferry.CodeEmptyBody] != 1 {
+		t.Errorf("usage: %+v", rows)
+	}
 	if r := try(admin.Audit(ctx, 7, time.Time{}, 3))(t); len(r) != 1 || r[0].Seq != 8 {
 		t.Errorf("audit: %+v", r)
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"time"
 
 	"ferry"
 )
@@ -69,7 +68,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	if anyFault(faults) {
 		return refusedQueueBatch(faults, pointers)
 	}
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.answerSent()
 	return nil
 }

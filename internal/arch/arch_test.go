@@ -69,7 +69,7 @@ var may = map[string][]string{
 	"ferry/adapters/adaptertest/practice": {},
 	"ferry/store":                         {"ferry", "ferry/internal/commit", "ferry/internal/disk", "ferry/internal/rules"},
 	"ferry/notify":                        {"ferry"},
-	"ferry/api":                           {"ferry", "ferry/connector", "ferry/ratelimit", "ferry/secret", "ferry/shape"},
+	"ferry/api":                           {"ferry", "ferry/accesslog", "ferry/connector", "ferry/ratelimit", "ferry/secret", "ferry/shape"},
 	"ferry/connector":                     {"ferry"},
 	"ferry/ratelimit":                     {"ferry"},
 	"ferry/certs":                         {"ferry"},
