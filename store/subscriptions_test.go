@@ -329,7 +329,7 @@ func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
 	if r := rec(t, l, accept(t, l, "x")); r.Untold {
 		t.Errorf("%+v", r)
 	}
-	audit, err := l.Audit(0, 100)
+	audit, err := l.Audit(0, time.Time{}, 100)
 	must0(t, err)
 	last := audit[len(audit)-1]
 	if last.Act != "lose notices" || last.Target != "callbacks that key k1 asked for" {
