@@ -347,6 +347,18 @@ type StatusReport struct {
 	LedgerBytes   int64            `json:"ledgerBytes"`
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
+	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+}
+
+// CertificateInfo is the certificate of the broker's listener.
+type CertificateInfo struct {
+	Names     []string  `json:"names"` // hosts and addresses that it is for
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	LoadedAt  time.Time `json:"loadedAt"`
+	// Problem is why the files as they are now are not used; empty: they are.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Reconciliation is promise 2 for one route and day:

@@ -42,6 +42,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	faults, pointers := make([]*ferry.Error, len(items)), make([]string, len(items))
 	for i, raw := range items {
 		messages[i] = c.message(route)
+		messages[i].OnConflict = c.r.Header.Get(conflictHeader)
 		faults[i], pointers[i] = readQueueItem(raw, &messages[i], route)
 		c.track(&messages[i])
 	}

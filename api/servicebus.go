@@ -46,6 +46,7 @@ func serviceBus() []endpoint {
 				timeout,
 				{name: brokerHeader, in: inHeader, text: "JSON: MessageId (the idempotency key), SessionId (the ordering key), CorrelationId, Label, To, ReplyTo, ReplyToSessionId, PartitionKey, ScheduledEnqueueTimeUtc, TimeToLive in seconds; others are ignored. At most 32 KiB"},
 				{name: keyHeader, in: inHeader, text: "stands for MessageId"},
+				{name: conflictHeader, in: inHeader, text: "replace: as in the operation sendMessage; of a batch, for all of its messages"},
 			},
 			body:    &body{text: "the payload, or a batch"},
 			answers: []reply{{201, "on disk; also when it was known", nil, nil, nil}},
@@ -123,7 +124,7 @@ func (c *call) sendToQueue() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	m := c.message(&route)
@@ -141,6 +142,7 @@ func (c *call) sendToQueue() error {
 		return fault
 	}
 	m.Properties = headerProperties(c.r.Header)
+	m.OnConflict = c.r.Header.Get(conflictHeader)
 	if fault, _ := props.apply(&m, &route); fault != nil {
 		return fault
 	}

@@ -17,12 +17,14 @@ const (
 
 // janitor ends what nobody else ends: messages whose time to live passed while
 // no worker could hold them, pauses that were to end, ended messages beyond the
-// retention, files of bodies that no message refers to.
+// retention, events that are no longer kept, files of bodies that no message refers
+// to.
 func (b *Broker) janitor(ctx context.Context) {
 	purged, look := time.Time{}, overdueLook{}
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
+		b.dropEvents(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
 			b.purge(ctx)
@@ -86,6 +88,12 @@ func (b *Broker) endPauses(ctx context.Context) {
 		}
 		b.nudge(name)
 		b.helloAgain(ctx, name)
+	}
+}
+
+func (b *Broker) dropEvents(ctx context.Context) {
+	if _, err := b.ledger.DropEvents(ctx, time.Now().Add(-ferry.EventLife), ferry.MaxEvents); err != nil && ctx.Err() == nil {
+		b.log.Warn("old events could not be removed", "error", err)
 	}
 }
 

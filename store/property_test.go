@@ -30,7 +30,7 @@ func TestLedgerHolds(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			m := &machine{
 				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
-				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{}, ended: map[ferry.ID]end{},
 			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
@@ -65,6 +65,10 @@ type machine struct {
 	pull     map[string]bool           // routes of receivers
 	tokens   []token                   // that receivers were given
 	told     map[ferry.ID]ferry.Notice // the last of each message
+
+	events   []ferry.Event    // that were seen and are kept
+	ended    map[ferry.ID]end // what the last event of each ended message must be
+	eventsTo ferry.ID         // those up to it were dropped
 }
 
 // modelMsg is what must be true of one message.
@@ -94,7 +98,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
-		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell,
+		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "drop events": m.dropEvents,
 		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
@@ -304,6 +308,7 @@ func (m *machine) receipt(rt *rapid.T) {
 				rt.Fatalf("receipt %+v: outcome %+v, want %+v", receipts[i], got[i], want)
 			}
 		}
+		m.checkEvents(rt)
 		receipts, outcomes = receipts[:0], outcomes[:0]
 	}
 }
@@ -511,6 +516,7 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("route %s accepted %d, want %d (%v)", route, info.Accepted, n, err)
 		}
 	}
+	m.checkEvents(rt)
 	notices := m.lastNotices(rt)
 	for _, id := range m.ids {
 		mm := m.msgs[id]

@@ -82,6 +82,7 @@ type group struct {
 	routes  map[uint32]*routeRow
 	tallies map[tallyKey]*tally
 	idem    map[idemKey]ferry.ID
+	repeats map[idemKey]ferry.ID
 	changes []Change
 	after   []func() // under l.mu
 	notices noticeDelta
@@ -197,6 +198,9 @@ func (l *Ledger) finish(committed bool) {
 	}
 	for key, id := range g.idem {
 		l.idem.add(key, id)
+	}
+	for key, id := range g.repeats {
+		l.idem.addRepeat(key, id)
 	}
 	for _, f := range g.after {
 		f()

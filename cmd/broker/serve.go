@@ -17,6 +17,7 @@ import (
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
+	"ferry/certs"
 	"ferry/config"
 	"ferry/queue/drivers"
 	"ferry/secret"
@@ -51,7 +52,7 @@ func (c serveCmd) Run(a *app) error {
 	if path != "" {
 		a.printf("the first admin key is in %s, readable for you only\n", path)
 	}
-	a.printf("broker %s listens on http://%s, workers connect to %s, data in %s\n", version(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
+	a.printf("broker %s listens on %s://%s, workers connect to %s, data in %s\n", version(), s.scheme(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
 	if len(cfg.Routes) == 0 {
 		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
 	}
@@ -112,6 +113,9 @@ type server struct {
 	secrets   *secrets // reads every reference of the file
 	handler   http.Handler
 	log       *slog.Logger
+
+	certificate *certs.Certificate // nil: plain HTTP
+	connections api.Connections
 }
 
 // transport is a queue of package drivers.
@@ -164,7 +168,13 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	if err != nil {
 		return nil, err
 	}
-	s = &server{log: log, secrets: secrets}
+	s = &server{
+		log: log, secrets: secrets,
+		connections: api.Connections{Most: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress},
+	}
+	if s.certificate, err = certificateOf(cfg, log); err != nil {
+		return nil, err
+	}
 	in, err := openIntakes(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
@@ -182,6 +192,9 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 			return t, nil
 		},
 	}
+	if s.certificate != nil {
+		opts.Certificate = s.certificate.Info
+	}
 	in.options(&opts)
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
@@ -195,6 +208,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
+	s.connections.Closed = b.ConnectionClosed
 	s.handler = api.New(b, api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
 		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
@@ -213,8 +227,17 @@ const drainTime = 20 * time.Second
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	web := api.Server(l.Addr().String(), s.handler)
 	web.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	l = s.connections.Bound(web, l)
 	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(l) }()
+	if s.certificate != nil {
+		web.TLSConfig = s.certificate.Config()
+		watching, rest := context.WithCancel(ctx)
+		defer rest()
+		go s.certificate.Watch(watching)
+		go func() { failed <- web.ServeTLS(l, "", "") }()
+	} else {
+		go func() { failed <- web.Serve(l) }()
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -70,6 +70,7 @@ var may = map[string][]string{
 	"ferry/api":                           {"ferry", "ferry/connector", "ferry/ratelimit", "ferry/secret"},
 	"ferry/connector":                     {"ferry"},
 	"ferry/ratelimit":                     {"ferry"},
+	"ferry/certs":                         {"ferry"},
 	"ferry/client":                        {"ferry"},
 	"ferry/config":                        {"ferry", "ferry/adapters", "ferry/httpauth", "ferry/mapping", "ferry/privacy", "ferry/retry", "ferry/secret", "ferry/shape"},
 	"ferry/broker":                        {"ferry", "ferry/mapping", "ferry/privacy", "ferry/queue", "ferry/store", "ferry/internal/disk", "ferry/internal/rules"},
