@@ -295,6 +295,36 @@ func TestAFlowPostsTwice(t *testing.T) {
 	}
 }
 
+// TestAFlowPostsTwiceWithoutAKey: the headers of the engine tell the repeat, and never
+// two equal items of one Apply to each from one another.
+func TestAFlowPostsTwiceWithoutAKey(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		f := newFlows(t, w)
+		run := f.Flow("f").Run()
+		var items []*running
+		for range 3 {
+			a := f.sendAndWait("", `{"same":true}`, "")
+			a.Again = logicapps.Again{Twice: true, After: 30 * time.Second, UseSecond: true}
+			items = append(items, f.begin(run.Item(), a))
+		}
+		time.Sleep(time.Minute)
+		deliveries := f.worker.take(orders, 10)
+		if len(deliveries) != 3 {
+			t.Fatalf("%d deliveries of 3 items that were posted twice", len(deliveries))
+		}
+		for _, d := range deliveries {
+			f.worker.report(d, ferry.Delivered, done())
+		}
+		ids := map[ferry.ID]bool{}
+		for _, item := range items {
+			ids[item.ended(ferry.StateCompleted).ID] = true
+		}
+		if len(ids) != 3 {
+			t.Errorf("3 items waited for %d messages", len(ids))
+		}
+	}, func(o *Options) { o.Routes[0].Window = 20 })
+}
+
 // TestAFlowIsResubmitted: by the maker's key it is the same message, also when it
 // ended long ago; another body is told, and may replace a dead letter.
 func TestAFlowIsResubmitted(t *testing.T) {

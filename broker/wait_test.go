@@ -51,6 +51,7 @@ func TestResultTokensAreOfOneMessageAndEnd(t *testing.T) {
 			"no MAC":          altered(func(b []byte) { clear(b[17:]) }),
 			"a bit":           altered(func(b []byte) { b[48] ^= 1 }),
 			"padded":          ended + "==",
+			"trailing bits":   ended[:65] + string(ended[65]+1), // four of the last six count for nothing
 			"standard":        base64.StdEncoding.EncodeToString(raw),
 			"a line":          ended[:65] + "\n",
 			"of a call back":  confirm,
