@@ -43,6 +43,7 @@ var may = map[string][]string{
 	"ferry/internal/rules":                {},
 	"ferry/internal/azure":                {"ferry"},
 	"ferry/internal/foreign":              {},
+	"ferry/internal/hostile":              {},
 	"ferry/internal/azurite":              {"ferry/internal/foreign"},
 	"ferry/internal/cap":                  {"ferry/internal/foreign"},
 	"ferry/internal/windowsauth":          {},
