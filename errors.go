@@ -35,6 +35,7 @@ const (
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
+	CodeVersionNotFound      Code = "versionNotFound" // the route has no such version
 	CodeAmbiguousID          Code = "ambiguousId"   // a suffix that more than one id ends in
 	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
 	CodeLockLost             Code = "lockLost"      // the lock ended, or never was

@@ -129,6 +129,13 @@ type Route struct {
 	// Schema is the JSON Schema 2020-12 (or of the draft that its $schema names) of
 	// the payload, one document; nil: any payload.
 	Schema json.RawMessage
+	// Request, Result, Accept: see Form. What a version does not say is as here.
+	Request, Result string
+	Accept          []string
+	XML             XML
+	CloudEvents     bool // CloudEvents are taken apart
+	Versions        []RouteVersion
+	VersionBy       VersionBy
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool

@@ -33,7 +33,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnauthorized, true
 	case ferry.CodeForbidden:
 		return http.StatusForbidden, true
-	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
+	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeVersionNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
 	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
 		return http.StatusGone, true

@@ -251,6 +251,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	if problem := b.keyProblem(); problem != "" {
+		s.Problems = append(s.Problems, problem)
+	}
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")

@@ -111,6 +111,7 @@ type server struct {
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
 	secrets   *secrets // reads every reference of the file
+	callbacks callbacks
 	handler   http.Handler
 	log       *slog.Logger
 
@@ -195,7 +196,14 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	if s.certificate != nil {
 		opts.Certificate = s.certificate.Info
 	}
+	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
+	callbacks, err := openCallbacks(cfg)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	callbacks.options(&opts)
+	s.callbacks = callbacks
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -254,6 +262,7 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	defer s.callbacks.Close()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 	s.secrets.close()
 	return err
