@@ -19,6 +19,8 @@ import (
 	"ferry/api"
 	"ferry/broker"
 	"ferry/connector"
+	"ferry/internal/logicapps"
+	"ferry/notify"
 	"ferry/queue"
 	"ferry/queue/memqueue"
 )
@@ -38,8 +40,13 @@ func useConnector(t *testing.T) *made {
 	t.Helper()
 	const schema = `{"type":"object","required":["number"],"properties":{"number":{"type":"string"},"total":{"type":"number"}}}`
 	mem := memqueue.New(memqueue.Options{Lock: 30 * time.Second})
+	caller, err := notify.New(notify.Options{Allow: []string{"127.0.0.1"}, Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, "http://broker.test") }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := broker.New(t.Context(), broker.Options{
 		DataDir: t.TempDir(), Version: "test", Environment: "test",
+		Caller: caller, Tellers: map[string]broker.Teller{ferry.ReplyCallback: caller, ferry.ReplySubscription: caller},
 		Routes: []ferry.Route{{
 			Name: invoices, Schema: json.RawMessage(schema), Pull: true, Lock: time.Minute, MaxDeliveries: 3,
 			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@contoso.com"},
@@ -257,6 +264,89 @@ func (m *made) poll(wait *openapi3.Operation, answer *http.Response) map[string]
 	}
 	resp, text := m.call(http.MethodGet, answer.Header.Get("Location"), "")
 	return m.holds("the end of "+wait.OperationID, wait.Responses.Value(resp.Status[:3]), text)
+}
+
+// TestConnectorTriggersAreTrue: a flow is turned on with each trigger, is called with
+// what the definition says, and is turned off without the key.
+func TestConnectorTriggersAreTrue(t *testing.T) {
+	t.Parallel()
+	m := useConnector(t)
+	var two openapi2.T
+	_, text := m.call(http.MethodGet, "/connector/"+connector.DefinitionFile, "")
+	if err := json.Unmarshal(text, &two); err != nil {
+		t.Fatal(err)
+	}
+	calls := logicapps.NewCallbacks()
+	flows := httptest.NewServer(calls)
+	t.Cleanup(flows.Close)
+	calls.Base = flows.URL
+	flow := logicapps.New(logicapps.Options{}).Flow("Post invoices")
+	on := map[string]*logicapps.Subscription{}
+	for path, state := range map[string]string{"/v1/subscriptions/completed": "completed", "/v1/subscriptions/dead-lettered": "deadLettered"} {
+		op := m.doc.Paths.Value(path).Post
+		sub, err := flow.Subscribe(t.Context(), logicapps.Trigger{
+			Name: op.OperationID, URI: m.url + path, Headers: map[string]string{"Ocp-Apim-Subscription-Key": m.key},
+			Body: func(url string) []byte {
+				body := map[string]any{"callbackUrl": url, "route": invoices}
+				if err := op.RequestBody.Value.Content.Get("application/json").Schema.Value.VisitJSON(body); err != nil {
+					t.Errorf("%s: %v", op.OperationID, err)
+				}
+				text, err := json.Marshal(body)
+				if err != nil {
+					t.Error(err)
+				}
+				return text
+			},
+		}, calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sub.Answer.Status != http.StatusCreated {
+			t.Errorf("%s is answered %d", op.OperationID, sub.Answer.Status)
+		}
+		m.holds(op.OperationID, op.Responses.Value("201"), sub.Answer.Body)
+		on[state] = sub
+	}
+	m.do("SendToSupplierInvoices", "201", "201", map[string]string{"messageId": "INV-1"}, `{"number":"INV-1"}`)
+	m.do("SendToSupplierInvoices", "201", "201", map[string]string{"messageId": "INV-2"}, `{"number":"INV-2"}`)
+	m.end("?reference=DOC-7")
+	m.end("?outcome=rejected&code=E42&text=no+such+supplier")
+	unsubscribe := m.doc.Paths.Value("/v1/subscriptions/{id}").Delete
+	message := m.doc.Components.Schemas["Message"].Value
+	for state, sub := range on {
+		called, err := calls.Await(t.Context(), sub.CallbackURL, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told map[string]any
+		if err := json.Unmarshal(called[0].Body, &told); err != nil || told["state"] != state {
+			t.Errorf("%s: told %s: %v", state, called[0].Body, err)
+		}
+		if err := message.VisitJSON(any(told)); err != nil {
+			t.Errorf("%s: %v", state, err)
+		}
+		m.none(state, message, told)
+		end, err := sub.Unsubscribe(t.Context())
+		if err != nil || unsubscribe.Responses.Status(end.Status) == nil {
+			t.Errorf("unsubscribe: %d, %v", end.Status, err)
+		}
+	}
+	for _, path := range []string{"/v1/subscriptions/completed", "/v1/subscriptions/dead-lettered"} {
+		var item struct {
+			Content struct {
+				Schema struct {
+					Ref string `json:"$ref"`
+				} `json:"schema"`
+			} `json:"x-ms-notification-content"`
+		}
+		text, err := json.Marshal(two.Paths[path])
+		if err == nil {
+			err = json.Unmarshal(text, &item)
+		}
+		if err != nil || item.Content.Schema.Ref != "#/definitions/Message" {
+			t.Errorf("%s tells of %q: %v", path, item.Content.Schema.Ref, err)
+		}
+	}
 }
 
 // TestConnectorFieldsExist: every field that makers see of an answer is one that the
