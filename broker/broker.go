@@ -372,6 +372,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 			b.stop()
 		}
 		b.running.Wait()
+		b.keepKeyUse(ctx)
 		err = errors.Join(b.transport.Close(ctx), b.ledger.Close())
 	})
 	return err

@@ -279,6 +279,6 @@ func (b *Broker) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
 }
 
 // Audit lists what operators did, oldest first.
-func (b *Broker) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
-	return b.ledger.Audit(after, listLimit(limit))
+func (b *Broker) Audit(_ context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
+	return b.ledger.Audit(after, since, listLimit(limit))
 }

@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"ferry/breaker":                       {"ferry"},
 	"ferry/pace":                          {},
 	"ferry/jwtauth":                       {"ferry"},
+	"ferry/internal/issuer":               {},
 	"ferry/httpauth":                      {"ferry", "ferry/secret", "ferry/internal/azure"},
 	"ferry/internal/disk":                 {},
 	"ferry/internal/faultfs":              {},
