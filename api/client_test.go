@@ -160,7 +160,7 @@ func TestClientAndDescription(t *testing.T) {
 	if r := try(sender.Routes(ctx))(t); len(r) != 1 || r[0].Name != "invoices" {
 		t.Errorf("a sender's routes: %+v", r)
 	}
-	if r := try(operator.Routes(ctx))(t); len(r) != 2 {
+	if r := try(operator.Routes(ctx))(t); len(r) != 3 {
 		t.Errorf("routes: %+v", r)
 	}
 	till := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
@@ -224,6 +224,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2", "why"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.connector(t)
 	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {

@@ -68,6 +68,7 @@ var fakeKeys = map[string]ferry.Identity{
 var fakeRoutes = map[string]ferry.Route{
 	"invoices": {Name: "invoices", TimeToLive: 24 * time.Hour},
 	"orders":   {Name: "orders"},
+	"typed":    {Name: "typed", Title: "Typed things", Description: "What has fields", Schema: []byte(`{"type":"object","properties":{"confidentialField":{"type":"string"}}}`)},
 	"small":    {Name: "small", MaxBytes: 64},
 	"tiny":     {Name: "tiny", MaxBytes: 4},
 	"pings":    {Name: "pings", AllowEmpty: true},
