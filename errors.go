@@ -61,6 +61,7 @@ const (
 	CodeInvalid              Code = "invalid"              // 422: well-formed, but wrong; see errors[]
 	CodeTooManyRequests      Code = "tooManyRequests"      // a rate, or what the broker has room for
 	CodeQuotaExceeded        Code = "quotaExceeded"        // what may be sent in a day or another window
+	CodeConnectorTooLarge    Code = "connectorTooLarge"    // a connector's definition that Power Platform would not take
 	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
 	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
 	CodeStopping             Code = "stopping"             // the broker is shutting down

@@ -153,7 +153,7 @@ func TestClientAndDescription(t *testing.T) {
 	if o := try(operator.Operation(ctx, "op1"))(t); o.Total != 3 {
 		t.Errorf("operation: %+v", o)
 	}
-	if o := try(operator.CancelOperation(ctx, "op1"))(t); o.State != "cancelled" {
+	if o := try(operator.CancelOperation(ctx, "op1", "why"))(t); o.State != "cancelled" {
 		t.Errorf("operation: %+v", o)
 	}
 
@@ -184,7 +184,7 @@ func TestClientAndDescription(t *testing.T) {
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
 	}
-	if r := try(admin.Audit(ctx, 7, 3))(t); len(r) != 1 || r[0].Seq != 8 {
+	if r := try(admin.Audit(ctx, 7, time.Time{}, 3))(t); len(r) != 1 || r[0].Seq != 8 {
 		t.Errorf("audit: %+v", r)
 	}
 	s.asked(t, "audit 7 3")
@@ -199,22 +199,26 @@ func TestClientAndDescription(t *testing.T) {
 	if k := try(admin.Keys(ctx))(t); len(k) != 0 {
 		t.Errorf("keys: %+v", k)
 	}
-	if k := try(admin.RotateKey(ctx, "k1"))(t); k.ID != "k1" || k.Secret == "" {
+	if k := try(admin.RotateKey(ctx, "k1", "secondary", "why"))(t); k.ID != "k1" || k.Secret == "" {
 		t.Errorf("key: %+v", k)
 	}
-	if k := try(admin.RevokeKey(ctx, "k1"))(t); k.RevokedAt == nil {
+	s.asked(t, "rotate k1 secondary why")
+	if k := try(admin.EditKey(ctx, "k1", ferry.KeyEdit{Expires: &till, Routes: &[]string{"orders"}}))(t); !k.ExpiresAt.Equal(till) || len(k.Routes) != 1 {
 		t.Errorf("key: %+v", k)
 	}
-	if w := try(admin.AddWorker(ctx, "erp-2", []string{"orders"}))(t); w.Seed == "" || w.Name != "erp-2" {
+	if k := try(admin.RevokeKey(ctx, "k1", "why"))(t); k.RevokedAt == nil {
+		t.Errorf("key: %+v", k)
+	}
+	if w := try(admin.AddWorker(ctx, "erp-2", []string{"orders"}, "why"))(t); w.Seed == "" || w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
 	if w := try(operator.Workers(ctx))(t); len(w) != 1 {
 		t.Errorf("workers: %+v", w)
 	}
-	if w := try(admin.RotateWorker(ctx, "erp-2"))(t); w.Seed == "" {
+	if w := try(admin.RotateWorker(ctx, "erp-2", "why"))(t); w.Seed == "" {
 		t.Errorf("worker: %+v", w)
 	}
-	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
+	if w := try(admin.RevokeWorker(ctx, "erp-2", "why"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
 	s.callbacks(t)

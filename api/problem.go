@@ -47,7 +47,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusRequestEntityTooLarge, true
 	case ferry.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType, true
-	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
+	case ferry.CodeInvalid, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
 		return http.StatusUnprocessableEntity, true
 	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true

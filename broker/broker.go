@@ -75,6 +75,9 @@ type Options struct {
 
 	// Tellers tell the ends of messages to who asked for them, by kind.
 	Tellers map[string]Teller
+	// Caller says which addresses may be called back, by Tellers of the kinds
+	// ferry.ReplyCallback and ferry.ReplySubscription; nil: none.
+	Caller Caller
 	// Intake says how a route's intake from a queue elsewhere stands, nil when it has
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
@@ -116,7 +119,7 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 
-	confirmKey, resultKey []byte // they make tokens
+	confirmKey, resultKey, callbackKey []byte // they make tokens
 
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
@@ -369,6 +372,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 			b.stop()
 		}
 		b.running.Wait()
+		b.keepKeyUse(ctx)
 		err = errors.Join(b.transport.Close(ctx), b.ledger.Close())
 	})
 	return err

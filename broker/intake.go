@@ -113,8 +113,9 @@ func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 		return err
 	}
 	if m.CallbackURL != "" {
-		return ferry.Errorf(ferry.CodeBadCallbackURL, "this broker makes no callbacks").
-			WithHint("leave callbackUrl out and ask for the message's end: its statusUrl is in the answer")
+		if err := b.mayCall(m.CallbackURL); err != nil {
+			return err
+		}
 	}
 	if m.CreatedAt.IsZero() {
 		m.CreatedAt = time.Now().UTC()

@@ -29,6 +29,7 @@ type metrics struct {
 	locksTotal      *prometheus.CounterVec
 	intakeTotal     *prometheus.CounterVec
 	noticesTotal    *prometheus.CounterVec
+	callbacksTotal  *prometheus.CounterVec
 	acceptSeconds   prometheus.Histogram
 	deliverySeconds *prometheus.HistogramVec
 	commitSeconds   prometheus.Histogram
@@ -54,13 +55,14 @@ func newMetrics(b *Broker) *metrics {
 		locksTotal:      counter("locks_total", "Messages that receivers pulled and locked, by what became of the locks.", "route", "outcome"),
 		intakeTotal:     counter("intake_messages_total", "Messages of queues elsewhere, by what became of them.", "route", "outcome"),
 		noticesTotal:    counter("notices_total", "Ends of messages for who asked to be told, by what became of them.", "outcome"),
+		callbacksTotal:  counter("callbacks_total", "Callbacks, by what became of each try.", "outcome"),
 		acceptSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_accept_duration_seconds", Help: "From the request to its answer, on disk.", Buckets: fast}),
 		deliverySeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ferry_delivery_duration_seconds", Help: "From acceptance to completion.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 12)}, []string{"route"}),
 		commitSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_duration_seconds", Help: "Of one group commit.", Buckets: fast}),
 		commitWrites:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_writes", Help: "Writes that shared one group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
-		m.closedTotal, m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+		m.closedTotal, m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.callbacksTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
 	return m
 }
 
@@ -83,6 +85,10 @@ func (m *metrics) claim(route, answer string) { m.claimsTotal.WithLabelValues(ro
 func (m *metrics) lock(route, outcome string) { m.locksTotal.WithLabelValues(route, outcome).Inc() }
 func (m *metrics) notices(outcome string, n int) {
 	m.noticesTotal.WithLabelValues(outcome).Add(float64(n))
+}
+
+func (m *metrics) callbacks(outcome string, n int) {
+	m.callbacksTotal.WithLabelValues(outcome).Add(float64(n))
 }
 
 func (m *metrics) commit(took time.Duration, writes int) {

@@ -116,9 +116,9 @@ func (c *Client) Operation(ctx context.Context, id string) (ferry.Operation, err
 }
 
 // CancelOperation stops a bulk act; what it has done stays done.
-func (c *Client) CancelOperation(ctx context.Context, id string) (ferry.Operation, error) {
+func (c *Client) CancelOperation(ctx context.Context, id, note string) (ferry.Operation, error) {
 	var o ferry.Operation
-	err := c.post(ctx, "/v1/operations/"+seg(id)+"/cancel", nil, &o)
+	err := c.post(ctx, "/v1/operations/"+seg(id)+"/cancel", noted(note), &o)
 	return o, err
 }
 
@@ -129,4 +129,12 @@ func list[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T
 	}
 	err := c.get(ctx, path, q, &answer)
 	return answer.Items, err
+}
+
+// noted is the body of a request that may have a note.
+func noted(note string) any {
+	if note == "" {
+		return nil
+	}
+	return noteOnly{note}
 }

@@ -180,11 +180,11 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	known := false
 	_ = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		if err != nil || r == nil {
-			return err
+		if err != nil || r == nil || !r.calls(p.msg.CallbackURL) {
+			return err // not a plain repeat: the group decides
 		}
 		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.sent[:])) || !p.keyed && !p.isRepeat(r) {
-			return nil // not a plain repeat: the group decides
+			return nil
 		}
 		answer, known = l.repeatOf(r), true
 		return nil
@@ -259,7 +259,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		return l.replaceWith(tx, d.replace, p)
 	}
 	if !d.fresh {
-		return l.askAgain(tx, d.answer.ID, p.msg.ReplyTo)
+		return l.askAgain(tx, d.answer.ID, &p.msg)
 	}
 	m := &p.msg
 	row := l.row(p.route)
@@ -269,13 +269,13 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Turn: 1, Revision: 1, Generation: 1,
 		CreatedAt: nsOf(m.CreatedAt), UpdatedAt: nsOf(m.CreatedAt), DeliverAt: nsOf(m.DeliverAt),
 		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
-		CallbackURL: m.CallbackURL, Traceparent: m.Traceparent,
-		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
-		ReplyTo:  m.ReplyTo,
+		Traceparent: m.Traceparent,
+		SenderName:  m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
 		BodyHash: p.hash[:], Size: m.BodySize(), Version: m.Version, As: m.As,
 		Nth: p.repeat.nth, RepeatOf: d.answer.PossibleRepeatOf,
 	}
 	r.noteSent(m.SentHash)
+	r.ask(m)
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
 	}

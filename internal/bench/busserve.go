@@ -91,7 +91,7 @@ func (c *contender) handleBus(mux *http.ServeMux) {
 }
 
 func (c *contender) startBusWorker(ctx context.Context, dir string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}

@@ -251,7 +251,7 @@ func openAdapter(erpURL string) (adapters.Destination, adapters.Adapter, error) 
 }
 
 func (c *contender) startWorker(ctx context.Context, dir, erpURL string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (c *contender) startWorker(ctx context.Context, dir, erpURL string) error {
 // startQueue carries messages over the same queue as Ferry, from the HTTP
 // surface to the same adapter, and keeps nothing of them.
 func (c *contender) startQueue(ctx context.Context, erpURL string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}
