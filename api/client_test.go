@@ -239,6 +239,7 @@ func TestClientAndDescription(t *testing.T) {
 
 	s.waits(ctx, sender)
 	s.serviceBus() // the clients of which are other programs
+	s.versions()
 
 	var doc struct {
 		Paths map[string]map[string]struct {

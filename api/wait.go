@@ -25,7 +25,7 @@ type Waiters interface {
 // waiting lists the calls of senders that wait for the end of a message.
 func waiting() []endpoint {
 	pending := reply{202, "still pending: ask the Location again after Retry-After seconds; it needs no key", ferry.Envelope{}, nil, []string{"Location", "Retry-After"}}
-	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded", ferry.Envelope{}, nil, nil}
+	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded; as a CloudEvent where Accept asks for one", ferry.Envelope{}, eventTypes(), nil}
 	return []endpoint{
 		{
 			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
