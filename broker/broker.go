@@ -22,6 +22,7 @@ import (
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/queue"
+	"ferry/shape"
 	"ferry/store"
 )
 
@@ -74,9 +75,15 @@ type Options struct {
 
 	// Tellers tell the ends of messages to who asked for them, by kind.
 	Tellers map[string]Teller
+	// Caller says which addresses may be called back, by Tellers of the kinds
+	// ferry.ReplyCallback and ferry.ReplySubscription; nil: none.
+	Caller Caller
 	// Intake says how a route's intake from a queue elsewhere stands, nil when it has
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
+
+	// Certificate tells of the listener's certificate; nil: it has none.
+	Certificate func() *ferry.CertificateInfo
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -112,7 +119,7 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 
-	confirmKey, resultKey []byte // they make tokens
+	confirmKey, resultKey, callbackKey []byte // they make tokens
 
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
@@ -128,6 +135,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	mask    *privacy.FieldMask // nil: nothing is masked
+	door    *shape.Door        // nil: messages pass as they are
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
@@ -208,6 +216,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.door, err = shape.New(&compiled.Route); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {

@@ -123,6 +123,11 @@ func (l *Ledger) roomForKey(tx *bbolt.Tx) error {
 
 // putKey writes a key with its audit entry.
 func (l *Ledger) putKey(ctx context.Context, tx *bbolt.Tx, row *keyRow, e ferry.AuditEntry) error {
+	if row.RevokedAt != nil {
+		if err := l.dropOf(tx, row.ID); err != nil {
+			return err
+		}
+	}
 	if err := putJSON(tx, bKeys, []byte(row.ID), row); err != nil {
 		return err
 	}
