@@ -22,6 +22,7 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 }
 
 func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	f.caller = ferry.CallerOf(ctx)
 	o, err := f.Operation(ctx, id)
 	o.State = "cancelled"
 	return o, err

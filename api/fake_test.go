@@ -38,6 +38,8 @@ type fake struct {
 	uses        []ferry.Use // requests that ended
 	usageFilter ferry.UsageFilter
 
+	caller ferry.Caller // of the last act that asks for one
+
 	err    error // answers everything when set
 	panics bool
 }
