@@ -42,7 +42,7 @@ func (a *api) endpoints() []endpoint {
 			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
 			params:  batchParams(),
-			body:    &body{of: []BatchItem{}},
+			body:    batchBody(),
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 
@@ -56,7 +56,7 @@ func (a *api) endpoints() []endpoint {
 			),
 			answers: []reply{{200, "a page", ferry.Page{}, nil, nil}},
 		},
-		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: envelope},
+		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: []reply{{200, "the message; as a CloudEvent where Accept asks for one", ferry.Envelope{}, eventTypes(), nil}}},
 		{
 			method: get, path: "/v1/messages/{id}/body", id: "getMessageBody", roles: readers, handle: (*call).getBody, summary: "Read a payload",
 			params: []param{

@@ -63,6 +63,7 @@ func newMetrics(b *Broker) *metrics {
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
 		m.closedTotal, m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.callbacksTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+	m.registry.MustRegister(b.opts.Collectors...)
 	return m
 }
 

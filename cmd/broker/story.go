@@ -49,6 +49,8 @@ func (a *app) summary(e ferry.Envelope) []pair {
 		pair{"conflict", p.red(printable(e.Conflict))},
 		pair{"reference", p.green(oneLine(e.Reference))},
 		pair{"result", printable(string(e.Result))},
+		pair{"note", p.yellow(printable(e.ResultNote))},
+		pair{"version", ofVersion(e)},
 		pair{"key", oneLine(e.IdempotencyKey)},
 		pair{"correlation", oneLine(e.CorrelationID)},
 		pair{"ordering key", oneLine(e.OrderingKey)},
@@ -288,4 +290,12 @@ func actLine(now time.Time, act ferry.Act) string {
 		text += ": " + oneLine(act.Note)
 	}
 	return text
+}
+
+// ofVersion is the route's version that the message is of, and the worker's.
+func ofVersion(e ferry.Envelope) string {
+	if e.DeliverAs != "" {
+		return e.Version + ", delivered as " + e.DeliverAs
+	}
+	return e.Version
 }
