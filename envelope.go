@@ -36,7 +36,7 @@ type Envelope struct {
 	Attempts       []Attempt         `json:"attempts"`
 	AttemptsTotal  int               `json:"attemptsTotal"` // counts those no longer kept
 	Sender         Sender            `json:"sender"`
-	Acts           []Act             `json:"acts,omitempty"` // what operators did to it, oldest first, the last 20
+	Acts           []Act             `json:"acts,omitempty"` // what was done to it, oldest first, the last 20
 	// PossibleRepeatOf is an earlier message that this one may repeat: the same run of
 	// a flow sent the same body with the same action, and no tracking id.
 	PossibleRepeatOf ID     `json:"possibleRepeatOf,omitzero"`
@@ -86,7 +86,7 @@ func (d *DeadLetter) MayExist() bool {
 
 // Act is something that an operator did.
 type Act struct {
-	Act  string    `json:"act"` // replay, edit, accept, discard, restore, bind
+	Act  string    `json:"act"` // replay, edit, replace (by its sender), accept, discard, restore, bind
 	By   string    `json:"by"`
 	At   time.Time `json:"at"`
 	Note string    `json:"note,omitempty"`

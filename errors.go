@@ -3,6 +3,7 @@ package ferry
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is the stable name of an error: the `code` of an HTTP answer, in lower
@@ -23,6 +24,7 @@ const (
 	CodeBadBodyRef           Code = "badBodyRef"           // not the URL of a blob in an account that is allowed
 	CodeBodyRefMissing       Code = "bodyRefMissing"       // nothing can be read at that URL
 	CodeBodyRefUnavailable   Code = "bodyRefUnavailable"   // the account that it names does not answer
+	CodeSecretUnavailable    Code = "secretUnavailable"    // a secret lies in a vault that does not answer now
 	CodeBadCursor            Code = "badCursor"            // a cursor that is damaged or older than a day
 	CodeBadFilter            Code = "badFilter"            // a filter value that means nothing
 	CodeEmptyBody            Code = "emptyBody"            // the route does not take empty bodies
@@ -56,13 +58,14 @@ const (
 	CodeLimitReached         Code = "limitReached"         // a count that is bounded: keys, routes, workers
 	CodeUnsupportedMedia     Code = "unsupportedMediaType" // a content type or encoding that is not taken
 	CodeInvalid              Code = "invalid"              // 422: well-formed, but wrong; see errors[]
-	CodeTooManyRequests      Code = "tooManyRequests"
-	CodeNoSpace              Code = "noSpace"           // the ledger's disk is full
-	CodeLedgerUnavailable    Code = "ledgerUnavailable" // the ledger cannot write
-	CodeStopping             Code = "stopping"          // the broker is shutting down
-	CodeLedgerLocked         Code = "ledgerLocked"      // another process has the ledger open
-	CodeLedgerNewer          Code = "ledgerNewer"       // written by a newer version
-	CodeLedgerUnreadable     Code = "ledgerUnreadable"  // not a ledger, or damaged
+	CodeTooManyRequests      Code = "tooManyRequests"      // a rate, or what the broker has room for
+	CodeQuotaExceeded        Code = "quotaExceeded"        // what may be sent in a day or another window
+	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
+	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
+	CodeStopping             Code = "stopping"             // the broker is shutting down
+	CodeLedgerLocked         Code = "ledgerLocked"         // another process has the ledger open
+	CodeLedgerNewer          Code = "ledgerNewer"          // written by a newer version
+	CodeLedgerUnreadable     Code = "ledgerUnreadable"     // not a ledger, or damaged
 	CodePortTaken            Code = "portTaken"
 	CodeQueueUnreachable     Code = "queueUnreachable" // the NATS server elsewhere, or the Service Bus namespace
 	CodeQueueRefused         Code = "queueRefused"     // it refuses the login, or denies what is needed
@@ -78,6 +81,10 @@ type Error struct {
 	Message string
 	Hint    string
 	Details []ErrorDetail // several faults of one input
+
+	// After, where it is set, is how long to wait until a repeat can succeed: an
+	// answer says it as Retry-After.
+	After time.Duration
 
 	// Of a keyReused error: the message that has the key.
 	Existing *Accepted

@@ -142,7 +142,7 @@ const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 
 // isResourceName: what Azure takes for the name of a resource group, of ASCII.
 func isResourceName(s string) bool {
-	return s != "" && len(s) <= 90 && only(s, nameLetters) && !strings.HasSuffix(s, ".") && strings.Trim(s, ".") != ""
+	return s != "" && len(s) <= 90 && only(s, nameLetters) && !strings.HasSuffix(s, ".") && !strings.Contains(s, "..")
 }
 
 func isWorkflowName(s string) bool { return len(s) <= 80 && isResourceName(s) }

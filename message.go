@@ -24,6 +24,7 @@ type Message struct {
 	SearchTerms    []string // what the route's search keys found in the body
 	ReplyTo        *ReplyTo // who is told its end; nil: nobody
 	CreatedAt      time.Time
+	Quotas         []QuotaUse // that it is counted in when it is new; not kept with it
 
 	// Duplicates is by what a repeat without a key is known; filled in from the route.
 	Duplicates Duplicates

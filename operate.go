@@ -1,6 +1,7 @@
 package ferry
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ type Key struct {
 	ID        string     `json:"id"` // the part of fry_<id>_<secret>_<check> that may be shown
 	Name      string     `json:"name"`
 	Role      Role       `json:"role"`
+	Limit     Limit      `json:"limit,omitzero"`   // of what it sends, in the place of the broker's for every key
 	Routes    []string   `json:"routes,omitempty"` // sender, receiver: which; none means all
 	CreatedAt time.Time  `json:"createdAt"`
 	CreatedBy string     `json:"createdBy,omitempty"`
@@ -55,6 +57,7 @@ type KeySecret struct {
 type KeySpec struct {
 	Name    string
 	Role    Role
+	Limit   Limit     // of what it sends; zero: the broker's for every key
 	Routes  []string  // sender, receiver: which; none means all
 	Expires time.Time // zero: never
 	// Environment is the Power Platform environment of the flows that use the key, at
@@ -77,6 +80,7 @@ type Identity struct {
 	Name   string   `json:"name"`
 	KeyID  string   `json:"keyId"`
 	Role   Role     `json:"role"`
+	Limit  Limit    `json:"limit,omitzero"`   // the key's own; zero: the broker's for every key
 	Routes []string `json:"routes,omitempty"` // nil means all
 	// Environment is the Power Platform environment of the caller's flows, if known.
 	Environment string `json:"environmentId,omitempty"`
@@ -122,6 +126,9 @@ type Route struct {
 	SearchKeys   []string // jq over the payload
 	Mask         []string // members of the payload that are not shown: names, or JSON pointers
 	Owner        *Owner
+	// Schema is the JSON Schema 2020-12 (or of the draft that its $schema names) of
+	// the payload, one document; nil: any payload.
+	Schema json.RawMessage
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool
@@ -340,6 +347,18 @@ type StatusReport struct {
 	LedgerBytes   int64            `json:"ledgerBytes"`
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
+	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+}
+
+// CertificateInfo is the certificate of the broker's listener.
+type CertificateInfo struct {
+	Names     []string  `json:"names"` // hosts and addresses that it is for
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	LoadedAt  time.Time `json:"loadedAt"`
+	// Problem is why the files as they are now are not used; empty: they are.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Reconciliation is promise 2 for one route and day:

@@ -167,6 +167,13 @@ type Fingerprinter interface {
 	Fingerprint() string
 }
 
+// Rereader is what a Destination implements whose secrets are kept between calls:
+// Reread has them read anew, no more often than where they lie allows. A worker
+// that holds refused credentials calls it now and then.
+type Rereader interface {
+	Reread()
+}
+
 // Destination is one configured downstream, shared by the routes that lead to
 // it: connections, credentials, pace.
 type Destination interface {

@@ -10,10 +10,11 @@ import (
 
 // KeyRequest makes an API key.
 type KeyRequest struct {
-	Name      string     `json:"name"`
-	Role      ferry.Role `json:"role"`
-	Routes    []string   `json:"routes,omitempty" doc:"sender and receiver: which; none means all"`
-	ExpiresAt string     `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; absent: never"`
+	Name      string      `json:"name"`
+	Role      ferry.Role  `json:"role"`
+	Routes    []string    `json:"routes,omitempty" doc:"sender and receiver: which; none means all"`
+	ExpiresAt string      `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; absent: never"`
+	Limit     ferry.Limit `json:"limit,omitzero" doc:"in the place of the broker's for every key"`
 }
 
 func (c *call) createKey() error {
@@ -37,7 +38,11 @@ func (c *call) createKey() error {
 	if err != nil {
 		return err
 	}
-	key, err := c.api.svc.CreateKey(c.ctx(), ferry.KeySpec{Name: in.Name, Role: in.Role, Routes: in.Routes, Expires: expires}, c.who.Name)
+	if fault := in.Limit.Check(); fault != nil {
+		fault.Details = []ferry.ErrorDetail{{Detail: fault.Message, Pointer: "/limit"}}
+		return fault
+	}
+	key, err := c.api.svc.CreateKey(c.ctx(), ferry.KeySpec{Name: in.Name, Role: in.Role, Routes: in.Routes, Expires: expires, Limit: in.Limit}, c.who.Name)
 	return answer(c, http.StatusCreated, key, err)
 }
 

@@ -40,6 +40,9 @@ type Options struct {
 	// beyond it requests are answered 429. One body always fits. Messages of more than
 	// ferry.InlineBody bytes go to files and take none. 0: 64 MiB.
 	BodyMemory int64
+	Limits     Limits
+	// Origins are those whose pages may call from a browser; none by default.
+	Origins []string
 }
 
 // defaultBodyMemory keeps the whole broker well below 150 MB.
@@ -53,6 +56,7 @@ type api struct {
 	queues  *http.ServeMux // of /{route}/messages and below
 	openapi []byte
 	bodies  budget
+	guard   *guard
 
 	idPrefix string // of request ids, for this start
 	idLast   atomic.Uint64
@@ -74,6 +78,7 @@ func New(svc Service, opts Options) http.Handler {
 	a := &api{
 		svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux(), queues: http.NewServeMux(),
 		bodies:   budget{most: opts.BodyMemory},
+		guard:    newGuard(opts.Limits, svc),
 		idPrefix: ferry.NewID(time.Now()).Short() + "-",
 	}
 	a.draining, a.drain = context.WithCancel(context.Background())
@@ -141,6 +146,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, eps []*endpoint) {
 	h["X-Request-Id"] = []string{c.id}
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
+	if c.crossOrigin(eps) {
+		return
+	}
 	if err := c.handle(eps); err != nil {
 		c.refuse(err)
 	}
@@ -192,6 +200,11 @@ func (c *call) handle(eps []*endpoint) error {
 	if err := c.checkQuery(); err != nil {
 		return err
 	}
+	if c.ep.body != nil {
+		if err := c.checkChunks(); err != nil {
+			return err
+		}
+	}
 	return c.ep.handle(c)
 }
 
@@ -224,6 +237,7 @@ func (c *call) end() {
 	if p := recover(); p != nil {
 		c.api.bodies.give(c.held)
 		c.held = 0
+		c.settle()
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) // how a handler cuts its answer off
 		}
@@ -232,6 +246,7 @@ func (c *call) end() {
 		c.refuse(fmt.Errorf("panic: %v", p))
 	}
 	c.api.bodies.give(c.held)
+	c.settle()
 	c.account()
 	if c.api.log.Enabled(c.ctx(), slog.LevelDebug) {
 		c.api.log.LogAttrs(c.ctx(), slog.LevelDebug, "request", c.attrs(c.status, slog.String("code", string(c.code)))...)

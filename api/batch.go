@@ -50,10 +50,12 @@ type BatchResult struct {
 	State     ferry.State `json:"state,omitempty"`
 	Duplicate *bool       `json:"duplicate,omitempty"`
 	Revision  int         `json:"revision,omitempty"`
-	StatusURL string      `json:"statusUrl,omitempty"`
-	Code      ferry.Code  `json:"code,omitempty"`
-	Detail    string      `json:"detail,omitempty"`
-	Hint      string      `json:"hint,omitempty"`
+	// PossibleRepeatOf is as in the answer to one message.
+	PossibleRepeatOf ferry.ID   `json:"possibleRepeatOf,omitzero" doc:"an earlier message that this one, a new one, may repeat"`
+	StatusURL        string     `json:"statusUrl,omitempty"`
+	Code             ferry.Code `json:"code,omitempty"`
+	Detail           string     `json:"detail,omitempty"`
+	Hint             string     `json:"hint,omitempty"`
 }
 
 // payload gives the bytes and the content type. before is the content type when
@@ -93,7 +95,7 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	partial, err := c.flag("partial")
@@ -104,6 +106,9 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
+	if err := c.charge(len(raw)); err != nil {
+		return err
+	}
 	flow := c.flowOf()
 	messages := make([]ferry.Message, 0, len(raw))
 	at := make([]int, 0, len(raw)) // index in the batch of each message
@@ -112,7 +117,7 @@ func (c *call) sendBatch() error {
 	for i, item := range raw {
 		m := ferry.Message{
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
-			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow},
+			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow}, Quotas: c.uses(),
 		}
 		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
 			continue
@@ -136,6 +141,7 @@ func (c *call) sendBatch() error {
 				faults[i] = c.itemFault(errs[j])
 			} else {
 				results[i] = accepted[j]
+				c.took(&results[i])
 			}
 		}
 		c.api.svc.ObserveAccept(time.Since(c.start))
@@ -256,7 +262,7 @@ func (c *call) batchAnswer(results []ferry.Accepted, faults []*ferry.Error) Batc
 			answer.Accepted++
 			*r = BatchResult{
 				Status: http.StatusCreated, ID: a.ID, Route: a.Route, State: a.State,
-				Duplicate: &a.Duplicate, Revision: a.Revision, StatusURL: c.statusURL(a.ID),
+				Duplicate: &a.Duplicate, Revision: a.Revision, PossibleRepeatOf: a.PossibleRepeatOf, StatusURL: c.statusURL(a.ID),
 			}
 			if a.Duplicate || a.Revision != 0 {
 				r.Status = http.StatusOK

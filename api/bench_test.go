@@ -26,6 +26,8 @@ func (q quick) Accept(context.Context, ferry.Message) (ferry.Accepted, error) {
 
 func (q quick) ObserveAccept(time.Duration) {}
 
+func (q quick) Used(*ferry.Use) {}
+
 // nowhere is a ResponseWriter that costs nothing of its own.
 type nowhere struct {
 	header http.Header

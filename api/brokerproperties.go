@@ -88,8 +88,8 @@ func readBrokerProperties(data []byte) (p brokerProperties, fault *ferry.Error) 
 	return p, nil
 }
 
-// apply checks them and puts them into m, whose Route, CreatedAt and Properties are
-// set. The second result names the one that is wrong.
+// apply checks them and puts them into m, whose Route, CreatedAt, Properties and
+// OnConflict are set. The second result names the one that is wrong.
 func (p *brokerProperties) apply(m *ferry.Message, route *ferry.Route) (*ferry.Error, string) {
 	session, partition := p.SessionID.text, p.PartitionKey.text
 	if session != "" && partition != "" && session != partition {
@@ -115,7 +115,7 @@ func (p *brokerProperties) apply(m *ferry.Message, route *ferry.Route) (*ferry.E
 	if fault != nil {
 		return fault, "TimeToLive"
 	}
-	options := rawOptions{key: p.MessageID.text, keyGiven: p.MessageID.text != "", correlationID: p.CorrelationID.text, orderingKey: session}
+	options := rawOptions{key: p.MessageID.text, keyGiven: p.MessageID.text != "", correlationID: p.CorrelationID.text, orderingKey: session, onConflict: m.OnConflict}
 	if p.Scheduled.text != "" {
 		at, fault := p.scheduled()
 		if fault != nil {

@@ -25,7 +25,8 @@ type call struct {
 	route string // that the request is about, when there is such a route
 	held  int64  // bytes taken of the body budget
 
-	presented bool // a key or a token came with the request
+	presented bool    // a key or a token came with the request
+	shares    *shares // of the limits that hold; nil: none does
 
 	wrote  bool
 	status int

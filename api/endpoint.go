@@ -17,6 +17,7 @@ type endpoint struct {
 	summary string
 	text    string       // more than the summary, where needed
 	open    bool         // needs no key
+	sends   bool         // accepts messages: rates and quotas count them
 	byToken bool         // a token in the query stands for the key; the handler checks it
 	act     bool         // an operator's act, or a change of who may what: it is in the audit log
 	roles   []ferry.Role // besides admin; nil: admin alone

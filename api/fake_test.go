@@ -32,6 +32,12 @@ type fake struct {
 
 	brokenBlob, stillBlob bool
 
+	possible bool // every new message may repeat the one before
+
+	usedBefore  int64       // of every quota
+	uses        []ferry.Use // requests that ended
+	usageFilter ferry.UsageFilter
+
 	err    error // answers everything when set
 	panics bool
 }
@@ -43,12 +49,18 @@ type held struct {
 
 func newFake() *fake { return &fake{messages: map[ferry.ID]*held{}} }
 
+// fakeEnvironment is that of the flows that use one key.
+const fakeEnvironment = "Default-11111111-2222-3333-4444-555555555555"
+
 var fakeKeys = map[string]ferry.Identity{
 	"admin-key":    {Name: "root", KeyID: "k1", Role: ferry.RoleAdmin},
 	"operator-key": {Name: "olga", KeyID: "k2", Role: ferry.RoleOperator},
 	"sender-key":   {Name: "flow", KeyID: "k3", Role: ferry.RoleSender, Routes: []string{"invoices", "small", "pings", "gone"}},
+	"maker-key":    {Name: "maker", KeyID: "k7", Role: ferry.RoleSender, Environment: fakeEnvironment},
 	"any-key":      {Name: "any", KeyID: "k4", Role: ferry.RoleSender},
 	"receiver-key": {Name: "erp", KeyID: "k5", Role: ferry.RoleReceiver},
+
+	"slow-key": {Name: "slow", KeyID: "k7", Role: ferry.RoleSender, Limit: ferry.Limit{Rate: ferry.Rate{Calls: 2, Per: time.Minute}, Burst: 1}},
 
 	"orders-receiver-key": {Name: "erp2", KeyID: "k6", Role: ferry.RoleReceiver, Routes: []string{"orders"}},
 }
@@ -68,6 +80,8 @@ func (f *fake) Authenticate(_ context.Context, key string) (ferry.Identity, erro
 	}
 	return ferry.Identity{}, ferry.Errorf(ferry.CodeUnauthenticated, "the key is not known")
 }
+
+func (f *fake) QuotaUsed(string, time.Time) (int64, error) { return f.usedBefore, nil }
 
 func (f *fake) Route(name string) (ferry.Route, bool) {
 	r, ok := fakeRoutes[name]
@@ -164,6 +178,9 @@ func (f *fake) accept(m ferry.Message, dry bool) (ferry.Accepted, error) {
 			return a, nil
 		}
 		if m.OnConflict == ferry.OnConflictReplace && h.envelope.State == ferry.StateDeadLettered {
+			if dry {
+				return a, nil
+			}
 			h.envelope.State, h.envelope.Revision = ferry.StateAccepted, h.envelope.Revision+1
 			h.msg.Body = m.Body
 			a.State, a.Revision = ferry.StateAccepted, h.envelope.Revision
@@ -177,6 +194,10 @@ func (f *fake) accept(m ferry.Message, dry bool) (ferry.Accepted, error) {
 		return ferry.Accepted{}, nil
 	}
 	m.ID = ferry.NewID(now.Add(time.Duration(len(f.order)) * time.Millisecond))
+	var before ferry.ID
+	if f.possible && len(f.order) > 0 {
+		before = f.order[len(f.order)-1]
+	}
 	f.order = append(f.order, m.ID)
 	f.messages[m.ID] = &held{msg: m, envelope: ferry.Envelope{
 		ID: m.ID, Route: m.Route, State: ferry.StateAccepted, Revision: 1, Generation: 1,
@@ -184,7 +205,7 @@ func (f *fake) accept(m ferry.Message, dry bool) (ferry.Accepted, error) {
 		ContentType: m.ContentType, Size: int64(len(m.Body)), Properties: m.Properties,
 		CreatedAt: now, UpdatedAt: now, Sender: m.Sender,
 	}}
-	return ferry.Accepted{ID: m.ID, Route: m.Route, State: ferry.StateAccepted}, nil
+	return ferry.Accepted{ID: m.ID, Route: m.Route, State: ferry.StateAccepted, PossibleRepeatOf: before}, nil
 }
 
 func (f *fake) AcceptBatch(_ context.Context, ms []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {

@@ -8,7 +8,8 @@ import (
 )
 
 // flowOf reads the lineage of a Power Automate or Logic Apps run; nil when another
-// program calls, which costs these few looks.
+// program calls, which costs these few looks. The environment that a call does not
+// tell is that of its key.
 func (c *call) flowOf() *ferry.Flow {
 	h := c.r.Header
 	agent := h["User-Agent"]
@@ -16,12 +17,16 @@ func (c *call) flowOf() *ferry.Flow {
 		(len(agent) == 0 || !strings.HasPrefix(agent[0], ferry.FlowAgent)) {
 		return nil
 	}
-	return ferry.FlowOf(func(name string) string {
+	f := ferry.FlowOf(func(name string) string {
 		if values := h[name]; len(values) > 0 {
 			return values[0]
 		}
 		return ""
 	})
+	if f != nil && f.Environment == "" && f.Platform != ferry.PlatformLogicApps {
+		f.Environment = c.who.Environment
+	}
+	return f
 }
 
 // trackedAs is the correlation id that a maker set in the flow's trigger: the

@@ -52,7 +52,10 @@ func disagree(header, name string) error {
 		WithHint("give an option once, in the query or as a header")
 }
 
-const keyHeader = "Idempotency-Key"
+const (
+	keyHeader      = "Idempotency-Key"
+	conflictHeader = "Ferry-On-Conflict"
+)
 
 // unquote reads an idempotency key: a string of RFC 8941 in quotes, or the bare
 // key.
@@ -108,7 +111,7 @@ func (c *call) options() (o rawOptions, err error) {
 	take(&o.deliverAt, "Ferry-Deliver-At", "deliverAt")
 	take(&o.timeToLive, "Ferry-Time-To-Live", "timeToLive")
 	take(&o.callbackURL, "Ferry-Callback-Url", "callbackUrl")
-	take(&o.onConflict, "Ferry-On-Conflict", "onConflict")
+	take(&o.onConflict, conflictHeader, "onConflict")
 	take(&o.bodyRef, "Ferry-Body-Ref", "bodyRef")
 	return o, err
 }

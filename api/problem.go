@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"ferry"
 )
@@ -48,12 +49,12 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnsupportedMediaType, true
 	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
 		return http.StatusUnprocessableEntity, true
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true
 	case ferry.CodeHeaderTooLarge:
 		return http.StatusRequestHeaderFieldsTooLarge, true
 	case ferry.CodeNoSpace, ferry.CodeLedgerUnavailable, ferry.CodeStopping, ferry.CodeBodyRefUnavailable,
-		ferry.CodeIssuerUnavailable:
+		ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
@@ -69,17 +70,22 @@ func statusOf(code ferry.Code) (int, bool) {
 // does not help.
 func retryAfter(code ferry.Code) int {
 	switch code {
-	case ferry.CodeTooManyRequests:
+	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return 1
 	case ferry.CodeStopping:
 		return 5
-	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable:
+	case ferry.CodeLedgerUnavailable, ferry.CodeBodyRefUnavailable, ferry.CodeIssuerUnavailable, ferry.CodeSecretUnavailable:
 		return 10
 	case ferry.CodeNoSpace:
 		return 30
 	default:
 		return 0
 	}
+}
+
+// wholeSeconds is a wait as Retry-After has it: never shorter than it is.
+func wholeSeconds(d time.Duration) int {
+	return int((d + time.Second - 1) / time.Second)
 }
 
 // title names a code in a few words. It never varies between two answers of one
@@ -121,6 +127,9 @@ func (c *call) refuse(err error) {
 	if !ok || e.Code == ferry.CodeInternal || e.Code == "" {
 		e = c.internal(err)
 	}
+	if e.Code == ferry.CodeUnauthenticated && (c.ep == nil || !c.ep.open) {
+		e = c.api.guard.failed(c, e)
+	}
 	status := Status(e.Code)
 	if status >= http.StatusInternalServerError && !c.gone(err) {
 		c.api.log.LogAttrs(c.ctx(), slog.LevelWarn, "request failed", c.attrs(status,
@@ -140,7 +149,7 @@ func (c *call) refuse(err error) {
 		p.ID, p.Route, p.State, p.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)
 	}
 	h := c.w.Header()
-	if seconds := retryAfter(e.Code); seconds > 0 {
+	if seconds := max(wholeSeconds(e.After), retryAfter(e.Code)); seconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if status == http.StatusUnauthorized {

@@ -35,19 +35,26 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	case len(items) > ferry.MaxBatch:
 		return ferry.Errorf(ferry.CodeBatchTooLarge, "the batch has %d messages", len(items)).WithHint("at most %d", ferry.MaxBatch)
 	}
+	if err := c.charge(len(items)); err != nil {
+		return err
+	}
 	messages := make([]ferry.Message, len(items))
 	faults, pointers := make([]*ferry.Error, len(items)), make([]string, len(items))
 	for i, raw := range items {
 		messages[i] = c.message(route)
+		messages[i].OnConflict = c.r.Header.Get(conflictHeader)
 		faults[i], pointers[i] = readQueueItem(raw, &messages[i], route)
 		c.track(&messages[i])
 	}
 	if anyFault(faults) {
 		return refusedQueueBatch(faults, pointers)
 	}
-	_, errs, err := c.api.svc.AcceptBatch(c.ctx(), messages, false)
+	accepted, errs, err := c.api.svc.AcceptBatch(c.ctx(), messages, false)
 	if err != nil {
 		return err
+	}
+	for i := range accepted {
+		c.took(&accepted[i])
 	}
 	for i, err := range errs {
 		if err != nil {

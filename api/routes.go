@@ -30,7 +30,7 @@ func (a *api) endpoints() []endpoint {
 	list := []endpoint{
 		// Senders.
 		{
-			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, handle: (*call).send,
+			method: post, path: "/v1/routes/{route}/messages", id: "sendMessage", roles: senders, sends: true, handle: (*call).send,
 			summary: "Send a message", text: "The body of the request is the payload, of any content type, and passes through to the byte.",
 			params: sendParams(), body: &body{text: "the payload"},
 			answers: []reply{
@@ -39,7 +39,7 @@ func (a *api) endpoints() []endpoint {
 			},
 		},
 		{
-			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, handle: (*call).sendBatch,
+			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
 			params:  []param{{name: "partial", in: inQuery, kind: "boolean", text: "each message stands for itself"}},
 			body:    &body{of: []BatchItem{}},

@@ -58,6 +58,8 @@ func ownForm(t reflect.Type) *openapi3.Schema {
 		return openapi3.NewStringSchema().WithFormat("byte")
 	case reflect.TypeFor[ferry.ID]():
 		return openapi3.NewUUIDSchema()
+	case reflect.TypeFor[ferry.Rate]():
+		return openapi3.NewStringSchema()
 	default:
 		return nil
 	}

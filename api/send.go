@@ -27,7 +27,7 @@ func (c *call) take() (ferry.Accepted, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return none, err
 	}
 	m := c.message(&route)
@@ -62,6 +62,7 @@ func (c *call) take() (ferry.Accepted, error) {
 	if err != nil {
 		return none, err
 	}
+	c.took(&accepted)
 	c.api.svc.ObserveAccept(time.Since(c.start))
 	return accepted, nil
 }
@@ -100,19 +101,25 @@ func appendAcceptedMembers(b []byte, a *ferry.Accepted) []byte {
 		b = append(b, `,"revision":`...)
 		b = strconv.AppendInt(b, int64(a.Revision), 10)
 	}
+	if !a.PossibleRepeatOf.IsZero() {
+		b = append(b, `,"possibleRepeatOf":"`...)
+		b = append(append(b, a.PossibleRepeatOf.String()...), '"')
+	}
 	b = append(b, `,"statusUrl":`...)
 	return appendString(b, a.StatusURL)
 }
 
-// checkTransfer refuses bodies that do not come whole and as they are.
-func (c *call) checkTransfer() error {
+// checkChunks refuses the first request of an upload in chunks of the Logic Apps
+// protocol, which says how much is to come and has no body: where an empty body
+// means something, it would be taken for that.
+func (c *call) checkChunks() error {
 	for _, v := range c.r.Header["X-Ms-Transfer-Mode"] {
-		if strings.EqualFold(v, "chunked") {
+		if strings.EqualFold(strings.TrimSpace(v), "chunked") {
 			return ferry.Errorf(ferry.CodeChunkingNotSupported, "the message comes in chunks of the Logic Apps protocol").
 				WithHint("turn off \"Allow chunking\" in the settings of the HTTP action")
 		}
 	}
-	return c.checkEncoding()
+	return nil
 }
 
 // contentType is the payload's, as sent.

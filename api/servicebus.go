@@ -39,13 +39,14 @@ func serviceBus() []endpoint {
 	locked := "/{route}/messages/{message}/{lock}"
 	return []endpoint{
 		{
-			method: post, path: "/{route}/messages", id: "sendToQueue", roles: senders, right: RightSend, handle: (*call).sendToQueue,
+			method: post, path: "/{route}/messages", id: "sendToQueue", roles: senders, sends: true, right: RightSend, handle: (*call).sendToQueue,
 			summary: "Send a message the way of Service Bus",
 			text:    "The body is the payload; what else belongs to the message is in the header BrokerProperties, and every header of the sender's own becomes a property. With the content type application/vnd.microsoft.servicebus.json the body is a batch, accepted as a whole.",
 			params: []param{
 				timeout,
 				{name: brokerHeader, in: inHeader, text: "JSON: MessageId (the idempotency key), SessionId (the ordering key), CorrelationId, Label, To, ReplyTo, ReplyToSessionId, PartitionKey, ScheduledEnqueueTimeUtc, TimeToLive in seconds; others are ignored. At most 32 KiB"},
 				{name: keyHeader, in: inHeader, text: "stands for MessageId"},
+				{name: conflictHeader, in: inHeader, text: "replace: as in the operation sendMessage; of a batch, for all of its messages"},
 			},
 			body:    &body{text: "the payload, or a batch"},
 			answers: []reply{{201, "on disk; also when it was known", nil, nil, nil}},
@@ -123,7 +124,7 @@ func (c *call) sendToQueue() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := c.checkEncoding(); err != nil {
 		return err
 	}
 	m := c.message(&route)
@@ -141,6 +142,7 @@ func (c *call) sendToQueue() error {
 		return fault
 	}
 	m.Properties = headerProperties(c.r.Header)
+	m.OnConflict = c.r.Header.Get(conflictHeader)
 	if fault, _ := props.apply(&m, &route); fault != nil {
 		return fault
 	}
@@ -155,6 +157,7 @@ func (c *call) sendToQueue() error {
 	if err != nil {
 		return err
 	}
+	c.took(&accepted)
 	c.api.svc.ObserveAccept(time.Since(c.start))
 	c.w.Header()[messageIDHeader] = []string{accepted.ID.String()}
 	c.answerSent()
@@ -169,6 +172,7 @@ func (c *call) message(route *ferry.Route) ferry.Message {
 	return ferry.Message{
 		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
 		Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: c.flowOf()},
+		Quotas: c.uses(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +18,8 @@ type Waiters interface {
 	// ResultOf says which message a token is for, and what is waited for; ok is false
 	// for anything that ResultToken did not make.
 	ResultOf(token string) (id ferry.ID, until ferry.WaitFor, ok bool)
+	// MessageHead is Reader.Message without the attempts, which a poll does not need.
+	MessageHead(ctx context.Context, id ferry.ID) (ferry.Envelope, error)
 }
 
 // waiting lists the calls of senders that wait for the end of a message.
@@ -25,7 +28,7 @@ func waiting() []endpoint {
 	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded", ferry.Envelope{}, nil, nil}
 	return []endpoint{
 		{
-			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, handle: (*call).sendAndWait,
+			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
 			summary: "Send a message and wait for its end",
 			text:    "As sendMessage, for callers that follow 202: the end is at the Location, which needs no key. The same message again has the same Location, also when it has ended.",
 			params:  append(sendParams(), waitParams()...), body: &body{text: "the payload"},
@@ -34,7 +37,7 @@ func waiting() []endpoint {
 		{
 			method: http.MethodGet, path: "/v1/results/{token}", id: "getResult", open: true, handle: (*call).resultByToken,
 			summary: "Learn the end of a message, without a key",
-			text:    "The token is the one of the Location that sendMessageAndWait or getMessageResult answered. It is good for one message.",
+			text:    "The token is the one of the Location that sendMessageAndWait or getMessageResult answered. It is good for one message. While the end is awaited the answer has no attempts.",
 			answers: []reply{ended, pending},
 		},
 		{
@@ -108,7 +111,10 @@ func (c *call) resultByToken() error {
 		return ferry.Errorf(ferry.CodeNotFound, "there is no result at this address").
 			WithHint("ask the address of the Location header as it is, to its last character")
 	}
-	e, err := c.api.svc.Message(c.ctx(), id)
+	e, err := c.api.svc.MessageHead(c.ctx(), id)
+	if err == nil && until.Over(e.State) {
+		e, err = c.api.svc.Message(c.ctx(), id) // whole; and it may have been replayed just now
+	}
 	if ferry.CodeOf(err) == ferry.CodeMessageNotFound {
 		return ferry.Errorf(ferry.CodeResultGone, "the message ended, and its retention is over").
 			WithHint("what became of it is no longer known here; look for its idempotency key in the destination")

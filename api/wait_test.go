@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,12 @@ func (f *fake) ResultOf(token string) (ferry.ID, ferry.WaitFor, bool) {
 		}
 	}
 	return ferry.ID{}, "", false
+}
+
+func (f *fake) MessageHead(ctx context.Context, id ferry.ID) (ferry.Envelope, error) {
+	e, err := f.Message(ctx, id)
+	e.Attempts = nil
+	return e, err
 }
 
 const waitPath = "/v1/routes/invoices/messages/wait"
@@ -156,6 +163,7 @@ func TestWaitEnds(t *testing.T) {
 		}
 		a := s.call("sender-key", http.MethodPost, waitPath+tc.query, `{}`, header...)
 		id, location := read[ferry.Accepted](t, a, http.StatusAccepted).ID, a.Header.Get("Location")
+		s.fake.messages[id].envelope.Attempts = []ferry.Attempt{{Number: 1, StartedAt: now, Verdict: ferry.Rejected, Text: "no such supplier"}}
 		for _, state := range ferry.States() {
 			s.fake.end(id, state)
 			want := http.StatusAccepted
@@ -163,6 +171,10 @@ func TestWaitEnds(t *testing.T) {
 				want = http.StatusOK
 			}
 			keyed := s.call("sender-key", http.MethodGet, "/v1/messages/"+id.String()+"/result"+tc.query, "", header...)
+			shown := s.call("sender-key", http.MethodGet, "/v1/messages/"+id.String(), "")
+			if diff := cmp.Diff(string(shown.body), string(s.call("", http.MethodGet, s.at(location), "").body)); diff != "" && want == http.StatusOK {
+				t.Errorf("the token shows another message than the sender's key: %s", diff)
+			}
 			for who, got := range map[string]answer{"with the token": s.call("", http.MethodGet, s.at(location), ""), "with the key": keyed} {
 				if e := read[ferry.Envelope](t, got, want); e.State != state || e.StatusURL == "" || e.Environment != "test" {
 					t.Errorf("%s, waiting for %s%s, %s: %s", state, tc.query, tc.header, who, got.body)
@@ -298,5 +310,33 @@ func TestWaitRefuses(t *testing.T) {
 	}
 	if len(s.fake.order) != 0 {
 		t.Errorf("%d messages were accepted", len(s.fake.order))
+	}
+}
+
+// TestLocationIsAbsolute: an engine follows no other.
+func TestLocationIsAbsolute(t *testing.T) {
+	f := newFake()
+	for publicURL, want := range map[string]string{
+		"https://broker.example":       "https://broker.example/v1/results/",
+		"https://gateway.example/erp/": "https://gateway.example/erp/v1/results/", // behind a proxy, under a path
+		"":                             "http://127.0.0.1:8080/v1/results/",
+	} {
+		handler := api.New(f, api.Options{PublicURL: publicURL})
+		call := func(method, path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, strings.NewReader(`{}`))
+			r.Header.Set("Ocp-Apim-Subscription-Key", "sender-key")
+			r.Header.Set("Idempotency-Key", "INV-1")
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			return w
+		}
+		w := call(http.MethodPost, waitPath)
+		location := w.Header().Get("Location")
+		if w.Code != http.StatusAccepted || !strings.HasPrefix(location, want) {
+			t.Errorf("publicUrl %q: %d, Location %q", publicURL, w.Code, location)
+		}
+		if poll := call(http.MethodGet, location[strings.Index(location, "/v1/results/"):]); poll.Code != http.StatusAccepted || poll.Header().Get("Location") != location {
+			t.Errorf("publicUrl %q: a poll is answered %d, Location %q", publicURL, poll.Code, poll.Header().Get("Location"))
+		}
 	}
 }

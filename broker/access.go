@@ -85,6 +85,11 @@ func (b *Broker) knownRoutes(routes []string) error {
 	return nil
 }
 
+// QuotaUsed is how many accepted messages were counted in a quota's window.
+func (b *Broker) QuotaUsed(name string, until time.Time) (int64, error) {
+	return b.ledger.QuotaUsed(name, until)
+}
+
 // Keys lists the API keys without their secrets.
 func (b *Broker) Keys(context.Context) ([]ferry.Key, error) { return b.ledger.Keys(), nil }
 

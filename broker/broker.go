@@ -81,6 +81,9 @@ type Options struct {
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
 
+	// Certificate tells of the listener's certificate; nil: it has none.
+	Certificate func() *ferry.CertificateInfo
+
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
 	SilentAfter time.Duration

@@ -17,12 +17,14 @@ const (
 
 // janitor ends what nobody else ends: messages whose time to live passed while
 // no worker could hold them, pauses that were to end, ended messages beyond the
-// retention, files of bodies that no message refers to.
+// retention, events that are no longer kept, files of bodies that no message refers
+// to.
 func (b *Broker) janitor(ctx context.Context) {
 	purged, look := time.Time{}, overdueLook{}
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
+		b.dropEvents(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
 			b.purge(ctx)
@@ -92,6 +94,12 @@ func (b *Broker) endPauses(ctx context.Context) {
 	}
 }
 
+func (b *Broker) dropEvents(ctx context.Context) {
+	if _, err := b.ledger.DropEvents(ctx, time.Now().Add(-ferry.EventLife), ferry.MaxEvents); err != nil && ctx.Err() == nil {
+		b.log.Warn("old events could not be removed", "error", err)
+	}
+}
+
 func (b *Broker) purge(ctx context.Context) {
 	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.opts.Retention))
 	if err != nil && ctx.Err() == nil {
@@ -100,6 +108,9 @@ func (b *Broker) purge(ctx context.Context) {
 	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
+	}
+	if err := b.ledger.PurgeQuotas(ctx, time.Now().Add(-ferry.MaxClockSkew)); err != nil && ctx.Err() == nil {
+		b.log.Warn("ended windows of quotas could not be removed", "error", err)
 	}
 	if n+orphans > 0 {
 		b.log.Info("removed what is beyond the retention", "messages", n, "orphanedBodies", orphans)

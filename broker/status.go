@@ -224,6 +224,8 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("only %d MiB are free on the disk of %s", free>>20, b.opts.DataDir))
 		}
 	}
+	s.Certificate = b.certificate()
+	s.Problems = append(s.Problems, certificateProblems(s.Certificate)...)
 	if problem := b.away.problem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}

@@ -9,11 +9,12 @@ import (
 // CreateKey makes an API key; its text is in the answer and nowhere else.
 func (c *Client) CreateKey(ctx context.Context, spec ferry.KeySpec) (ferry.NewKey, error) {
 	in := struct {
-		Name      string     `json:"name"`
-		Role      ferry.Role `json:"role"`
-		Routes    []string   `json:"routes,omitempty"`
-		ExpiresAt string     `json:"expiresAt,omitempty"`
-	}{spec.Name, spec.Role, spec.Routes, formatTime(spec.Expires)}
+		Name      string      `json:"name"`
+		Role      ferry.Role  `json:"role"`
+		Routes    []string    `json:"routes,omitempty"`
+		ExpiresAt string      `json:"expiresAt,omitempty"`
+		Limit     ferry.Limit `json:"limit,omitzero"`
+	}{spec.Name, spec.Role, spec.Routes, formatTime(spec.Expires), spec.Limit}
 	var k ferry.NewKey
 	err := c.post(ctx, "/v1/keys", in, &k)
 	return k, err

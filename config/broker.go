@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -47,13 +48,13 @@ type Broker struct {
 	AdminListen any `yaml:"adminListen" later:"true"`
 
 	// TLS is the certificate of Listen; default none.
-	TLS any `yaml:"tls" later:"true"`
+	TLS *BrokerTLS `yaml:"tls"`
 
 	// CORS is which pages of other origins may call; default none.
-	CORS any `yaml:"cors" later:"true"`
+	CORS CORS `yaml:"cors"`
 
-	// Limits are the rates of callers.
-	Limits any `yaml:"limits" later:"true"`
+	// Limits are the rates of callers, and the bounds of connections.
+	Limits Limits `yaml:"limits"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
 	Issuers []Issuer `yaml:"issuers"`
@@ -65,10 +66,10 @@ type Broker struct {
 	Callbacks Callbacks `yaml:"callbacks"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
-	Secrets any `yaml:"secrets" later:"true"`
+	Secrets Secrets `yaml:"secrets"`
 
 	// AccessLog is where a line for each request goes; default nowhere.
-	AccessLog any `yaml:"accessLog" later:"true"`
+	AccessLog *AccessLog `yaml:"accessLog"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -142,8 +143,10 @@ type BrokerRoute struct {
 
 	Windows any `yaml:"windows" later:"true"`
 
-	// Schema is the path of the JSON Schema that bodies must be true to; default none.
-	Schema any `yaml:"schema" later:"true"`
+	// Schema is the path of the JSON Schema that bodies must be true to; default none;
+	// with the files that it refers to 1 MiB.
+	Schema string          `yaml:"schema"`
+	schema json.RawMessage // what the file holds
 
 	// Versions of the route, at most 20.
 	Versions any `yaml:"versions" later:"true"`
@@ -152,8 +155,7 @@ type BrokerRoute struct {
 	// run, or off.
 	Duplicates ferry.Duplicates `yaml:"duplicates"`
 
-	// Rate and Quota of all the route's senders together; default none.
-	Rate any `yaml:"rate" later:"true"`
+	RouteLimit `yaml:",inline"` // of all the route's senders together
 }
 
 const (
@@ -198,6 +200,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
 			Duplicates: r.Duplicates,
+			Schema:     r.schema,
 		}
 	}
 	return routes
@@ -206,10 +209,13 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 // complete fills in the defaults that depend on other keys.
 func (b *Broker) complete() {
 	if b.PublicURL == "" && isLoopback(b.Listen) {
-		b.PublicURL = "http://" + b.Listen
+		b.PublicURL = b.scheme() + b.Listen
 	}
+	b.Limits.complete()
 	b.Queue.ServiceBus.complete()
 	b.Callbacks.complete()
+	b.Secrets.complete()
+	b.AccessLog.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -227,6 +233,14 @@ func (b *Broker) complete() {
 		setDefault(&r.WorkAway, b.WorkAway)
 		r.Intake.complete(r, b.Queue.ServiceBus.ServiceBus)
 	}
+}
+
+// scheme is what the addresses of the listener begin with.
+func (b *Broker) scheme() string {
+	if b.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 func setDefault[T comparable](value *T, otherwise T) {
@@ -257,9 +271,14 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	b.TLS.check(d)
+	b.CORS.check(d)
+	b.Limits.check(d)
 	b.Queue.check(d)
 	b.BodyRef.check(d)
 	b.Callbacks.check(d)
+	b.Secrets.check(d)
+	b.AccessLog.check(d)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}
@@ -304,6 +323,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkOneOf(path+".onDeadLetter", r.OnDeadLetter, "park", "continue")
 	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
+	r.RouteLimit.check(d, path)
+	r.schema = d.loadSchema(path+".schema", r.Schema)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)
@@ -319,6 +340,8 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 }
 
 const day = 24 * time.Hour
+
+func showCount(n int64) string { return fmt.Sprint(n) }
 
 func showBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 

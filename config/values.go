@@ -4,7 +4,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"ferry"
 )
@@ -41,34 +40,6 @@ func (s *Size) UnmarshalText(text []byte) error {
 			WithHint("write bytes, or a unit such as 512KiB, 1MiB, 10MB")
 	}
 	*s = Size(n * unit)
-	return nil
-}
-
-// Rate is how many calls may start in a time; the zero Rate does not limit. In
-// files: a number per s, m or h, such as 600/m.
-type Rate struct {
-	Count int
-	Per   time.Duration
-}
-
-// PerSecond is the rate in calls per second, 0 for no limit.
-func (r Rate) PerSecond() float64 {
-	if r.Per <= 0 {
-		return 0
-	}
-	return float64(r.Count) / r.Per.Seconds()
-}
-
-// UnmarshalText reads the form that files have.
-func (r *Rate) UnmarshalText(text []byte) error {
-	count, unit, _ := strings.Cut(string(text), "/")
-	n, err := strconv.Atoi(strings.TrimSpace(count))
-	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[strings.TrimSpace(unit)]
-	if err != nil || n < 1 || n > 1_000_000 || per == 0 {
-		return ferry.Errorf(ferry.CodeBadConfig, "%q is not a rate", clip(string(text))).
-			WithHint("write calls per second, minute or hour: 10/s, 600/m, 1000/h")
-	}
-	*r = Rate{Count: n, Per: per}
 	return nil
 }
 

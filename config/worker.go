@@ -24,6 +24,8 @@ type Worker struct {
 	// Listen is the address of the worker's own /metrics; default none, "off" too.
 	Listen string      `yaml:"listen"`
 	Queue  WorkerQueue `yaml:"queue"`
+	// Secrets is how secrets of Azure Key Vault are read.
+	Secrets Secrets `yaml:"secrets"`
 	// Destinations by name; routes refer to them or bring their own inline.
 	Destinations map[string]*Destination `yaml:"destinations"`
 	Routes       []WorkerRoute           `yaml:"routes"` // at least one
@@ -59,7 +61,7 @@ type Destination struct {
 	// Concurrency is how many calls may run at a time; default 4, at most 256.
 	Concurrency int `yaml:"concurrency"`
 	// Rate bounds how many calls start in a time; default no bound.
-	Rate Rate `yaml:"rate"`
+	Rate ferry.Rate `yaml:"rate"`
 }
 
 // What a route does with an unknown outcome.
@@ -119,7 +121,7 @@ type inline struct {
 	Timeout     time.Duration          `yaml:"timeout"`
 	Health      *adapters.HealthConfig `yaml:"health"`
 	Concurrency int                    `yaml:"concurrency"`
-	Rate        Rate                   `yaml:"rate"`
+	Rate        ferry.Rate             `yaml:"rate"`
 }
 
 // inlineKeys are the keys of inline.
@@ -140,6 +142,7 @@ const (
 func (w *Worker) complete(d *decoder) {
 	setDefault(&w.Queue.NATS.Lock, defaultLock)
 	w.Queue.ServiceBus.complete()
+	w.Secrets.complete()
 	if w.Destinations == nil {
 		w.Destinations = map[string]*Destination{}
 	}
@@ -251,6 +254,7 @@ func (w *Worker) check(d *decoder) {
 		d.checkListen("listen", w.Listen)
 	}
 	w.Queue.check(d)
+	w.Secrets.check(d)
 	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
 		w.Destinations[name].check(d, "destinations."+name)
 	}

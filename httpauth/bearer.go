@@ -2,11 +2,14 @@ package httpauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"ferry/secret"
 )
 
 // Bounds of tokens.
@@ -24,6 +27,8 @@ type tokenSource interface {
 	token(ctx context.Context) (text string, life time.Duration, err error)
 	Fingerprint() string
 	redact(text string) string
+	// secrets are what a fetch proves itself with, and what reads them.
+	secrets() ([]secret.Ref, Resolver)
 }
 
 // bearer sends a token that it fetches, and keeps until shortly before it ends.
@@ -44,7 +49,12 @@ func newBearer(source tokenSource) *bearer {
 
 func (b *bearer) fetch(ctx context.Context) (string, time.Time, error) {
 	began := time.Now()
+	secrets, resolver := b.source.secrets()
+	before := borne(resolver, secrets)
 	token, life, err := b.source.token(ctx)
+	if errors.Is(err, ErrRefused) && anyReplaced(resolver, before) {
+		token, life, err = b.source.token(ctx)
+	}
 	switch {
 	case err != nil:
 		return "", time.Time{}, err

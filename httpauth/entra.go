@@ -126,6 +126,10 @@ func (e *entra) Fingerprint() string {
 	return fingerprint(e.resolver, present(e.cfg.ClientSecret, e.cfg.Password), files)
 }
 
+func (e *entra) secrets() ([]secret.Ref, Resolver) {
+	return present(e.cfg.ClientSecret, e.cfg.Password), e.resolver
+}
+
 func (e *entra) redact(text string) string {
 	return source{ref: e.cfg.ClientSecret, resolver: e.resolver}.redact(text)
 }

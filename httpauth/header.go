@@ -67,11 +67,10 @@ func (a apiKey) setQuery(req *http.Request, value string) {
 }
 
 func (a apiKey) Redact(text string) string {
-	key, err := a.resolver.Resolve(a.ref)
-	if err != nil {
-		return text
+	for _, key := range a.known() {
+		text = redact(text, key, escapeQuery(key), url.QueryEscape(key))
 	}
-	return redact(text, key.Reveal(), escapeQuery(key.Reveal()), url.QueryEscape(key.Reveal()))
+	return text
 }
 
 func (a apiKey) Wrap(base http.RoundTripper) http.RoundTripper { return base }
@@ -100,12 +99,11 @@ func (b basic) Credentials() (string, secret.Value, error) {
 func (b basic) Show(req *http.Request) { req.Header.Set("Authorization", "Basic "+Mask) }
 
 func (b basic) Redact(text string) string {
-	password, err := b.resolver.Resolve(b.ref)
-	if err != nil {
-		return text
+	for _, password := range b.known() {
+		token := base64.StdEncoding.EncodeToString([]byte(b.cfg.Username + ":" + password))
+		text = redact(text, token, password)
 	}
-	token := base64.StdEncoding.EncodeToString([]byte(b.cfg.Username + ":" + password.Reveal()))
-	return redact(text, token, password.Reveal())
+	return text
 }
 
 func (b basic) Wrap(base http.RoundTripper) http.RoundTripper { return base }
@@ -122,14 +120,10 @@ func (s source) Fingerprint() string { return fingerprint(s.resolver, []secret.R
 
 // redact takes the secret out of text, as it is and as a query has it.
 func (s source) redact(text string) string {
-	if s.ref.IsZero() {
-		return text
+	for _, value := range s.known() {
+		text = redact(text, value, url.QueryEscape(value))
 	}
-	value, err := s.resolver.Resolve(s.ref)
-	if err != nil {
-		return text
-	}
-	return redact(text, value.Reveal(), url.QueryEscape(value.Reveal()))
+	return text
 }
 
 // fingerprint is a hash over secrets and files, and what names them. What cannot

@@ -27,27 +27,37 @@ type oauth1 struct {
 }
 
 func (o oauth1) Apply(req *http.Request) error {
-	client, err := o.resolver.Resolve(o.cfg.ClientSecret)
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // it never fails: the process ends first
+	header, err := o.header(req, hex.EncodeToString(nonce[:]), strconv.FormatInt(time.Now().Unix(), 10))
 	if err != nil {
 		return err
+	}
+	req.Header.Set("Authorization", header)
+	return nil
+}
+
+// header signs a request with the secrets as they are.
+func (o oauth1) header(req *http.Request, nonce, at string) (string, error) {
+	client, err := o.resolver.Resolve(o.cfg.ClientSecret)
+	if err != nil {
+		return "", err
 	}
 	token, err := o.resolver.Resolve(o.cfg.TokenSecret)
 	if err != nil {
-		return err
+		return "", err
 	}
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // it never fails: the process ends first
 	params := []param{
 		{"oauth_consumer_key", o.cfg.ClientID},
-		{"oauth_nonce", hex.EncodeToString(nonce[:])},
+		{"oauth_nonce", nonce},
 		{"oauth_signature_method", "HMAC-SHA256"},
-		{"oauth_timestamp", strconv.FormatInt(time.Now().Unix(), 10)},
+		{"oauth_timestamp", at},
 		{"oauth_token", o.cfg.TokenID},
 		{"oauth_version", "1.0"},
 	}
 	base, err := signatureBase(req.Method, req.URL, params)
 	if err != nil {
-		return err
+		return "", err
 	}
 	signature := sign(sha256.New, base, client.Reveal(), token.Reveal())
 	var b strings.Builder
@@ -58,8 +68,7 @@ func (o oauth1) Apply(req *http.Request) error {
 	for _, p := range append(params, param{"oauth_signature", signature}) {
 		b.WriteString(p.name + `="` + percent(p.value) + `", `)
 	}
-	req.Header.Set("Authorization", strings.TrimSuffix(b.String(), ", "))
-	return nil
+	return strings.TrimSuffix(b.String(), ", "), nil
 }
 
 func (o oauth1) Show(req *http.Request) { req.Header.Set("Authorization", "OAuth "+Mask) }

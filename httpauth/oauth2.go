@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"ferry/secret"
 )
 
 // clientCredentials fetches tokens by client credentials (RFC 6749, 4.4).
@@ -62,6 +64,10 @@ func (c *clientCredentials) token(ctx context.Context) (string, time.Duration, e
 		return c.ask(ctx, client, c.skew.Load())
 	}
 	return text, life, err
+}
+
+func (c *clientCredentials) secrets() ([]secret.Ref, Resolver) {
+	return present(c.cfg.ClientSecret, c.cfg.SigningKey), c.resolver
 }
 
 func (c *clientCredentials) ask(ctx context.Context, client *http.Client, skew int64) (string, time.Duration, error) {

@@ -23,7 +23,7 @@ import (
 // logon. Files are read anew when they change.
 type TLS struct {
 	// Cert is a PEM file: the client's certificate, and what is between it and its
-	// root. It goes with Key.
+	// root. It goes with Key; default: Key holds the certificates as well.
 	Cert string     `yaml:"cert"`
 	Key  secret.Ref `yaml:"key"` // its private key, PEM, not encrypted
 	// CA is a PEM file: what the destination's certificate is checked against, in
@@ -38,8 +38,8 @@ func (t TLS) IsZero() bool { return t == TLS{} }
 // Validate checks everything but the secret and the files.
 func (t TLS) Validate() error {
 	switch {
-	case (t.Cert == "") != t.Key.IsZero():
-		return badTLS("cert and key go together").WithHint("cert: FILE and key: file:PATH")
+	case t.Cert != "" && t.Key.IsZero():
+		return badTLS("cert is there and key is not").WithHint("key: file:PATH, or @Microsoft.KeyVault(…)")
 	case t.Key.IsZero():
 		return nil
 	}
@@ -193,24 +193,30 @@ func (s *secured) load() (*tls.Config, error) {
 		}
 		config.RootCAs = roots
 	}
-	if s.cfg.Cert == "" {
+	if s.cfg.Key.IsZero() {
 		return config, nil
-	}
-	cert, err := readFile(s.cfg.Cert)
-	if err != nil {
-		return nil, wrapFile("cert", s.cfg.Cert, err)
 	}
 	key, err := s.resolver.Resolve(s.cfg.Key)
 	if err != nil {
 		return nil, err
 	}
+	cert, from := []byte(key.Reveal()), s.cfg.Key.String()
+	if s.cfg.Cert != "" {
+		from = s.cfg.Cert
+		if cert, err = readFile(s.cfg.Cert); err != nil {
+			return nil, wrapFile("cert", s.cfg.Cert, err)
+		}
+	}
 	pair, err := tls.X509KeyPair(cert, []byte(key.Reveal()))
 	switch {
+	case err != nil && s.cfg.Cert == "":
+		return nil, badTLS("key %s does not hold a key and its certificate: %w", s.cfg.Key, err).
+			WithHint("name the certificate's file as cert, or let the secret hold both, as that of a vault's certificate does")
 	case err != nil:
 		return nil, badTLS("cert %s and key %s do not go together: %w", s.cfg.Cert, s.cfg.Key, err)
 	case time.Now().After(pair.Leaf.NotAfter):
-		return nil, badTLS("the certificate in %s ended at %s", s.cfg.Cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339)).
-			WithHint("write a new one into the file: it is seen without a restart")
+		return nil, badTLS("the certificate in %s ended at %s", from, pair.Leaf.NotAfter.UTC().Format(time.RFC3339)).
+			WithHint("write a new one there: it is seen without a restart")
 	}
 	// Sent whatever roots the destination says that it takes: its refusal tells more
 	// than a missing certificate.

@@ -139,8 +139,13 @@ func TestClientCertificate(t *testing.T) {
 	if _, ok := auth.(httpauth.Credentials); !ok {
 		t.Error("basic beside a certificate has no credentials to give")
 	}
-	if auth.(httpauth.Renewer).Refused(nil) {
-		t.Error("a password can be had anew")
+	refused := httptest.NewRequest(http.MethodGet, g.srv.URL, nil)
+	refused.SetBasicAuth("me", "pass-word")
+	if auth.(httpauth.Renewer).Refused(refused) {
+		t.Error("a password that is the same can be had anew")
+	}
+	if refused.SetBasicAuth("me", "the one before"); !auth.(httpauth.Renewer).Refused(refused) {
+		t.Error("a password that was replaced since the request cannot be had anew")
 	}
 	rt := auth.Wrap(httpcall.NewTransport(nil))
 	want := func(name string) {
@@ -251,7 +256,6 @@ func TestValidateTLS(t *testing.T) {
 		tls httpauth.TLS
 	}{
 		"no key":      {"https://e", httpauth.TLS{Cert: "c"}},
-		"no cert":     {"https://e", httpauth.TLS{Key: "env:K"}},
 		"literal key": {"https://e", httpauth.TLS{Cert: "c", Key: hush}},
 		"without TLS": {"http://e", httpauth.TLS{CA: "c"}},
 	} {
@@ -259,7 +263,11 @@ func TestValidateTLS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	both := httpauth.TLS{Key: "env:K"} // the secret holds the certificate, too
 	good := httpauth.TLS{Cert: "c", Key: "env:K", CA: "a"}
+	if err := both.Validate(); err != nil {
+		t.Error(err)
+	}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

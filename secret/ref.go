@@ -6,8 +6,9 @@ import (
 	"ferry"
 )
 
-// Ref says where a secret lies: env:NAME or file:PATH. The zero Ref names none.
-// @Microsoft.KeyVault(…) is recognised, and refused by [Resolver].
+// Ref says where a secret lies: env:NAME, file:PATH, or in Azure Key Vault, as
+// @Microsoft.KeyVault(SecretUri=…) or (VaultName=…;SecretName=…[;SecretVersion=…]).
+// The zero Ref names none.
 type Ref string
 
 const (
@@ -15,7 +16,7 @@ const (
 	filePrefix  = "file:"
 	vaultPrefix = "@Microsoft.KeyVault("
 
-	refHint = "write env:NAME or file:PATH, where the secret lies"
+	refHint = "write env:NAME, file:PATH or @Microsoft.KeyVault(VaultName=…;SecretName=…), where the secret lies"
 )
 
 // ParseRef reads a reference. Anything else is taken for a secret that was
@@ -33,9 +34,12 @@ func ParseRef(s string) (Ref, error) {
 				WithHint(refHint)
 		}
 	case strings.HasPrefix(s, vaultPrefix):
-		if !strings.HasSuffix(s, ")") {
-			return "", ferry.Errorf(ferry.CodeBadConfig, "the secret reference @Microsoft.KeyVault(… has no closing parenthesis").
-				WithHint(refHint)
+		inner, closed := strings.CutSuffix(s[len(vaultPrefix):], ")")
+		if !closed {
+			return "", badVault("it has no closing parenthesis")
+		}
+		if _, err := parseVault(inner); err != nil {
+			return "", err
 		}
 	default:
 		return "", ferry.Errorf(ferry.CodeBadConfig, "a secret stands here literally, or its reference cannot be read").

@@ -15,12 +15,14 @@ import (
 const MaxSize = 64 << 10
 
 // Resolver reads what references point at. It keeps nothing: every Resolve
-// reads anew, so that a rotated secret is seen without a restart. The zero
-// Resolver reads this process's environment and files; it may be used
-// concurrently.
+// reads anew, so that a rotated secret is seen without a restart; what a [Vault]
+// keeps is its own. The zero Resolver reads this process's environment and files;
+// it may be used concurrently.
 type Resolver struct {
 	// LookupEnv stands in for os.LookupEnv.
 	LookupEnv func(name string) (string, bool)
+	// Vault reads secrets of Azure Key Vault; nil: references to it are refused.
+	Vault Vault
 }
 
 // Resolve reads the secret. An error is a *ferry.Error that names the
@@ -37,9 +39,33 @@ func (r Resolver) Resolve(ref Ref) (Value, error) {
 	case strings.HasPrefix(s, filePrefix):
 		return fromFile(s[len(filePrefix):])
 	default:
-		return Value{}, ferry.Errorf(ferry.CodeBadConfig, "secrets in Azure Key Vault are not supported by this version").
-			WithHint(refHint)
+		v, _ := ref.Vault() // parsed above
+		if r.Vault == nil {
+			return Value{}, ferry.Errorf(ferry.CodeBadConfig, "the secret %s: Azure Key Vault cannot be asked here", ref).
+				WithHint("in this place write env:NAME or file:PATH")
+		}
+		return r.Vault.Secret(v)
 	}
+}
+
+// Refused tells that whoever was given the secret did not take it: where it is
+// kept, it is read anew. True: it is another one than was by now, so that one more
+// try makes sense. A zero was stands for the secret as it was last read.
+func (r Resolver) Refused(ref Ref, was Value) bool {
+	if v, ok := ref.Vault(); ok {
+		return r.Vault != nil && r.Vault.Refused(v, was)
+	}
+	now, err := r.Resolve(ref)
+	return err == nil && !was.IsZero() && now != was
+}
+
+// Past are values that the secret had shortly before this one, where that is known:
+// answers may still quote them.
+func (r Resolver) Past(ref Ref) []Value {
+	if v, ok := ref.Vault(); ok && r.Vault != nil {
+		return r.Vault.Past(v)
+	}
+	return nil
 }
 
 func (r Resolver) fromEnv(name string) (Value, error) {

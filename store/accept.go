@@ -21,7 +21,9 @@ type prepared struct {
 	hash  [sha256.Size]byte
 	key   idemKey
 	keyed bool
-	file  string // of a large body, before its commit; empty: none
+	// Of a message of a flow without a key.
+	repeat repeatKeys
+	file   string // of a large body, before its commit; empty: none
 
 	renamed string // what the file was called when it became another message's revision
 }
@@ -86,6 +88,7 @@ func (l *Ledger) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 		errs[i] = err
 		size += len(ps[i].msg.Body)
 	}
+	tellApart(ps)
 	err := l.update(ctx, size, func(tx *bbolt.Tx) error {
 		inBatch := map[idemKey]int{}
 		bad := false
@@ -156,17 +159,16 @@ func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
 	if m.IdempotencyKey != "" {
 		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
 	}
+	p.asRepeat(0)
 	return p, nil
 }
 
 // quickRepeat answers a plain repeat without a commit: what it finds is on disk.
 func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
-	if !p.keyed || p.msg.ReplyTo != nil {
+	if !p.keyed && p.repeat.none() || p.msg.ReplyTo != nil {
 		return ferry.Accepted{}, false
 	}
-	l.mu.RLock()
-	id, found := l.idem.find(p.key, time.Now())
-	l.mu.RUnlock()
+	id, found := l.quickFind(p, time.Now())
 	if !found {
 		return ferry.Accepted{}, false
 	}
@@ -174,8 +176,11 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	known := false
 	_ = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		if err != nil || r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:]) || !r.calls(p.msg.CallbackURL) {
-			return err // not a plain repeat: the group decides
+		if err != nil || r == nil {
+			return err
+		}
+		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:])) || !p.keyed && !p.isRepeat(r) || !r.calls(p.msg.CallbackURL) {
+			return nil // not a plain repeat: the group decides
 		}
 		answer, known = l.repeatOf(r), true
 		return nil
@@ -183,11 +188,24 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	return answer, known
 }
 
+func (l *Ledger) quickFind(p *prepared, now time.Time) (ferry.ID, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if p.keyed {
+		return l.idem.find(p.key, now)
+	}
+	key, certain := p.wanted()
+	if !certain {
+		return ferry.ID{}, false
+	}
+	return l.idem.findRepeat(key, now)
+}
+
 // decide looks at the key. It reads only.
 func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
 	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted}}
 	if !p.keyed {
-		return fresh, nil
+		return l.decideRepeat(tx, p, fresh)
 	}
 	id, found := l.group.idem[p.key]
 	if !found {
@@ -234,9 +252,7 @@ func keyReused(existing ferry.Accepted) *ferry.Error {
 // admit writes what was decided.
 func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	if d.replace != nil {
-		act := ferry.Act{Act: "edit", By: p.msg.Sender.Name, At: p.msg.CreatedAt, Note: "replaced by the sender under the same key"}
-		d.replace.ask(&p.msg)
-		return l.revive(tx, d.replace, &revision{body: p.msg.Body, size: p.msg.BodySize(), hash: p.hash, contentType: p.msg.ContentType, from: p}, act)
+		return l.replaceWith(tx, d.replace, p)
 	}
 	if !d.fresh {
 		return l.askAgain(tx, d.answer.ID, &p.msg)
@@ -252,6 +268,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Traceparent: m.Traceparent,
 		SenderName:  m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
 		BodyHash: p.hash[:], Size: m.BodySize(),
+		Nth: p.repeat.nth, RepeatOf: d.answer.PossibleRepeatOf,
 	}
 	r.ask(m)
 	if m.TimeToLive > 0 {
@@ -259,6 +276,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	}
 	l.count(tx, r, +1)
 	l.tally(tx, r).Accepted++
+	l.useQuotas(tx, m.Quotas)
 	if err := l.putBody(tx, r.ID, 1, m.Body); err != nil {
 		return err
 	}
@@ -271,5 +289,6 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		}
 		l.group.idem[p.key] = r.ID
 	}
+	l.noteRepeat(p, r.ID)
 	return put(tx, r)
 }

@@ -105,7 +105,7 @@ func TestIdempotencyIndexIsBounded(t *testing.T) {
 		at := start.Add(time.Duration(i/3) * time.Millisecond)
 		x.add(idemKeyOf(1, string(u32(uint32(i)))), ferry.NewID(at))
 		keys := 0
-		for _, b := range x.buckets {
+		for _, b := range x.keys.buckets {
 			keys += len(b.keys)
 		}
 		if len(x.ids) > 1001 || keys != len(x.ids) {

@@ -71,7 +71,7 @@ func (l *Ledger) CreateKeptKey(ctx context.Context, spec ferry.KeySpec, by strin
 		return ferry.NewKey{}, ferry.Errorf(ferry.CodeLimitReached, "there are %d keys already", count).
 			WithHint("revoke some first: broker keys list")
 	}
-	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: time.Now().UTC(), CreatedBy: by}
+	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: time.Now().UTC(), CreatedBy: by, Limit: spec.Limit}
 	if !spec.Expires.IsZero() {
 		key.ExpiresAt = &spec.Expires
 	}
@@ -137,7 +137,7 @@ func (l *Ledger) Authenticate(text string) (ferry.Identity, error) {
 		return ferry.Identity{}, unknown("it has expired")
 	}
 	row.used.Store(now.UnixNano())
-	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes}, nil
+	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes, Limit: row.Limit}, nil
 }
 
 // Keys lists all keys, by name.

@@ -22,6 +22,10 @@ type revision struct {
 	hash        [sha256.Size]byte
 	contentType string
 	from        *prepared // has the file of a large one
+
+	// Of one that its sender sent.
+	deliverAt time.Time
+	expiresAt int64 // Unix ns; 0: as it is
 }
 
 // Replay makes a dead letter ready again: same id, next generation. With a
@@ -106,10 +110,13 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 	if dead != nil && dead.Reason == ferry.ReasonExpired {
 		r.ExpiresAt = 0 // somebody wants it delivered, however late
 	}
+	if rev != nil && rev.expiresAt != 0 {
+		r.ExpiresAt = rev.expiresAt
+	}
 	r.Dead, r.Discarded, r.Conflict = nil, nil, ""
 	l.setAwaiting(r, nil) // whatever it was: it is sent again
 	addAct(r, act)
-	if err := l.makeReady(tx, r, time.Time{}); err != nil {
+	if err := l.makeReady(tx, r, rev.ready()); err != nil {
 		return err
 	}
 	return put(tx, r)

@@ -24,8 +24,8 @@ const (
 )
 
 // storedEvent is the value of an event: its number, route, generation, revision,
-// state and message as written here, and of a dead letter what was said of it, as
-// JSON, since a replay takes it out of the record.
+// state and message as written here, and of a dead letter, also one that is
+// discarded, what was said of it, as JSON, since a replay takes it out of the record.
 type storedEvent struct {
 	no         uint64
 	route      uint32
@@ -76,7 +76,7 @@ func (l *Ledger) tellEnd(tx *bbolt.Tx, r *record) error {
 
 func (l *Ledger) putEvent(tx *bbolt.Tx, r *record) error {
 	e := storedEvent{route: r.Route, generation: r.Generation, revision: r.Revision, state: r.State, id: r.ID}
-	if r.State == ferry.StateDeadLettered {
+	if r.Dead != nil && r.State != ferry.StateCompleted {
 		text, err := json.Marshal(r.Dead)
 		if err != nil {
 			return err
@@ -231,12 +231,26 @@ func (l *Ledger) event(tx *bbolt.Tx, id ferry.ID, e *storedEvent) (ferry.Event, 
 	if m.State != e.state || m.Generation != e.generation {
 		asItEnded(m, end)
 	}
+	if e.state == ferry.StateDiscarded && m.Discarded == nil {
+		m.Discarded = discardOf(m.Acts, out.Time)
+	}
 	m.Revision = e.revision
 	size := 1024 + len(m.Result)
 	for i := range m.Attempts {
 		size += 512 + len(m.Attempts[i].Text)
 	}
 	return out, size, nil
+}
+
+// discardOf finds the act that discarded a message at a time, where it is no longer
+// discarded.
+func discardOf(acts []ferry.Act, at time.Time) (discard *ferry.Act) {
+	for i := range acts {
+		if acts[i].Act == "discard" && !acts[i].At.Truncate(time.Millisecond).After(at) {
+			discard = &acts[i]
+		}
+	}
+	return discard
 }
 
 // DropEvents removes the events from before a time, and the oldest of more than

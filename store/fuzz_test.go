@@ -35,7 +35,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte{tState, 4})
 	f.Add([]byte{99, 1, 'x', tState, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = peekKey(b)
+		_, _, _ = peekKey(b)
 		r, err := decodeRecord(id, b)
 		if err != nil {
 			return

@@ -221,7 +221,7 @@ func (l *Ledger) sound() error {
 		if err := want.compare(l, tx); err != nil {
 			return err
 		}
-		return l.soundOutbox(tx)
+		return errors.Join(l.soundOutbox(tx), l.soundEvents(tx))
 	})
 }
 

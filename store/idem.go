@@ -20,17 +20,25 @@ func idemKeyOf(route uint32, key string) idemKey {
 	return idemKey(h[:16])
 }
 
-// idemIndex finds messages by idempotency key, in memory: an index on disk
-// would be written at random places with every accept. Its truth are the
-// records, from which it is rebuilt at start.
+// idemIndex finds messages by idempotency key, and repeats of flows by what they
+// are known by, in memory: an index on disk would be written at random places with
+// every accept. Its truth are the records, from which it is rebuilt at start.
 //
-// It is bounded twice: by the window, and by memory. Entries are forgotten
-// oldest first, in buckets of time.
+// It is bounded twice: by the windows, and by memory. Entries are forgotten oldest
+// first, in buckets of time. Repeats of flows take room from keys up to a share;
+// beyond it they take each other's.
 type idemIndex struct {
-	window time.Duration
-	most   int // entries
+	most int // entries, of both kinds
 
 	ids     map[idemKey]ferry.ID
+	keys    idemAges
+	repeats idemAges
+}
+
+// idemAges are the entries of one kind by their age.
+type idemAges struct {
+	window  time.Duration
+	n       int          // keys in the buckets
 	buckets []idemBucket // oldest first
 }
 
@@ -44,58 +52,87 @@ const (
 	// half to seven eighths, and 16 in its bucket.
 	idemEntryBytes  = 96
 	idemBucketCount = 56 // buckets per window: three hours each in seven days
+	repeatShare     = 4  // one entry in so many may be a flow's, when memory is short
 )
 
 func newIdemIndex(window time.Duration, bytes int) *idemIndex {
-	return &idemIndex{window: window, most: max(bytes/idemEntryBytes, 1000), ids: map[idemKey]ferry.ID{}}
+	return &idemIndex{
+		most: max(bytes/idemEntryBytes, 1000), ids: map[idemKey]ferry.ID{},
+		keys: idemAges{window: window}, repeats: idemAges{window: ferry.RepeatWindow},
+	}
 }
 
 // find returns the newest message of the key inside the window.
 func (x *idemIndex) find(key idemKey, now time.Time) (ferry.ID, bool) {
+	return x.findIn(&x.keys, key, now)
+}
+
+// findRepeat is find for what a flow sent without a key.
+func (x *idemIndex) findRepeat(key idemKey, now time.Time) (ferry.ID, bool) {
+	return x.findIn(&x.repeats, key, now)
+}
+
+func (x *idemIndex) findIn(a *idemAges, key idemKey, now time.Time) (ferry.ID, bool) {
 	id, ok := x.ids[key]
-	if !ok || now.Sub(id.Time()) > x.window {
+	if !ok || now.Sub(id.Time()) > a.window {
 		return ferry.ID{}, false
 	}
 	return id, true
 }
 
-func (x *idemIndex) add(key idemKey, id ferry.ID) {
-	x.ids[key] = id
+func (x *idemIndex) add(key idemKey, id ferry.ID) { x.addTo(&x.keys, key, id) }
+
+func (x *idemIndex) addRepeat(key idemKey, id ferry.ID) { x.addTo(&x.repeats, key, id) }
+
+func (x *idemIndex) addTo(a *idemAges, key idemKey, id ferry.ID) {
 	at := id.Time()
-	width := x.window / idemBucketCount
-	if n := len(x.buckets); n == 0 || at.Sub(x.buckets[n-1].start) > width {
-		x.buckets = append(x.buckets, idemBucket{start: at})
-		x.forget(at.Add(-x.window - width))
+	width := a.window / idemBucketCount
+	if n := len(a.buckets); n == 0 || at.Sub(a.buckets[n-1].start) > width {
+		a.buckets = append(a.buckets, idemBucket{start: at})
+		x.forget(a, at.Add(-a.window-width))
 	}
-	last := &x.buckets[len(x.buckets)-1]
-	last.keys = append(last.keys, key)
+	last := &a.buckets[len(a.buckets)-1]
+	if before, ok := x.ids[key]; !ok || before.Time().Before(last.start) {
+		last.keys = append(last.keys, key) // else it stands there
+		a.n++
+	}
+	x.ids[key] = id
 	if at.After(last.end) {
 		last.end = at
 	}
-	for len(x.ids) > x.most && len(x.buckets) > 1 {
-		x.forgetOldest()
+	for x.keys.n+x.repeats.n > x.most {
+		x.makeRoom(at)
 	}
-	if len(x.ids) > x.most {
-		// All in one bucket: split it, so that the next add can forget a half.
-		whole := x.buckets[0]
-		half := len(whole.keys) / 2
-		x.buckets = []idemBucket{
+}
+
+// makeRoom forgets the oldest bucket, or of a single one the first half.
+func (x *idemIndex) makeRoom(at time.Time) {
+	a := &x.keys
+	if x.repeats.n > x.most/repeatShare || a.n == 0 {
+		a = &x.repeats
+	}
+	if len(a.buckets) == 1 {
+		whole := a.buckets[0]
+		half := (len(whole.keys) + 1) / 2
+		a.buckets = []idemBucket{
 			{start: whole.start, end: whole.end, keys: slices.Clone(whole.keys[:half])},
 			{start: at, end: whole.end, keys: slices.Clone(whole.keys[half:])},
 		}
 	}
+	x.forgetOldest(a)
 }
 
 // forget drops buckets that started before t.
-func (x *idemIndex) forget(t time.Time) {
-	for len(x.buckets) > 1 && x.buckets[0].start.Before(t) {
-		x.forgetOldest()
+func (x *idemIndex) forget(a *idemAges, t time.Time) {
+	for len(a.buckets) > 1 && a.buckets[0].start.Before(t) {
+		x.forgetOldest(a)
 	}
 }
 
-func (x *idemIndex) forgetOldest() {
-	oldest := x.buckets[0]
-	x.buckets = slices.Clone(x.buckets[1:])
+func (x *idemIndex) forgetOldest(a *idemAges) {
+	oldest := a.buckets[0]
+	a.buckets = slices.Clone(a.buckets[1:])
+	a.n -= len(oldest.keys)
 	for _, key := range oldest.keys {
 		// The key may have been used again since.
 		if id, ok := x.ids[key]; ok && !id.Time().After(oldest.end) {
@@ -104,27 +141,35 @@ func (x *idemIndex) forgetOldest() {
 	}
 }
 
-// rebuild reads the keys of the window from the records.
+// rebuild reads the keys of the window from the records, and what flows sent
+// without a key within theirs.
 func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time) error {
-	first := ferry.FirstID(now.Add(-x.window))
+	first := ferry.FirstID(now.Add(-max(x.keys.window, x.repeats.window)))
+	repeats := now.Add(-x.repeats.window)
 	c := tx.Bucket(bMessages).Cursor()
 	for k, v := c.Seek(first[:]); k != nil; k, v = c.Next() {
-		route, key := peekKey(v)
-		if key != "" {
-			x.add(idemKeyOf(route, key), ferry.ID(k))
+		id := ferry.ID(k)
+		switch route, key, flow := peekKey(v); {
+		case key != "":
+			x.add(idemKeyOf(route, key), id)
+		case flow && !id.Time().Before(repeats):
+			if r, err := decodeRecord(id, v); err == nil { // else others say so
+				x.addRepeatsOf(r)
+			}
 		}
 	}
 	return nil
 }
 
-// peekKey reads the two fields of a record that the rebuild needs, without the
-// cost of the rest.
-func peekKey(b []byte) (route uint32, key string) {
+// peekKey reads the fields of a record that the rebuild needs, without the cost of
+// the rest: route, key, and whether a flow sent it, which is looked for only when
+// there is no key.
+func peekKey(b []byte) (route uint32, key string, flow bool) {
 	for len(b) > 1 {
 		tag := b[0]
 		v, n := binary.Uvarint(b[1:])
 		if n <= 0 {
-			return 0, ""
+			return 0, "", false
 		}
 		b = b[1+n:]
 		if tag == tRoute {
@@ -134,12 +179,15 @@ func peekKey(b []byte) (route uint32, key string) {
 			continue
 		}
 		if v > uint64(len(b)) {
-			return 0, ""
+			return 0, "", false
 		}
-		if tag == tKey {
-			return route, string(b[:v])
+		switch tag {
+		case tKey:
+			return route, string(b[:v]), false
+		case tFlow:
+			flow = true
 		}
 		b = b[v:]
 	}
-	return route, ""
+	return route, "", flow
 }

@@ -36,6 +36,21 @@ func (l *Ledger) Message(id ferry.ID) (e ferry.Envelope, err error) {
 	return e, err
 }
 
+// MessageHead is Message without the attempts: it costs one read of one record.
+func (l *Ledger) MessageHead(id ferry.ID) (e ferry.Envelope, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil {
+			return err
+		}
+		if e, err = l.envelope(tx, r); err != nil {
+			return damaged(err)
+		}
+		return nil
+	})
+	return e, err
+}
+
 // envelope is the record as people see it, without the attempts.
 func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 	e := ferry.Envelope{

@@ -30,7 +30,7 @@ func TestLedgerHolds(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			m := &machine{
 				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
-				several: map[string]bool{}, pull: map[string]bool{}, told: map[noticed]ferry.Notice{}, subs: map[ferry.ID]*modelSub{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[noticed]ferry.Notice{}, subs: map[ferry.ID]*modelSub{}, ended: map[ferry.ID]end{},
 			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
@@ -66,6 +66,10 @@ type machine struct {
 	tokens   []token                  // that receivers were given
 	told     map[noticed]ferry.Notice // the last of each message and whom it was for
 	subs     map[ferry.ID]*modelSub
+
+	events   []ferry.Event    // that were seen and are kept
+	ended    map[ferry.ID]end // what the last event of each ended message must be
+	eventsTo ferry.ID         // those up to it were dropped
 }
 
 // modelMsg is what must be true of one message.
@@ -96,7 +100,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "give up": m.giveUp, "subscribe": m.subscribe, "unsubscribe": m.unsubscribe,
-		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
+		"drop events": m.dropEvents,
+		"receive":     m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
 }
@@ -308,6 +313,7 @@ func (m *machine) receipt(rt *rapid.T) {
 				rt.Fatalf("receipt %+v: outcome %+v, want %+v", receipts[i], got[i], want)
 			}
 		}
+		m.checkEvents(rt)
 		receipts, outcomes = receipts[:0], outcomes[:0]
 	}
 }
@@ -515,6 +521,7 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("route %s accepted %d, want %d (%v)", route, info.Accepted, n, err)
 		}
 	}
+	m.checkEvents(rt)
 	notices := m.lastNotices(rt)
 	m.checkSubscriptions(rt)
 	for _, id := range m.ids {

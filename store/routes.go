@@ -82,10 +82,12 @@ type group struct {
 	routes  map[uint32]*routeRow
 	tallies map[tallyKey]*tally
 	idem    map[idemKey]ferry.ID
+	repeats map[idemKey]ferry.ID
 	changes []Change
 	after   []func() // under l.mu
 	notices noticeDelta
 	subs    []*Subscription // made or changed
+	quotas  map[string]*quotaRow
 }
 
 // row is the committer's copy of a route's row.
@@ -170,6 +172,11 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	for name, row := range l.group.quotas {
+		if err := putJSON(tx, bQuotas, []byte(name), row); err != nil {
+			return err
+		}
+	}
 	for key, t := range l.group.tallies {
 		if err := putJSON(tx, bTallies, key.bytes(), t); err != nil {
 			return err
@@ -192,6 +199,9 @@ func (l *Ledger) finish(committed bool) {
 	}
 	for key, id := range g.idem {
 		l.idem.add(key, id)
+	}
+	for key, id := range g.repeats {
+		l.idem.addRepeat(key, id)
 	}
 	for _, f := range g.after {
 		f()

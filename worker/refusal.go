@@ -155,6 +155,9 @@ func (d *Dest) liftRefusal() {
 	if !holds {
 		return
 	}
+	if r, ok := d.opts.Destination.(adapters.Rereader); ok {
+		r.Reread()
+	}
 	fresh := d.fingerprint() != refused // reads files: not under the lock
 	d.mu.Lock()
 	now := time.Now()

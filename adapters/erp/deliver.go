@@ -269,6 +269,8 @@ func withoutCredentials(err error, line string) ferry.Verdict {
 		Text: cut(err.Error(), ferry.MaxAttemptText), Request: line,
 	}
 	switch {
+	case ferry.CodeOf(err) == ferry.CodeSecretUnavailable:
+		v.Kind, v.Code = ferry.Unavailable, string(ferry.CodeSecretUnavailable)
 	case errors.Is(err, httpauth.ErrUnavailable):
 		v.Kind, v.Code = ferry.Unavailable, "tokenUnavailable"
 	case errors.Is(err, httpauth.ErrRefused):

@@ -79,10 +79,11 @@ type destination struct {
 	session   session           // nil: the dialect has none
 	spec      *apispec.Document // of dialect openapi
 	signed    signed
+	resolver  httpauth.Resolver
 }
 
 func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport http.RoundTripper) (*destination, error) {
-	d := &destination{cfg: cfg}
+	d := &destination{cfg: cfg, resolver: resolver}
 	if cfg.Dialect == "" {
 		cfg.Dialect = "rest"
 	}
@@ -156,6 +157,11 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 
 // Fingerprint changes when a secret of the destination does.
 func (d *destination) Fingerprint() string { return d.auth.Fingerprint() }
+
+// Reread has the secrets read anew that the destination refused.
+func (d *destination) Reread() {
+	httpauth.Reread(d.resolver, append(d.cfg.Auth.Secrets(), d.cfg.TLS.Secrets()...))
+}
 
 // closeTime bounds logging out.
 const closeTime = 5 * time.Second

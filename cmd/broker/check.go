@@ -1,8 +1,10 @@
 package main
 
 import (
+	"log/slog"
 	"strings"
 
+	"ferry"
 	"ferry/config"
 )
 
@@ -20,21 +22,36 @@ func (c checkCmd) Run(a *app) error {
 	for i, r := range cfg.Routes {
 		routes[i] = r.Name
 	}
+	cert, err := certificateOf(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	var certificate *ferry.CertificateInfo
+	if cert != nil {
+		certificate = cert.Info()
+		for _, w := range cert.Warnings() {
+			a.remark("warning: %s", w)
+		}
+	}
 	if a.json() {
 		return a.writeJSON(checked{
 			File: c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
-			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes,
+			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Certificate: certificate,
 		})
 	}
 	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
-	a.writePairs([]pair{
+	pairs := []pair{
 		{"listen", cfg.Listen},
 		{"public URL", cfg.PublicURL},
 		{"data", cfg.DataDir},
 		{"environment", cfg.Environment},
 		{"queue", cfg.Queue.Driver},
 		{"routes", strings.Join(routes, "\n")},
-	})
+	}
+	if certificate != nil {
+		pairs = append(pairs, pair{"certificate", strings.Join(certificate.Names, ", ") + ", until " + moment(certificate.NotAfter)})
+	}
+	a.writePairs(pairs)
 	return nil
 }
 
@@ -47,4 +64,6 @@ type checked struct {
 	Environment string   `json:"environment,omitempty"`
 	Queue       string   `json:"queue"`
 	Routes      []string `json:"routes"`
+
+	Certificate *ferry.CertificateInfo `json:"certificate,omitempty"`
 }

@@ -31,5 +31,6 @@ type globals struct {
 	Server  string `group:"Everywhere:" placeholder:"URL" help:"The broker's address (else FERRY_URL, the context, http://127.0.0.1:8080)."`
 	Context string `group:"Everywhere:" placeholder:"NAME" help:"A context of ferry/contexts.yaml in your configuration folder."`
 	KeyFile string `group:"Everywhere:" placeholder:"FILE" help:"File with the key (else FERRY_KEY, FERRY_KEY_FILE, the context, ./data/admin.key)."`
+	CA      string `group:"Everywhere:" name:"ca" placeholder:"FILE" help:"PEM file that the broker's certificate is checked against, beside this machine's (else FERRY_CA, the context)."`
 	Output  string `group:"Everywhere:" short:"o" enum:"table,json" default:"table" help:"table for people, json for scripts."`
 }

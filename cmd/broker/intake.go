@@ -24,7 +24,7 @@ type intakes struct {
 
 // openIntakes makes the intakes that the routes have; nothing is called yet. Nil
 // when there are none.
-func openIntakes(cfg *config.Broker, log *slog.Logger) (*intakes, error) {
+func openIntakes(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger) (*intakes, error) {
 	opts := intake.Options{
 		OwnPrefixes: []string{cfg.Queue.ServiceBus.Prefix}, Environment: cfg.Environment, Log: log,
 		Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
@@ -39,7 +39,7 @@ func openIntakes(cfg *config.Broker, log *slog.Logger) (*intakes, error) {
 		bus, ok := shared[s.ServiceBus]
 		if !ok {
 			var err error
-			if bus, err = dialServiceBus(s.ServiceBus, log); err != nil {
+			if bus, err = dialServiceBus(s.ServiceBus, resolver, log); err != nil {
 				return nil, errors.Join(err, in.close(context.Background()))
 			}
 			shared[s.ServiceBus] = bus
@@ -100,8 +100,8 @@ func (in *intakes) close(ctx context.Context) error {
 }
 
 // dialServiceBus makes a client of a namespace; nothing is called yet.
-func dialServiceBus(cfg config.ServiceBus, log *slog.Logger) (*servicebus.Client, error) {
-	namespace, err := drivers.Namespace(cfg, secret.Resolver{}, log)
+func dialServiceBus(cfg config.ServiceBus, resolver secret.Resolver, log *slog.Logger) (*servicebus.Client, error) {
+	namespace, err := drivers.Namespace(cfg, resolver, log)
 	if err != nil {
 		return nil, err
 	}

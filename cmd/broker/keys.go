@@ -18,7 +18,25 @@ type keysCreateCmd struct {
 	Role    string   `required:"" enum:"sender,receiver,operator,admin" help:"sender, receiver, operator or admin."`
 	Routes  []string `placeholder:"A,B" help:"Only these routes (sender, receiver); none means all."`
 	Expires string   `placeholder:"TIME" help:"When it ends: a time, or a duration from now such as 90d."`
+	Rate    string   `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
+	Burst   int      `placeholder:"N" help:"With --rate: how many of them at once."`
+	Quota   string   `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
 	Out     string   `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
+}
+
+// limit reads what the flags say of the key's limit.
+func (k keysCreateCmd) limit() (l ferry.Limit, err error) {
+	l.Burst = k.Burst
+	if l.Rate, err = ferry.ParseRate(k.Rate); err != nil {
+		return l, usagef("--rate: %v", err).withHint("such as 600/m")
+	}
+	if l.Quota, err = ferry.ParseRate(k.Quota); err != nil {
+		return l, usagef("--quota: %v", err).withHint("such as 10000/d")
+	}
+	if fault := l.Check(); fault != nil {
+		return l, usagef("%s", fault.Message).withHint("%s", fault.Hint)
+	}
+	return l, nil
 }
 
 // Run makes the key.
@@ -30,12 +48,16 @@ func (k keysCreateCmd) Run(a *app) error {
 	if !expires.IsZero() && !expires.After(a.now()) {
 		return usagef("--expires %s has passed", moment(expires))
 	}
+	limit, err := k.limit()
+	if err != nil {
+		return err
+	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	return a.handOverKey("made", k.Out, func() (ferry.NewKey, error) {
-		return c.CreateKey(a.ctx, ferry.KeySpec{Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires})
+		return c.CreateKey(a.ctx, ferry.KeySpec{Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires, Limit: limit})
 	})
 }
 

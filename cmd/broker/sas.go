@@ -9,7 +9,7 @@ import (
 
 // sasPolicies makes the policies of the configuration. Their keys are read once
 // here, so that a start tells what is wrong with them, and again for every token.
-func sasPolicies(cfg *config.Broker) ([]api.SASPolicy, error) {
+func sasPolicies(cfg *config.Broker, resolver secret.Resolver) ([]api.SASPolicy, error) {
 	policies := make([]api.SASPolicy, len(cfg.SAS))
 	for i, p := range cfg.SAS {
 		refs := []secret.Ref{p.Key}
@@ -20,7 +20,7 @@ func sasPolicies(cfg *config.Broker) ([]api.SASPolicy, error) {
 			keys := make([]secret.Value, len(refs))
 			for j, ref := range refs {
 				var err error
-				if keys[j], err = (secret.Resolver{}).Resolve(ref); err != nil {
+				if keys[j], err = resolver.Resolve(ref); err != nil {
 					return nil, err
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
+	"ferry/certs"
 	"ferry/config"
 	"ferry/queue/drivers"
 	"ferry/secret"
@@ -51,7 +52,7 @@ func (c serveCmd) Run(a *app) error {
 	if path != "" {
 		a.printf("the first admin key is in %s, readable for you only\n", path)
 	}
-	a.printf("broker %s listens on http://%s, workers connect to %s, data in %s\n", version(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
+	a.printf("broker %s listens on %s://%s, workers connect to %s, data in %s\n", version(), s.scheme(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
 	if len(cfg.Routes) == 0 {
 		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
 	}
@@ -110,8 +111,12 @@ type server struct {
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
 	callbacks callbacks
+	secrets   *secrets // reads every reference of the file
 	handler   http.Handler
 	log       *slog.Logger
+
+	certificate *certs.Certificate // nil: plain HTTP
+	connections api.Connections
 }
 
 // transport is a queue of package drivers.
@@ -121,19 +126,19 @@ type transport interface {
 }
 
 // openTransport starts the queue inside the process, or connects to it elsewhere.
-func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.WorkerInfo, log *slog.Logger) (transport, error) {
+func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Resolver, workers []ferry.WorkerInfo, log *slog.Logger) (transport, error) {
 	window, routes := 0, make([]string, len(cfg.Routes))
 	for i, r := range cfg.Routes {
 		window, routes[i] = max(window, r.Window), r.Name
 	}
 	if cfg.Queue.Driver == config.DriverServiceBus {
 		return drivers.ConnectServiceBus(ctx, drivers.ServiceBusOptions{
-			Config: cfg.Queue.ServiceBus, Routes: routes, Workers: workers, Log: log,
+			Config: cfg.Queue.ServiceBus, Secrets: resolver, Routes: routes, Workers: workers, Log: log,
 		})
 	}
 	n := cfg.Queue.NATS
 	if n.External() {
-		seed, err := secret.Resolver{}.Resolve(n.Seed())
+		seed, err := resolver.Resolve(n.Seed())
 		if err != nil {
 			return nil, err
 		}
@@ -153,13 +158,25 @@ func openTransport(ctx context.Context, cfg *config.Broker, workers []ferry.Work
 }
 
 // startServer opens ledger and queue and begins to deliver.
-func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*server, error) {
-	policies, err := sasPolicies(cfg)
+func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *server, err error) {
+	secrets := openSecrets(cfg, log)
+	defer func() {
+		if err != nil {
+			secrets.close()
+		}
+	}()
+	policies, err := sasPolicies(cfg, secrets.Resolver)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{log: log}
-	in, err := openIntakes(cfg, log)
+	s = &server{
+		log: log, secrets: secrets,
+		connections: api.Connections{Most: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress},
+	}
+	if s.certificate, err = certificateOf(cfg, log); err != nil {
+		return nil, err
+	}
+	in, err := openIntakes(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
 	}
@@ -168,13 +185,16 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
-			t, err := openTransport(ctx, cfg, workers, log)
+			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
 			if err != nil {
 				return nil, err
 			}
 			s.transport = t
 			return t, nil
 		},
+	}
+	if s.certificate != nil {
+		opts.Certificate = s.certificate.Info
 	}
 	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
@@ -184,7 +204,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 	}
 	callbacks.options(&opts)
 	s.callbacks = callbacks
-	refs, err := drivers.BodyRefs(cfg.BodyRef, secret.Resolver{})
+	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
 	}
@@ -196,8 +216,10 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (*se
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
+	s.connections.Closed = b.ConnectionClosed
 	s.handler = api.New(b, api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
 	})
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
@@ -213,8 +235,17 @@ const drainTime = 20 * time.Second
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	web := api.Server(l.Addr().String(), s.handler)
 	web.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	l = s.connections.Bound(web, l)
 	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(l) }()
+	if s.certificate != nil {
+		web.TLSConfig = s.certificate.Config()
+		watching, rest := context.WithCancel(ctx)
+		defer rest()
+		go s.certificate.Watch(watching)
+		go func() { failed <- web.ServeTLS(l, "", "") }()
+	} else {
+		go func() { failed <- web.Serve(l) }()
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -231,6 +262,8 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	defer s.callbacks.Close()
-	return errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	s.callbacks.Close()
+	s.secrets.close()
+	return err
 }

@@ -11,7 +11,6 @@ import (
 	"ferry"
 	"ferry/config"
 	"ferry/queue/drivers"
-	"ferry/secret"
 )
 
 type servicebusCmd struct {
@@ -47,29 +46,32 @@ func (f busFlags) load() (*config.Broker, []string, error) {
 	return cfg, routes, nil
 }
 
-func (f busFlags) options(a *app) (drivers.ServiceBusOptions, error) {
+// options are what looks at the namespace; done is called after that.
+func (f busFlags) options(a *app) (opts drivers.ServiceBusOptions, done func(), err error) {
 	cfg, routes, err := f.load()
 	if err != nil {
-		return drivers.ServiceBusOptions{}, err
+		return opts, nil, err
 	}
 	if cfg.Queue.ServiceBus.IsZero() {
-		return drivers.ServiceBusOptions{}, ferry.Errorf(ferry.CodeBadConfig, "the configuration names no Service Bus namespace").
+		return opts, nil, ferry.Errorf(ferry.CodeBadConfig, "the configuration names no Service Bus namespace").
 			WithHint("add queue: {driver: servicebus, servicebus: {namespace: …}}; docs/configuration.md has the keys")
 	}
+	log := newLog(a.stderr, "text", "error")
+	secrets := openSecrets(cfg, log)
 	return drivers.ServiceBusOptions{
-		Config: cfg.Queue.ServiceBus, Secrets: secret.Resolver{}, Routes: routes, WorkerNames: f.Workers,
-		Log: newLog(a.stderr, "text", "error"),
-	}, nil
+		Config: cfg.Queue.ServiceBus, Secrets: secrets.Resolver, Routes: routes, WorkerNames: f.Workers, Log: log,
+	}, secrets.close, nil
 }
 
 type servicebusCheckCmd struct{ busFlags }
 
 // Run looks at the namespace. It speaks to no broker.
 func (c servicebusCheckCmd) Run(a *app) error {
-	opts, err := c.options(a)
+	opts, done, err := c.options(a)
 	if err != nil {
 		return err
 	}
+	defer done()
 	report, err := drivers.CheckServiceBus(a.ctx, opts)
 	if err != nil {
 		return err
@@ -149,10 +151,11 @@ func (c servicebusProvisionCmd) Run(a *app) error {
 	if c.Print != "" {
 		return c.print(a)
 	}
-	opts, err := c.options(a)
+	opts, done, err := c.options(a)
 	if err != nil {
 		return err
 	}
+	defer done()
 	made, err := drivers.Provision(a.ctx, opts)
 	if a.json() {
 		if made == nil {

@@ -43,6 +43,7 @@ func (c checkCmd) Run(a *app) error {
 		}
 		a.line("FAILED", what, message)
 	}
+	a.tellVault(cfg, tell)
 	for what, err := range a.reachQueue(cfg) {
 		tell(what, "", err)
 	}

@@ -30,12 +30,18 @@ func (c runCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, setup.Close()) }()
-	if err := a.checkSecrets(cfg); err != nil {
+	if err := a.awaitSecrets(cfg); err != nil {
+		if a.ctx.Err() != nil {
+			return nil // stopped before the vault was there
+		}
 		return err
 	}
 	registry := prometheus.NewRegistry()
 	metrics, err := worker.NewMetrics(registry)
 	if err != nil {
+		return err
+	}
+	if err := registry.Register(a.vault.Collector()); err != nil {
 		return err
 	}
 	stopMetrics, err := a.serveMetrics(cfg.Listen, registry)

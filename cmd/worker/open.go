@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
-	"ferry"
 	"ferry/adapters"
 	"ferry/adapters/erp"
 	"ferry/config"
@@ -16,6 +13,7 @@ import (
 	"ferry/queue/drivers"
 	"ferry/queue/natsqueue"
 	"ferry/secret"
+	"ferry/secret/keyvault"
 	"ferry/worker"
 )
 
@@ -30,34 +28,17 @@ func (c configFlag) load(a *app) (*config.Worker, *worker.Setup, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	a.vault = keyvault.Open(cfg.Secrets.KeyVault, a.resolver(), a.log)
 	setup, err := worker.NewSetup(cfg, a.registry())
 	return cfg, setup, err
 }
 
-func (a *app) resolver() secret.Resolver { return secret.Resolver{LookupEnv: a.env} }
-
-// checkSecrets resolves every secret once, so that a worker does not start
-// without one. It is read again for the calls: it may change while the worker
-// runs.
-func (a *app) checkSecrets(cfg *config.Worker) error {
-	if cfg.Queue.Driver == config.DriverServiceBus {
-		for _, ref := range cfg.Queue.ServiceBus.Secrets() {
-			if _, err := a.resolver().Resolve(ref); err != nil {
-				message, hint := explain(err)
-				return ferry.Errorf(ferry.CodeBadConfig, "queue.servicebus: %s", message).WithHint("%s", hint)
-			}
-		}
+func (a *app) resolver() secret.Resolver {
+	r := secret.Resolver{LookupEnv: a.env}
+	if a.vault != nil { // an interface that holds a nil pointer is not nil
+		r.Vault = a.vault
 	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Destinations)) {
-		dest := cfg.Destinations[name]
-		for _, ref := range append(dest.Auth.Secrets(), dest.TLS.Secrets()...) {
-			if _, err := a.resolver().Resolve(ref); err != nil {
-				message, hint := explain(err)
-				return ferry.Errorf(ferry.CodeBadConfig, "destination %s: %s", name, message).WithHint("%s", hint)
-			}
-		}
-	}
-	return nil
+	return r
 }
 
 // registry lists the kinds of destinations. A new one is one line here.

@@ -12,6 +12,7 @@ import (
 
 	"ferry"
 	"ferry/queue"
+	"ferry/secret/keyvault"
 )
 
 // The exit codes.
@@ -42,6 +43,7 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer
 	log    *slog.Logger
+	vault  *keyvault.Store // reads secrets of Key Vault; nil before a configuration was read
 }
 
 // run is the whole program: it parses args, runs one command and returns the
@@ -73,7 +75,11 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return a.report(&usageError{message: err.Error(), hint: "worker --help shows the commands and what they take"})
 	}
 	a.log = tree.logger(stderr)
-	return a.report(parsed.Run())
+	err = parsed.Run()
+	if a.vault != nil {
+		a.vault.Close()
+	}
+	return a.report(err)
 }
 
 func (c *commands) logger(to io.Writer) *slog.Logger {

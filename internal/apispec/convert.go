@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"ferry/internal/conform"
 )
 
 // converter writes schemas of OpenAPI as one document of JSON Schema 2020-12, as
@@ -19,12 +21,6 @@ type converter struct {
 	queue []*openapi3.Schema
 	notes []string
 }
-
-// The keywords of our own vocabulary.
-const (
-	keyItems    = "ferryItems"    // items, judged until there are errors enough
-	keyReadOnly = "ferryReadOnly" // a property that the destination sets
-)
 
 // convert gives the document, and what of the schema is not checked.
 func (s *Schema) convert() (document map[string]any, notes []string) {
@@ -186,20 +182,17 @@ func (c *converter) texts(s *openapi3.Schema, m map[string]any) {
 			m["pattern"] = pattern
 		}
 	}
-	if _, known := checkedFormats()[s.Format]; known {
+	if _, known := conform.OpenAPIFormats()[s.Format]; known {
 		m["format"] = s.Format
 	}
 }
 
 func count[N int64 | uint64](n N) json.Number { return json.Number(strconv.FormatInt(int64(n), 10)) }
 
-// unicodeEscape is how ECMA-262 writes a character, and Go does not.
-var unicodeEscape = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
-
 // pattern gives a pattern as Go takes it. What Go does not have, such as a look
 // ahead, is left to the destination.
 func (c *converter) pattern(p string) (string, bool) {
-	p = unicodeEscape.ReplaceAllString(p, `\x{$1}`)
+	p = conform.Pattern(p)
 	if _, err := regexp.Compile(p); err != nil {
 		c.note("the pattern " + cut(p, 100) + " is not checked: this program cannot run it")
 		return "", false
@@ -220,12 +213,8 @@ func (c *converter) arrays(s *openapi3.Schema, m map[string]any) {
 	if len(s.PrefixItems) > 0 {
 		m["prefixItems"] = c.refs(s.PrefixItems, nil)
 	}
-	switch {
-	case s.Items == nil:
-	case len(s.PrefixItems) > 0:
+	if s.Items != nil {
 		m["items"] = c.ref(s.Items, nil)
-	default:
-		m[keyItems] = c.ref(s.Items, nil)
 	}
 	if s.Contains != nil {
 		m["contains"] = c.ref(s.Contains, nil)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"ferry/internal/conform"
 )
 
 func (c *converter) objects(s *openapi3.Schema, m map[string]any, inherited map[string]bool) {
@@ -18,7 +20,7 @@ func (c *converter) objects(s *openapi3.Schema, m map[string]any, inherited map[
 		properties := map[string]any{}
 		for name, r := range s.Properties {
 			if isReadOnly(r) {
-				properties[name] = map[string]any{keyReadOnly: true}
+				properties[name] = map[string]any{conform.KeyReadOnly: true}
 				continue
 			}
 			properties[name] = c.ref(r, nil)

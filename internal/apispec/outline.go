@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"ferry/internal/conform"
 )
 
 // Bounds of an outline: it is for people.
@@ -150,7 +152,7 @@ func (m *merge) describe() string {
 		more = append(more, fmt.Sprintf("at most %d characters", *m.maxLength))
 	}
 	if len(m.enum) > 0 {
-		more = append(more, "one of "+cut(values(m.enum), 120))
+		more = append(more, "one of "+cut(conform.Values(m.enum), 120))
 	}
 	if m.choices > 0 {
 		more = append(more, "the first of several forms")

@@ -79,11 +79,16 @@ type Flow struct {
 	// of the workflow; Environment is sent where it is not empty, which connectors
 	// alone do (x-ms-client-environment-id).
 	Name, ID, Version, Environment string
+
+	subscription, resourceGroup string
 }
 
 // Flow makes a flow; name is shown nowhere in Power Automate, which sends a GUID.
 func (e *Engine) Flow(name string) *Flow {
-	f := &Flow{engine: e, Name: name, ID: strings.ReplaceAll(GUID(), "-", ""), Version: versionText()}
+	f := &Flow{
+		engine: e, Name: name, ID: strings.ReplaceAll(GUID(), "-", ""), Version: versionText(),
+		subscription: GUID(), resourceGroup: "flows",
+	}
 	if !e.opts.LogicApps {
 		f.Name = GUID()
 	}
@@ -144,7 +149,10 @@ func GUID() string {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
-const digits = "0123456789"
+const (
+	digits       = "0123456789"
+	alphanumeric = digits + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
 
 func pick(n int, alphabet string) string {
 	b := make([]byte, n)

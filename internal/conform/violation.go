@@ -1,4 +1,4 @@
-package apispec
+package conform
 
 import (
 	"fmt"
@@ -12,7 +12,8 @@ import (
 
 // report gathers violations from a tree of errors.
 type report struct {
-	list []Violation
+	words *Words
+	list  []Violation
 }
 
 func (r *report) full() bool { return len(r.list) >= MaxViolations }
@@ -77,7 +78,7 @@ func (r *report) alternatives(e *jsonschema.ValidationError) {
 	var types []string
 	candidates := 0
 	for _, cause := range e.Causes {
-		var own report
+		own := report{words: r.words}
 		own.add(cause)
 		if wanted := typeWanted(cause, e.InstanceLocation); wanted != nil {
 			types = append(types, wanted...)
@@ -130,19 +131,19 @@ func (r *report) leaf(e *jsonschema.ValidationError) {
 	case *kind.AdditionalProperties:
 		slices.Sort(k.Properties)
 		for _, name := range k.Properties {
-			r.say(append(slices.Clone(at), name), "is not known to the destination")
+			r.say(append(slices.Clone(at), name), "%s", r.words.Unknown)
 		}
 	case *kind.FalseSchema:
 		r.say(at, "may not stand here")
 	case *kind.Type:
 		r.say(at, "must be %s, not %s", alternative(k.Want), article(k.Got))
 	case *kind.Enum:
-		r.say(at, "must be one of %s", values(k.Want))
+		r.say(at, "must be one of %s", Values(k.Want))
 	case *kind.Const:
-		r.say(at, "must be %s", values([]any{k.Want}))
+		r.say(at, "must be %s", Values([]any{k.Want}))
 	case *kind.Format:
-		if k.Want == keyReadOnly {
-			r.say(at, "is read-only: the destination sets it")
+		if k.Want == KeyReadOnly {
+			r.say(at, "%s", r.words.ReadOnly)
 			return
 		}
 		r.say(at, "is no %s", k.Want)
@@ -193,7 +194,7 @@ func (r *report) number(e *jsonschema.ValidationError) {
 		if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
 			keyword = path[len(path)-1]
 		}
-		r.say(at, "does not keep to %s of the description", keyword)
+		r.say(at, "does not keep to %s of the schema", keyword)
 	}
 }
 
@@ -206,7 +207,8 @@ func decimal(r *big.Rat) string {
 // maxChoices is how many values of an enumeration are told.
 const maxChoices = 20
 
-func values(list []any) string {
+// Values tells some of an enumeration.
+func Values(list []any) string {
 	var out []string
 	for _, v := range list[:min(len(list), maxChoices)] {
 		out = append(out, cut(oneLine(fmt.Sprint(orNull(v))), 60))
@@ -240,4 +242,15 @@ func alternative(kinds []string) string {
 		out[i] = article(k)
 	}
 	return strings.Join(out, " or ")
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// cut shortens text to at most n bytes.
+func cut(s string, n int) string {
+	const more = "…"
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len(more)], "") + more
 }

@@ -1,9 +1,12 @@
-package apispec
+package conform
 
 import (
 	stdbase64 "encoding/base64"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/mail"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -60,4 +63,47 @@ func email(s string) error {
 func base64(s string) error {
 	_, err := stdbase64.StdEncoding.DecodeString(s)
 	return err
+}
+
+// OpenAPIFormats are those of OpenAPI that are checked. Others are notes for people, or read
+// so differently that a refusal would be a guess.
+func OpenAPIFormats() map[string]func(any) error {
+	whole := func(bits int) func(any) error {
+		return func(v any) error {
+			n, ok := v.(json.Number)
+			if !ok {
+				return nil
+			}
+			return inRange(string(n), bits)
+		}
+	}
+	return map[string]func(any) error{
+		"date":      ofText(func(s string) error { _, err := time.Parse(time.DateOnly, s); return err }),
+		"date-time": ofText(dateTime),
+		"uuid":      ofText(uuid),
+		"email":     ofText(email),
+		"byte":      ofText(base64),
+		"int32":     whole(32),
+		"int64":     whole(64),
+	}
+}
+
+// inRange says whether a number that is whole fits into so many bits. That it has
+// to be whole is for the type to say.
+func inRange(number string, bits int) error {
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return errors.New("it is out of range")
+	}
+	if n, err := strconv.ParseInt(number, 10, 64); err == nil {
+		f = 0
+		if bits == 32 && (n > math.MaxInt32 || n < math.MinInt32) {
+			return errors.New("it is out of range")
+		}
+	}
+	limit := math.Ldexp(1, bits-1)
+	if f >= limit || f < -limit {
+		return errors.New("it is out of range")
+	}
+	return nil
 }
