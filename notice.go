@@ -2,13 +2,18 @@ package ferry
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 )
 
 // ErrUntellable says that the end of a message can never be told to its target.
 var ErrUntellable = errors.New("it can never be told")
+
+// ErrTargetGone says that a target answers that there is nothing at its address.
+// It may be back; who says so GoneTries times in a row is told nothing more.
+var ErrTargetGone = errors.New("there is nothing at the address")
+
+// ErrNotTried says that an end was not told because one before it could not be.
+var ErrNotTried = errors.New("not tried")
 
 // ReplyTo is who is told the end of a message, as its sender asked.
 type ReplyTo struct {
@@ -48,6 +53,7 @@ type Notice struct {
 	Seq uint64       `json:"-"` // its place in the outbox
 	To  NoticeTarget `json:"to"`
 
+	Event      ID        `json:"event,omitzero"`
 	ID         ID        `json:"id"`
 	Generation int       `json:"generation"`
 	State      State     `json:"state"` // the end that is told, whatever becomes of the message later
@@ -58,8 +64,7 @@ type Notice struct {
 	// since.
 	ReplyTo ReplyTo `json:"replyTo,omitzero"`
 
-	Route   string    `json:"route,omitempty"` // of the message, where To has none
-	EndedAt time.Time `json:"endedAt,omitzero"`
+	Route string `json:"route,omitempty"` // of the message, where To has none
 	// URL is where a callback goes. It is often a secret: never shown, never logged.
 	// Asker is the key whose message asked for it; who asks for many shares the room
 	// with himself.
@@ -74,16 +79,9 @@ type Ending struct {
 	Secrets  [][]byte // of a callback: it is signed with each
 }
 
-// EventID names the end that is told: the same in every try, and for everybody
-// who is told it.
-func (n *Notice) EventID() string {
-	at := n.EndedAt
-	if at.IsZero() {
-		at = n.At
-	}
-	return "msg_" + strings.ReplaceAll(n.ID.String(), "-", "") + "_" + strconv.Itoa(n.Generation) + "_" +
-		string(EventOf(n.State)) + "_" + strconv.FormatInt(at.UnixMilli(), 36)
-}
+// EventID names what is told, the same in every try: the event of the end, also
+// in the list of events, or one of its own for who asked after it.
+func (n *Notice) EventID() string { return "msg_" + n.Event.String() }
 
 // Bounds of the outbox.
 const (

@@ -129,6 +129,13 @@ type Route struct {
 	// Schema is the JSON Schema 2020-12 (or of the draft that its $schema names) of
 	// the payload, one document; nil: any payload.
 	Schema json.RawMessage
+	// Request, Result, Accept: see Form. What a version does not say is as here.
+	Request, Result string
+	Accept          []string
+	XML             XML
+	CloudEvents     bool // CloudEvents are taken apart
+	Versions        []RouteVersion
+	VersionBy       VersionBy
 	// Several: more than one worker may deliver the route, each claiming a turn
 	// before its call. False: the route is bound to one worker's inbox.
 	Several bool
@@ -347,6 +354,18 @@ type StatusReport struct {
 	LedgerBytes   int64            `json:"ledgerBytes"`
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
+	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+}
+
+// CertificateInfo is the certificate of the broker's listener.
+type CertificateInfo struct {
+	Names     []string  `json:"names"` // hosts and addresses that it is for
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	LoadedAt  time.Time `json:"loadedAt"`
+	// Problem is why the files as they are now are not used; empty: they are.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Reconciliation is promise 2 for one route and day:

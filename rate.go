@@ -108,8 +108,9 @@ func ratePer(unit string) time.Duration {
 // time, weeks on Mondays). Messages count, not requests.
 type Limit struct {
 	Rate Rate `json:"rate,omitzero"`
-	// Burst is how many may come at once after a pause; 0: those of a second, or
-	// 10 where that is fewer, and never more than Rate.Calls.
+	// Burst is how many may come at once after a pause; 0: those of two seconds, or
+	// 10 where that is fewer. (Who waits as told waits whole seconds: with less than
+	// those of one, some of the rate would be lost.)
 	Burst int  `json:"burst,omitempty"`
 	Quota Rate `json:"quota,omitzero"`
 }
@@ -138,7 +139,11 @@ func (l Limit) BurstOr() int {
 	case l.Burst > 0:
 		return l.Burst
 	}
-	return min(l.Rate.Calls, max(10, int(math.Ceil(l.Rate.PerSecond()))))
+	burst := max(10, int(math.Ceil(2*l.Rate.PerSecond())))
+	if l.Rate.Per >= time.Minute {
+		burst = min(burst, l.Rate.Calls)
+	}
+	return burst
 }
 
 // QuotaUse names the window of a quota that a message is counted in.

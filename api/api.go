@@ -167,8 +167,7 @@ func (c *call) handle(eps []*endpoint) error {
 		return err
 	}
 	if len(eps) == 0 {
-		return ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path").
-			WithHint("/openapi.json lists every path")
+		return notHere()
 	}
 	if c.ep = forMethod(eps, c.r.Method); c.ep == nil {
 		allow := allowed(eps)
@@ -208,6 +207,11 @@ func (c *call) handle(eps []*endpoint) error {
 		}
 	}
 	return c.ep.handle(c)
+}
+
+func notHere() error {
+	return ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path").
+		WithHint("/openapi.json lists every path")
 }
 
 func forMethod(eps []*endpoint, method string) *endpoint {

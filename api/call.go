@@ -102,7 +102,7 @@ func (c *call) checkHeader() error {
 // misspelt and dropped would select everything.
 func (c *call) checkQuery() error {
 	for name, values := range c.query {
-		if !c.ep.queryNames[name] {
+		if !c.ep.queryNames[name] && !c.namesVersion(name) {
 			return ferry.Errorf(ferry.CodeBadRequest, "the query parameter %q means nothing here", clip(name)).
 				WithHint("known: %s", c.ep.knownQuery())
 		}

@@ -121,6 +121,7 @@ func sendParams() []param {
 	list = append(list, pair("Ferry-Callback-Url", "https URL to tell the end to", "callbackUrl")...)
 	list = append(list, pair("Ferry-Body-Ref", "URL of a blob that holds the body, in place of a body: the broker reads it before it answers. Only accounts that its configuration allows", "bodyRef")...)
 	list = append(list, pair("Ferry-On-Conflict", "replace: a corrected body takes the place of a dead-lettered or discarded message of the same key", "onConflict")...)
+	list = append(list, versionParams()...)
 	return append(list,
 		param{name: "Ferry-Properties", in: inHeader, text: "custom properties as a JSON object of strings; headers Ferry-Property-NAME set one each, with the name in lower case. At most 64, together 32 KiB"},
 		param{name: "traceparent", in: inHeader, text: "W3C trace context, passed on"},

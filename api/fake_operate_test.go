@@ -77,7 +77,7 @@ func (f *fake) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditE
 func (f *fake) Ready(context.Context) error { return f.err }
 
 func (f *fake) CreateKey(_ context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {
-	k := ferry.Key{ID: "k9", Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by}
+	k := ferry.Key{ID: "k9", Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by, Limit: spec.Limit}
 	if !spec.Expires.IsZero() {
 		k.ExpiresAt = &spec.Expires
 	}

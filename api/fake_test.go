@@ -60,6 +60,8 @@ var fakeKeys = map[string]ferry.Identity{
 	"any-key":      {Name: "any", KeyID: "k4", Role: ferry.RoleSender},
 	"receiver-key": {Name: "erp", KeyID: "k5", Role: ferry.RoleReceiver},
 
+	"slow-key": {Name: "slow", KeyID: "k7", Role: ferry.RoleSender, Limit: ferry.Limit{Rate: ferry.Rate{Calls: 2, Per: time.Minute}, Burst: 1}},
+
 	"orders-receiver-key": {Name: "erp2", KeyID: "k6", Role: ferry.RoleReceiver, Routes: []string{"orders"}},
 }
 

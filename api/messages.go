@@ -8,7 +8,11 @@ import (
 
 func (c *call) getMessage() error {
 	e, err := c.envelope()
-	return c.show(e, err)
+	if err != nil {
+		return err
+	}
+	c.complete(&e)
+	return c.answerEnvelope(http.StatusOK, &e)
 }
 
 func (c *call) listMessages() error {

@@ -162,6 +162,8 @@ func pathText(name string) string {
 		return "name of a worker"
 	case "message":
 		return "of the message that was received: its id, SequenceNumber or MessageId"
+	case "file":
+		return "name of a file"
 	case "token":
 		return "as it stands in the address that was given; it stands for a key"
 	case "lock":

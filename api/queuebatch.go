@@ -37,10 +37,15 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	if err := c.charge(len(items)); err != nil {
 		return err
 	}
+	version, err := c.version(route)
+	if err != nil {
+		return err
+	}
 	messages := make([]ferry.Message, len(items))
 	faults, pointers := make([]*ferry.Error, len(items)), make([]string, len(items))
 	for i, raw := range items {
 		messages[i] = c.message(route)
+		messages[i].Version = version
 		messages[i].OnConflict = c.r.Header.Get(conflictHeader)
 		faults[i], pointers[i] = readQueueItem(raw, &messages[i], route)
 		c.track(&messages[i])
@@ -57,7 +62,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	}
 	for i, err := range errs {
 		if err != nil {
-			faults[i] = c.itemFault(err)
+			faults[i] = inBody(c.itemFault(err), "/Body")
 		}
 	}
 	if anyFault(faults) {

@@ -41,7 +41,7 @@ func (a *api) endpoints() []endpoint {
 		{
 			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
-			params:  []param{{name: "partial", in: inQuery, kind: "boolean", text: "each message stands for itself"}},
+			params:  batchParams(),
 			body:    &body{of: []BatchItem{}},
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
@@ -123,7 +123,7 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
 		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
 	}
-	for _, more := range [][]endpoint{waiting(), subscriptions(), events(), usage(), connector(), serviceBus()} {
+	for _, more := range [][]endpoint{waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(), serviceBus()} {
 		list = append(list, more...)
 	}
 	return list

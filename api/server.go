@@ -11,7 +11,14 @@ import (
 // are slow or send without end. The handler may extend the times for a large
 // body that keeps coming.
 func Server(addr string, handler http.Handler) *http.Server {
+	// HTTP/1.1 alone, with TLS too: every bound here is one of connections, each with
+	// one request at a time. Whoever wants HTTP/2 towards callers has a proxy for it.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	server := &http.Server{
+		Protocols:                    protocols,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like any other path
+
 		Addr:    addr,
 		Handler: handler,
 		// Above the limit of the surface, which answers a breach with its code;

@@ -26,6 +26,7 @@ type Service interface {
 	Subscriptions
 	Events
 	UsageReader
+	EditChecker
 	Quotas
 }
 

@@ -131,7 +131,7 @@ func (c *call) resultByToken() error {
 func (c *call) answerResult(e ferry.Envelope, until ferry.WaitFor) error {
 	c.complete(&e)
 	if until.Over(e.State) {
-		return c.json(http.StatusOK, e)
+		return c.answerEnvelope(http.StatusOK, &e)
 	}
 	c.pollAt(e.ID, until, pauseAfter(c.start.Sub(began(&e))))
 	return c.json(http.StatusAccepted, e)

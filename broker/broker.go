@@ -24,6 +24,7 @@ import (
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/queue"
+	"ferry/shape"
 	"ferry/store"
 )
 
@@ -76,6 +77,9 @@ type Options struct {
 
 	// Tellers tell the ends of messages to who asked for them, by kind.
 	Tellers map[string]Teller
+	// Caller says which addresses may be called back, by Tellers of the kinds
+	// ferry.ReplyCallback and ferry.ReplySubscription; nil: none.
+	Caller Caller
 	// Intake says how a route's intake from a queue elsewhere stands, nil when it has
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
@@ -84,6 +88,8 @@ type Options struct {
 	Problems func() []string
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
+	// Certificate tells of the listener's certificate; nil: it has none.
+	Certificate func() *ferry.CertificateInfo
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -120,7 +126,7 @@ type Broker struct {
 	outbox    *outbox
 	usage     *usage
 
-	confirmKey, resultKey []byte // they make tokens
+	confirmKey, resultKey, callbackKey []byte // they make tokens
 
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
@@ -136,6 +142,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	mask    *privacy.FieldMask // nil: nothing is masked
+	door    *shape.Door        // nil: messages pass as they are
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
@@ -220,6 +227,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.door, err = shape.New(&compiled.Route); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {

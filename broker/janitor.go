@@ -28,6 +28,9 @@ func (b *Broker) janitor(ctx context.Context) {
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
 			b.purge(ctx)
+			if err := b.ledger.ForgetSubscriptions(ctx, time.Now().Add(-ferry.SubscriptionShown)); err != nil && ctx.Err() == nil {
+				b.log.Warn("subscriptions that were dropped could not be removed", "error", err)
+			}
 		}
 		sleep(ctx, overdueEvery)
 	}

@@ -23,11 +23,13 @@ type metrics struct {
 	discardedTotal  *prometheus.CounterVec
 	duplicatesTotal *prometheus.CounterVec
 	refusedTotal    *prometheus.CounterVec
+	closedTotal     *prometheus.CounterVec
 	attemptsTotal   *prometheus.CounterVec
 	claimsTotal     *prometheus.CounterVec
 	locksTotal      *prometheus.CounterVec
 	intakeTotal     *prometheus.CounterVec
 	noticesTotal    *prometheus.CounterVec
+	callbacksTotal  *prometheus.CounterVec
 	acceptSeconds   prometheus.Histogram
 	deliverySeconds *prometheus.HistogramVec
 	commitSeconds   prometheus.Histogram
@@ -47,18 +49,20 @@ func newMetrics(b *Broker) *metrics {
 		discardedTotal:  counter("messages_discarded_total", "Messages ended by a person.", "route"),
 		duplicatesTotal: counter("duplicates_total", "Repeats recognised by their key.", "route"),
 		refusedTotal:    counter("requests_refused_total", "Requests that were refused.", "route", "code"),
+		closedTotal:     counter("connections_closed_total", "Connections that were closed to keep within their bounds, by why.", "reason"),
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),
 		claimsTotal:     counter("claims_total", "Claims of routes with several workers, by what became of them.", "route", "answer"),
 		locksTotal:      counter("locks_total", "Messages that receivers pulled and locked, by what became of the locks.", "route", "outcome"),
 		intakeTotal:     counter("intake_messages_total", "Messages of queues elsewhere, by what became of them.", "route", "outcome"),
 		noticesTotal:    counter("notices_total", "Ends of messages for who asked to be told, by what became of them.", "outcome"),
+		callbacksTotal:  counter("callbacks_total", "Callbacks, by what became of each try.", "outcome"),
 		acceptSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_accept_duration_seconds", Help: "From the request to its answer, on disk.", Buckets: fast}),
 		deliverySeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ferry_delivery_duration_seconds", Help: "From acceptance to completion.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 12)}, []string{"route"}),
 		commitSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_duration_seconds", Help: "Of one group commit.", Buckets: fast}),
 		commitWrites:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ferry_ledger_commit_writes", Help: "Writes that shared one group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
-		m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+		m.closedTotal, m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.callbacksTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
 	m.registry.MustRegister(b.opts.Collectors...)
 	return m
 }
@@ -82,6 +86,10 @@ func (m *metrics) claim(route, answer string) { m.claimsTotal.WithLabelValues(ro
 func (m *metrics) lock(route, outcome string) { m.locksTotal.WithLabelValues(route, outcome).Inc() }
 func (m *metrics) notices(outcome string, n int) {
 	m.noticesTotal.WithLabelValues(outcome).Add(float64(n))
+}
+
+func (m *metrics) callbacks(outcome string, n int) {
+	m.callbacksTotal.WithLabelValues(outcome).Add(float64(n))
 }
 
 func (m *metrics) commit(took time.Duration, writes int) {
@@ -125,6 +133,10 @@ func (b *Broker) RequestRefused(route string, code ferry.Code) {
 	}
 	b.metrics.refusedTotal.WithLabelValues(route, string(code)).Inc()
 }
+
+// ConnectionClosed counts a connection that was closed to keep within the bounds of
+// connections.
+func (b *Broker) ConnectionClosed(reason string) { b.metrics.closedTotal.WithLabelValues(reason).Inc() }
 
 // IntakeDone counts messages of a queue elsewhere by what became of them.
 func (b *Broker) IntakeDone(route, outcome string, n int) {
@@ -200,6 +212,14 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		if w.LastSeen != nil {
 			give(desc("worker_last_seen_timestamp_seconds", "When the worker was last heard.", "worker"), float64(w.LastSeen.UnixMilli())/1000, w.Name)
 		}
+	}
+	if c := b.certificate(); c != nil {
+		give(desc("certificate_expiry_timestamp_seconds", "When the certificate of the listener ends."), float64(c.NotAfter.Unix()))
+		unused := 0.0
+		if c.Problem != "" {
+			unused = 1
+		}
+		give(desc("certificate_reload_failed", "1 while the files of the certificate changed and cannot be used."), unused)
 	}
 	give(desc("ledger_size_bytes", "Length of the ledger's file."), float64(b.ledger.Size()))
 	if free, err := disk.Free(b.opts.DataDir); err == nil {

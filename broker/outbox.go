@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,20 +14,26 @@ import (
 // Teller tells the ends of messages to targets of one kind.
 type Teller interface {
 	// Tell tells ends to one target, in their order, and has one error for each: nil
-	// when the target has it, ferry.ErrUntellable when it never will, any other when
-	// it is tried again. A target may be told the same end twice.
+	// when the target has it, ferry.ErrUntellable when it never will,
+	// ferry.ErrTargetGone when the target says that there is nothing, any other when it
+	// is tried again, ferry.ErrNotTried among them; one with a method RetryAfter, not before that. A target may be
+	// told the same end twice.
 	Tell(ctx context.Context, to ferry.NoticeTarget, ends []ferry.Ending) []error
+}
+
+// Pager is a Teller that says how many ends it is given at a time, and how long it
+// may take for them.
+type Pager interface {
+	Page() (ends int, within time.Duration)
 }
 
 // Bounds of telling.
 const (
-	tellPage     = 100 // ends at a time
-	tellAtOnce   = 8   // targets at a time
-	tellTimeout  = 30 * time.Second
-	tellFirst    = time.Second // the pause after a failure; it doubles
-	tellLongest  = 5 * time.Minute
-	giveUpEvery  = 10 * time.Minute
-	tellProblems = 5 // sentences in status
+	tellPage    = 100 // ends at a time
+	tellTimeout = 30 * time.Second
+	tellFirst   = time.Second // the pause after a failure; it doubles
+	tellLongest = 5 * time.Minute
+	giveUpEvery = 10 * time.Minute
 )
 
 // outbox empties the ledger's: it tells what is in it, each target by itself, so
@@ -38,24 +43,13 @@ type outbox struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	busy    int
 	targets map[ferry.NoticeTarget]*telling
+	turns   turns
 	lostAt  time.Time // when the log last said that notices were lost
 }
 
-// telling is how far one target is.
-type telling struct {
-	busy  bool
-	after uint64 // the last notice of the last page
-	fails int    // in a row
-	next  time.Time
-	since time.Time // of the first failure in a row
-	why   string
-	told  map[uint64]bool // and not out of the ledger yet: it could not write
-}
-
 func newOutbox(b *Broker) *outbox {
-	return &outbox{b: b, wake: make(chan struct{}, 1), targets: map[ferry.NoticeTarget]*telling{}}
+	return &outbox{b: b, wake: make(chan struct{}, 1), targets: map[ferry.NoticeTarget]*telling{}, turns: newTurns()}
 }
 
 func (o *outbox) nudge() {
@@ -66,8 +60,11 @@ func (o *outbox) nudge() {
 }
 
 // noted is called by the ledger when a commit put notices into the outbox.
-func (o *outbox) noted(lost int) {
-	o.nudge()
+func (o *outbox) noted(fresh []ferry.NoticeTarget, lost int) {
+	if len(fresh) > 0 {
+		o.add(fresh)
+		o.nudge()
+	}
 	if lost == 0 {
 		return
 	}
@@ -79,12 +76,36 @@ func (o *outbox) noted(lost int) {
 	}
 	o.mu.Unlock()
 	if !quiet {
-		o.b.log.Error("too many replies wait: ends of messages are told to nobody until there is room", "lost", lost)
+		o.b.log.Error("too many ends of messages wait to be told: more of them are told to nobody until there is room", "lost", lost)
+	}
+}
+
+// add gives targets that something waits for a turn.
+func (o *outbox) add(list []ferry.NoticeTarget) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, to := range list {
+		t := o.targets[to]
+		if t == nil {
+			t = &telling{to: to, lane: o.turns.lane(laneOf(to, o.b.hostOf(to)))}
+			o.targets[to] = t
+		}
+		switch t.state {
+		case tellingIdle:
+			o.turns.ready(t)
+		case tellingBusy:
+			t.more = true
+		}
 	}
 }
 
 // run tells until ctx ends.
 func (o *outbox) run(ctx context.Context) {
+	var waiting []ferry.NoticeTarget
+	for to := range o.b.ledger.NoticeTargets() {
+		waiting = append(waiting, to)
+	}
+	o.add(waiting)
 	var running sync.WaitGroup
 	defer running.Wait()
 	var givenUp time.Time
@@ -94,9 +115,16 @@ func (o *outbox) run(ctx context.Context) {
 			o.giveUp(ctx)
 		}
 		wait := giveUpEvery
-		for _, to := range o.due(&wait) {
+		for {
+			t, again, in := o.next()
+			if t == nil {
+				if in > 0 {
+					wait = min(wait, in)
+				}
+				break
+			}
 			running.Go(func() {
-				o.tell(ctx, to)
+				o.tell(ctx, t, again)
 				o.nudge()
 			})
 		}
@@ -110,45 +138,23 @@ func (o *outbox) run(ctx context.Context) {
 	}
 }
 
-// due claims the targets that are to be told now, and says how long the next one
-// waits, if that is less than wait.
-func (o *outbox) due(wait *time.Duration) (list []ferry.NoticeTarget) {
+func (o *outbox) next() (t *telling, again bool, in time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	waiting, now := o.b.ledger.NoticeTargets(), time.Now()
-	for to, t := range o.targets {
-		if !t.busy && waiting[to] == 0 {
-			delete(o.targets, to)
-		}
-	}
-	for to := range waiting {
-		t := o.targets[to]
-		if t == nil {
-			t = &telling{}
-			o.targets[to] = t
-		}
-		switch {
-		case t.busy || o.busy == tellAtOnce: // whoever ends its turn nudges
-		case t.next.After(now):
-			*wait = min(*wait, t.next.Sub(now))
-		default:
-			t.busy = true
-			o.busy++
-			list = append(list, to)
-		}
-	}
-	return list
+	t, in = o.turns.next(time.Now())
+	return t, t != nil && t.fails > 0, in
 }
 
 // tell tells a target all that waits for it, until something fails.
-func (o *outbox) tell(ctx context.Context, to ferry.NoticeTarget) {
-	o.mu.Lock()
-	t := o.targets[to]
-	o.mu.Unlock()
+func (o *outbox) tell(ctx context.Context, t *telling, again bool) {
+	most, within := tellPage, tellTimeout
+	if p, ok := o.b.opts.Tellers[t.to.Kind].(Pager); ok {
+		most, within = p.Page()
+	}
 	var err error
 	for err == nil && ctx.Err() == nil {
 		var list []ferry.Notice
-		if list, err = o.b.ledger.Notices(to, t.after, tellPage); err != nil {
+		if list, err = o.b.ledger.Notices(t.to, t.after, most); err != nil {
 			break
 		}
 		if len(list) == 0 {
@@ -159,64 +165,111 @@ func (o *outbox) tell(ctx context.Context, to ferry.NoticeTarget) {
 			continue
 		}
 		t.after = list[len(list)-1].Seq
-		err = o.page(ctx, to, t, list)
+		err = o.page(ctx, t, within, list)
 	}
+	o.told(ctx, t, again, err)
+}
+
+// told gives the turn back, and says when the next one is.
+func (o *outbox) told(ctx context.Context, t *telling, again bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	t.busy = false
-	o.busy--
-	if err == nil || ctx.Err() != nil {
-		t.fails, t.next, t.why = 0, time.Time{}, ""
+	well := err == nil || ctx.Err() != nil
+	o.turns.done(t, again, well || errors.Is(err, ferry.ErrTargetGone))
+	if well {
+		t.fails, t.gone, t.next, t.why = 0, 0, time.Time{}, ""
+		if t.more {
+			t.more = false
+			o.turns.ready(t)
+			return
+		}
+		delete(o.targets, t.to)
+		o.turns.forget(t)
 		return
 	}
+	t.more = false
 	if t.fails == 0 {
 		t.since = time.Now()
 	}
-	t.next = time.Now().Add(min(tellFirst<<min(t.fails, 20), tellLongest))
+	pause := min(tellFirst<<min(t.fails, 20), tellLongest)
+	var patient interface{ RetryAfter() time.Duration }
+	if errors.As(err, &patient) {
+		pause = max(pause, min(patient.RetryAfter(), ferry.MaxRetryAfter))
+	}
+	t.next = time.Now().Add(pause)
 	t.fails++
 	t.why = err.Error()
+	o.turns.wait(t)
 	if t.fails == 1 || t.fails%10 == 0 {
-		o.b.log.Warn("replies cannot be sent: they wait", "route", to.Route, "to", to.Target, "since", t.since, "error", err)
+		o.b.log.Warn("ends of messages cannot be told: they wait", "kind", t.to.Kind, "route", t.to.Route, "to", o.b.shownTarget(t.to), "since", t.since, "error", err)
 	}
 }
 
 // page tells some ends, and takes out of the ledger what needs no other try. The
 // error is the first of those that do.
-func (o *outbox) page(ctx context.Context, to ferry.NoticeTarget, t *telling, list []ferry.Notice) error {
+func (o *outbox) page(ctx context.Context, t *telling, within time.Duration, list []ferry.Notice) error {
 	var ends []ferry.Ending
 	var done, hopeless []ferry.Notice
 	for _, n := range list {
-		end, ok, err := o.b.ledger.Ending(n)
-		switch {
-		case t.told[n.Seq]:
+		if t.told[n.Seq] {
 			done = append(done, n)
+			continue
+		}
+		end, ok, err := o.b.ledger.Ending(n)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			o.b.log.Warn("the end of a message cannot be told: the ledger does not keep it any more", "route", t.to.Route, "message", n.ID, "to", o.b.shownTarget(t.to))
+			hopeless = append(hopeless, n)
+			continue
+		}
+		wanted, err := o.b.address(&end)
+		switch {
 		case err != nil:
 			return err
-		case !ok:
-			o.b.log.Warn("the end of a message cannot be told: the ledger does not keep it any more", "route", to.Route, "message", n.ID, "to", to.Target)
-			hopeless = append(hopeless, n)
-		default:
-			o.b.decorate(&end.Envelope)
-			ends = append(ends, end)
+		case !wanted: // who subscribed has left, or may not see it any more
+			done = append(done, n)
+			continue
 		}
+		o.b.decorate(&end.Envelope)
+		ends = append(ends, end)
 	}
-	errs := o.ask(ctx, to, ends)
+	errs := o.ask(ctx, t.to, within, ends)
 	var failed error
+	gone := false
 	for i := range ends {
 		switch err := errs[i]; {
 		case err == nil:
-			o.b.metrics.notices("told", 1)
+			o.count(t.to, "told", 1)
 			t.told = with(t.told, ends[i].Seq)
 			done = append(done, ends[i].Notice)
 		case errors.Is(err, ferry.ErrUntellable):
-			o.b.log.Error("the end of a message is given up: it cannot be told", "route", to.Route, "message", ends[i].ID, "to", to.Target, "error", err)
+			o.b.log.Error("the end of a message is given up: it cannot be told", "route", ends[i].Envelope.Route, "message", ends[i].ID, "to", o.b.shownTarget(t.to), "error", err)
 			hopeless = append(hopeless, ends[i].Notice)
 		default:
-			o.b.metrics.notices("failed", 1)
+			if !errors.Is(err, ferry.ErrNotTried) {
+				o.count(t.to, "failed", 1)
+			}
 			failed = cmp.Or(failed, err)
+			gone = gone || errors.Is(err, ferry.ErrTargetGone)
 		}
 	}
-	return cmp.Or(o.remove(ctx, to, t, done, hopeless), failed)
+	if len(ends) > 0 && o.isGone(t, gone) {
+		return o.leave(ctx, t, done, hopeless, failed)
+	}
+	return cmp.Or(o.remove(ctx, t, done, hopeless), failed)
+}
+
+// isGone counts how often in a row a target said that there is nothing. It says
+// whether that was too often.
+func (o *outbox) isGone(t *telling, gone bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t.gone++; !gone {
+		t.gone = 0
+	}
+	return t.gone >= ferry.GoneTries
 }
 
 func with(set map[uint64]bool, seq uint64) map[uint64]bool {
@@ -228,7 +281,7 @@ func with(set map[uint64]bool, seq uint64) map[uint64]bool {
 }
 
 // ask has a teller tell the ends.
-func (o *outbox) ask(ctx context.Context, to ferry.NoticeTarget, ends []ferry.Ending) []error {
+func (o *outbox) ask(ctx context.Context, to ferry.NoticeTarget, within time.Duration, ends []ferry.Ending) []error {
 	errs := make([]error, len(ends))
 	if len(ends) == 0 {
 		return errs
@@ -240,68 +293,97 @@ func (o *outbox) ask(ctx context.Context, to ferry.NoticeTarget, ends []ferry.En
 		}
 		return errs
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	copy(errs, teller.Tell(ctx, to, ends))
 	return errs
 }
 
-func (o *outbox) remove(ctx context.Context, to ferry.NoticeTarget, t *telling, done, hopeless []ferry.Notice) error {
+func (o *outbox) remove(ctx context.Context, t *telling, done, hopeless []ferry.Notice) error {
 	if err := o.b.ledger.DropNotices(ctx, done, nil); err != nil {
 		return err
 	}
 	for _, n := range done {
 		delete(t.told, n.Seq)
 	}
-	if len(hopeless) == 0 {
+	return o.abandon(ctx, t.to, hopeless, "cannot be told")
+}
+
+// abandon gives notices up, with a trace.
+func (o *outbox) abandon(ctx context.Context, to ferry.NoticeTarget, list []ferry.Notice, why string) error {
+	if len(list) == 0 {
 		return nil
 	}
-	err := o.b.ledger.DropNotices(ctx, hopeless, &ferry.AuditEntry{
-		At: time.Now().UTC(), By: "broker", Act: "give up notices", Target: "replies to " + to.Target + " on route " + to.Route,
-		Note: fmt.Sprintf("%d ends of messages cannot be told: the first is that of %s", len(hopeless), hopeless[0].ID),
+	target := "replies to " + to.Target + " on route " + to.Route
+	if to.Kind != ferry.ReplyServiceBus {
+		target = "callbacks to " + o.b.shownTarget(to)
+	}
+	err := o.b.ledger.DropNotices(ctx, list, &ferry.AuditEntry{
+		At: time.Now().UTC(), By: "broker", Act: "give up notices", Target: target,
+		Note: fmt.Sprintf("%d ends of messages %s: the first is that of %s", len(list), why, list[0].ID),
 	})
 	if err == nil {
-		o.b.metrics.notices("givenUp", len(hopeless))
+		o.count(to, "givenUp", len(list))
 	}
 	return err
+}
+
+// leave ends a target that said too often that there is nothing: a subscription is
+// dropped, and with it what waits for it.
+func (o *outbox) leave(ctx context.Context, t *telling, done, hopeless []ferry.Notice, why error) error {
+	if err := o.remove(ctx, t, done, hopeless); err != nil {
+		return err
+	}
+	if t.to.Kind == ferry.ReplySubscription {
+		if err := o.b.dropSubscription(ctx, t.to, why); err != nil {
+			return err
+		}
+	} else {
+		o.b.log.Error("callbacks are given up: nothing is at their address", "route", t.to.Route, "to", o.b.shownTarget(t.to), "error", why)
+	}
+	for {
+		list, err := o.b.ledger.Notices(t.to, 0, tellPage)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		if err := o.abandon(ctx, t.to, list, "cannot be told, nothing is at the address"); err != nil {
+			return err
+		}
+	}
 }
 
 // giveUp ends what could not be told for NoticeLife.
 func (o *outbox) giveUp(ctx context.Context) {
 	given, err := o.b.ledger.GiveUpNotices(ctx, time.Now().Add(-ferry.NoticeLife))
 	for to, n := range given {
-		o.b.metrics.notices("givenUp", n)
-		o.b.log.Error("replies are given up: they could not be sent in time", "route", to.Route, "to", to.Target, "replies", n, "after", ferry.NoticeLife)
+		o.count(to, "givenUp", n)
+		o.b.log.Error("ends of messages are given up: they could not be told in time", "kind", to.Kind, "route", to.Route, "to", o.b.shownTarget(to), "ends", n, "after", ferry.NoticeLife)
 	}
 	if err != nil && ctx.Err() == nil {
-		o.b.log.Warn("replies could not be given up", "error", err)
+		o.b.log.Warn("ends of messages could not be given up", "error", err)
 	}
 }
 
-// problems are sentences for status: which targets cannot be told, and why.
-func (o *outbox) problems() (list []string) {
-	waiting := o.b.ledger.NoticeTargets()
+// count counts what became of ends; callbacks have a metric of their own as well.
+func (o *outbox) count(to ferry.NoticeTarget, outcome string, n int) {
+	o.b.metrics.notices(outcome, n)
+	if to.Kind != ferry.ReplyServiceBus {
+		o.b.metrics.callbacks(outcome, n)
+	}
+}
+
+// retry gives a target that waits for its next try a turn now. It says whether it
+// did.
+func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	for to, t := range o.targets {
-		if t.fails >= 2 && waiting[to] > 0 { // once may be a passing fault
-			list = append(list, fmt.Sprintf("replies to %s on route %s cannot be sent since %s, %d wait: %s",
-				to.Target, to.Route, t.since.UTC().Format(time.RFC3339), waiting[to], t.why))
+		if t.state == tellingLater && is(to) {
+			t.next = time.Time{}
+			o.turns.ready(t)
+			n++
 		}
 	}
-	slices.Sort(list)
-	if more := len(list) - tellProblems; more > 0 {
-		list = append(list[:tellProblems], fmt.Sprintf("replies to %d more targets cannot be sent", more))
-	}
-	return list
-}
-
-// waiting is how many ends of a route wait to be told.
-func (o *outbox) waiting(route string) (n int) {
-	for to, count := range o.b.ledger.NoticeTargets() {
-		if to.Route == route {
-			n += count
-		}
-	}
+	o.mu.Unlock()
+	o.nudge()
 	return n
 }

@@ -285,9 +285,9 @@ func TestWhatWasToldIsNotToldAgainByThisRun(t *testing.T) {
 		n.ID = w.send(`{}`, asking("answers"))
 		n.State, n.Generation = ferry.StateCompleted, 1
 		ended, cancel := context.WithCancel(t.Context())
-		tl := &telling{}
+		tl := &telling{to: n.To}
 		// Told; then the ledger does not take it out.
-		teller := func(ctx context.Context) error { return o.page(ctx, n.To, tl, []ferry.Notice{n}) }
+		teller := func(ctx context.Context) error { return o.page(ctx, tl, tellTimeout, []ferry.Notice{n}) }
 		s.set(func(string, ferry.Ending) error {
 			cancel()
 			return nil

@@ -224,6 +224,8 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("only %d MiB are free on the disk of %s", free>>20, b.opts.DataDir))
 		}
 	}
+	s.Certificate = b.certificate()
+	s.Problems = append(s.Problems, certificateProblems(s.Certificate)...)
 	if problem := b.away.problem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
@@ -250,6 +252,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
 	s.Problems = append(s.Problems, b.opts.Problems()...)
+	if problem := b.keyProblem(); problem != "" {
+		s.Problems = append(s.Problems, problem)
+	}
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")

@@ -68,6 +68,9 @@ func (b *Broker) openTokenKeys() (err error) {
 	if b.confirmKey, err = confirmTokenKey().open(b.opts.DataDir); err != nil {
 		return err
 	}
-	b.resultKey, err = resultTokenKey().open(b.opts.DataDir)
+	if b.resultKey, err = resultTokenKey().open(b.opts.DataDir); err != nil {
+		return err
+	}
+	b.callbackKey, err = callbackTokenKey().open(b.opts.DataDir)
 	return err
 }

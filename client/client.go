@@ -10,6 +10,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,9 @@ type Options struct {
 	// HTTP makes the calls; nil: a client with a time-out of two minutes that
 	// follows no redirects, so that the key goes nowhere else.
 	HTTP *http.Client
+	// RootCAs is what the broker's certificate is checked against; nil: the system's.
+	// It means nothing beside HTTP.
+	RootCAs *x509.CertPool
 	// UserAgent names the program; empty: "ferry-client".
 	UserAgent string
 }
@@ -68,6 +73,11 @@ func New(baseURL, key string, opts Options) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse
 			},
+		}
+		if system, ok := http.DefaultTransport.(*http.Transport); ok && opts.RootCAs != nil {
+			own := system.Clone()
+			own.TLSClientConfig = &tls.Config{RootCAs: opts.RootCAs, MinVersion: tls.VersionTLS12}
+			c.http.Transport = own
 		}
 	}
 	return c, nil

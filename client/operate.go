@@ -120,3 +120,16 @@ func (c *Client) OpenAPI(ctx context.Context) ([]byte, error) {
 	data, _, err := c.raw(ctx, "/openapi.json", nil, maxAnswer)
 	return data, err
 }
+
+// ConnectorZip reads the files of the Power Platform connector, packed into one, made
+// of the routes that the key may see. query has the options of GET /connector/{file}.
+func (c *Client) ConnectorZip(ctx context.Context, query url.Values) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/connector/ferry-connector.zip", query, maxAnswer)
+	return data, err
+}
+
+// RouteSchema reads what a route's messages look like, as JSON.
+func (c *Client) RouteSchema(ctx context.Context, route string) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/v1/routes/"+seg(route)+"/schema", nil, maxAnswer)
+	return data, err
+}

@@ -25,7 +25,7 @@ type Limits struct {
 // RouteLimit bounds the messages that are sent.
 type RouteLimit struct {
 	Rate  ferry.Rate `yaml:"rate"`
-	Burst int        `yaml:"burst"` // how many at once; default those of a second, at least 10
+	Burst int        `yaml:"burst"` // how many at once; default those of two seconds, at least 10
 	Quota ferry.Rate `yaml:"quota"`
 }
 

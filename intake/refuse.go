@@ -23,7 +23,7 @@ func ofMessage(err error) bool {
 	switch ferry.CodeOf(err) {
 	case ferry.CodeBadRequest, ferry.CodeBadKey, ferry.CodeBadOrderingKey, ferry.CodeBadCorrelationID, ferry.CodeBadDuration,
 		ferry.CodeBadTime, ferry.CodeBadCallbackURL, ferry.CodeEmptyBody, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeTooLarge,
-		ferry.CodeTooManyProperties, ferry.CodeUnsupportedMedia, ferry.CodeInvalid:
+		ferry.CodeTooManyProperties, ferry.CodeUnsupportedMedia, ferry.CodeInvalid, ferry.CodeVersionNotFound:
 		return true
 	}
 	return false

@@ -81,7 +81,10 @@ func (b *Bucket) Take(s Spec, now time.Duration, n int) Answer {
 func (b *Bucket) tell(s Spec, at, wait, need int64) time.Duration {
 	for {
 		told := b.told.Load()
-		slot := max(at+wait, told+need)
+		slot := at + wait
+		if told > at {
+			slot = max(slot, told+need)
+		}
 		if slot > at+wait && slot > at+int64(maxSpread) {
 			return time.Duration(max(wait, int64(maxSpread)))
 		}

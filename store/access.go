@@ -98,6 +98,11 @@ func (l *Ledger) saveKey(ctx context.Context, row *keyRow, act, by string) error
 		if err := mayChangeKey(tx, row); err != nil {
 			return err
 		}
+		if row.RevokedAt != nil {
+			if err := l.dropOf(tx, row.ID); err != nil {
+				return err
+			}
+		}
 		if err := putJSON(tx, bKeys, []byte(row.ID), row); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ type revision struct {
 	hash        [sha256.Size]byte
 	contentType string
 	from        *prepared // has the file of a large one
+	bySender    bool      // it came as a message: see record.Version and SentHash
 
 	// Of one that its sender sent.
 	deliverAt time.Time
@@ -131,6 +132,10 @@ func (l *Ledger) revise(tx *bbolt.Tx, r *record, rev *revision) error {
 	r.OpenRev = r.OpenRev || r.Doubt
 	if rev.contentType != "" {
 		r.ContentType = rev.contentType
+	}
+	if rev.bySender { // another form than the one before may have been sent
+		r.Version, r.As = rev.from.msg.Version, rev.from.msg.As
+		r.noteSent(rev.from.msg.SentHash)
 	}
 	if rev.size <= ferry.InlineBody {
 		return l.putBody(tx, r.ID, r.Revision, rev.body)

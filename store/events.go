@@ -71,7 +71,7 @@ func (l *Ledger) tellEnd(tx *bbolt.Tx, r *record) error {
 	if err := l.putEvent(tx, r); err != nil {
 		return err
 	}
-	return l.putNotice(tx, r)
+	return l.putNotices(tx, r, l.lastEvent)
 }
 
 func (l *Ledger) putEvent(tx *bbolt.Tx, r *record) error {

@@ -19,6 +19,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		Deliveries: 2, Locks: []ferry.ID{ferry.NewID(now), ferry.NewID(now)}, EndedBy: ferry.NewID(now),
 		Holder: &holder{Worker: "w", Nonce: "n", Until: 1, Pull: true, Most: 3},
 		Flow:   &ferry.Flow{RunID: "r"}, Dead: &ferry.DeadLetter{Reason: ferry.ReasonRejected, At: now}, Acts: []ferry.Act{{Act: "replay", At: now}},
+		Callbacks: []callback{{URL: "https://h.example/cb?sig=1", Key: "k1"}, {URL: "https://h.example/2"}}, Untold: true,
 		ReplyTo: &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: "answers", CorrelationID: "m-1"},
 	}
 	b, err := full.encode(nil)

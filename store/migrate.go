@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -62,6 +63,12 @@ func schemaSteps() []step {
 		},
 		// An older broker would end messages without an event.
 		func(tx *bbolt.Tx) error { return beginEvents(tx, time.Now()) },
+		// An older broker would end messages without telling who subscribed.
+		func(tx *bbolt.Tx) error {
+			_, subsErr := tx.CreateBucketIfNotExists(bSubs)
+			_, signersErr := tx.CreateBucketIfNotExists(bSigners)
+			return errors.Join(subsErr, signersErr)
+		},
 	}
 }
 

@@ -19,68 +19,100 @@ import (
 // with their target's hash, so that one target's notices are read without those
 // of others, in the order of the ends.
 
-// outbox counts the notices that wait. What is published is guarded by Ledger.mu.
+// outbox counts the notices that wait. It is guarded by Ledger.mu; only the
+// committer changes it.
 type outbox struct {
-	waiting map[ferry.NoticeTarget]int // never changed in place
+	waiting map[ferry.NoticeTarget]int
+	shares  map[ferry.NoticeTarget]int // of what shares the room: see shareOf
+	routes  map[string]int             // of the messages
 	total   int
-	full    map[ferry.NoticeTarget]bool // notices were lost since it was last below its bound
+	full    map[ferry.NoticeTarget]bool // shares of which notices were lost since they were last below their bound
+}
+
+func newOutbox() outbox {
+	return outbox{waiting: map[ferry.NoticeTarget]int{}, shares: map[ferry.NoticeTarget]int{}, routes: map[string]int{}}
 }
 
 // noticeDelta is what the current group has changed of it.
 type noticeDelta struct {
-	by          map[ferry.NoticeTarget]int
-	full        map[ferry.NoticeTarget]bool
-	added, lost int
+	outbox
+	fresh []ferry.NoticeTarget // that got a notice, some of them more than once
+	lost  int
 }
 
-func (d *noticeDelta) add(to ferry.NoticeTarget, by int) {
-	if d.by == nil {
-		d.by = map[ferry.NoticeTarget]int{}
+// count counts a notice in, or out with -1.
+func (o *outbox) count(n *ferry.Notice, by int) {
+	if o.waiting == nil {
+		o.waiting, o.shares, o.routes = map[ferry.NoticeTarget]int{}, map[ferry.NoticeTarget]int{}, map[string]int{}
 	}
-	d.by[to] += by
+	o.waiting[n.To] += by
+	o.shares[shareOf(n)] += by
+	o.routes[routeOf(n)] += by
+	o.total += by
 }
 
-func (d *noticeDelta) sum() (n int) {
-	for _, by := range d.by {
-		n += by
+// shareOf is with whom a notice shares the room: with those of its target, and a
+// callback with all that the same key asked for. Each run of a flow has an address
+// of its own, and many of them may be dead.
+func shareOf(n *ferry.Notice) ferry.NoticeTarget {
+	if n.To.Kind == ferry.ReplyCallback {
+		return ferry.NoticeTarget{Kind: n.To.Kind, Target: "key " + n.Asker}
 	}
-	return n
+	return n.To
+}
+
+func routeOf(n *ferry.Notice) string {
+	if n.Route != "" {
+		return n.Route
+	}
+	return n.To.Route
+}
+
+// roomFor says whether one more notice may wait. What few targets do not take must
+// leave room for the others: nobody may have more than there is left for all.
+func (l *Ledger) roomFor(n *ferry.Notice) bool {
+	d, o := &l.group.notices, &l.outbox
+	share := shareOf(n)
+	mine := o.shares[share] + d.shares[share]
+	return o.waiting[n.To]+d.waiting[n.To] < ferry.MaxNoticesPerTarget && mine < ferry.MaxNotices-o.total-d.total
 }
 
 // read counts what lies in the bucket.
 func (o *outbox) read(tx *bbolt.Tx) error {
-	o.waiting, o.total = map[ferry.NoticeTarget]int{}, 0
+	*o = newOutbox()
 	return tx.Bucket(bOutbox).ForEach(func(_, v []byte) error {
 		n, err := decodeJSON[ferry.Notice](v)
 		if err != nil {
 			return nil //nolint:nilerr // GiveUpNotices removes it; nobody can say whom it was for
 		}
-		o.waiting[n.To]++
-		o.total++
+		o.count(&n, +1)
 		return nil
 	})
 }
 
 // publish takes over what a group changed, under Ledger.mu.
 func (o *outbox) publish(d *noticeDelta) {
-	if len(d.by) > 0 {
-		waiting := maps.Clone(o.waiting)
-		for to, by := range d.by {
-			if waiting[to] += by; waiting[to] <= 0 {
-				delete(waiting, to)
-			}
-			if by < 0 {
-				delete(o.full, to)
-			}
-			o.total += by
-		}
-		o.waiting = waiting
-	}
-	for to := range d.full {
+	merge(o.waiting, d.waiting, nil)
+	merge(o.shares, d.shares, func(share ferry.NoticeTarget) { delete(o.full, share) })
+	merge(o.routes, d.routes, nil)
+	o.total += d.total
+	for share := range d.full {
 		if o.full == nil {
 			o.full = map[ferry.NoticeTarget]bool{}
 		}
-		o.full[to] = true
+		o.full[share] = true
+	}
+}
+
+// merge adds counts, and calls less for those that fell.
+func merge[K comparable](into, by map[K]int, less func(K)) {
+	for k, n := range by {
+		if into[k] += n; into[k] <= 0 {
+			delete(into, k)
+		}
+		if n < 0 && less != nil {
+			less(k)
+		}
 	}
 }
 
@@ -93,81 +125,25 @@ func noticeKey(to ferry.NoticeTarget, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(noticePrefix(to), seq)
 }
 
-// putNotice writes the notice of an end that the record has just come to, if
-// somebody asked to be told. Too many that wait must not keep messages from
-// ending: what there is no room for is lost, and the audit log says so once.
-func (l *Ledger) putNotice(tx *bbolt.Tx, r *record) error {
-	if r.ReplyTo == nil || !r.State.Terminal() {
-		return nil
-	}
-	now := time.Now().UTC()
-	n := ferry.Notice{
-		To: ferry.NoticeTarget{Kind: r.ReplyTo.Kind, Route: l.peek(r.Route).Name, Target: r.ReplyTo.Target},
-		ID: r.ID, Generation: r.Generation, State: r.State, At: now, ReplyTo: *r.ReplyTo,
-	}
-	if r.State == ferry.StateDeadLettered {
-		n.Dead = r.Dead
-	}
-	d := &l.group.notices
-	if l.outbox.waiting[n.To]+d.by[n.To] >= ferry.MaxNoticesPerTarget || l.outbox.total+d.sum() >= ferry.MaxNotices {
-		return l.loseNotice(tx, n.To, now)
-	}
-	b := tx.Bucket(bOutbox)
-	seq, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	d.add(n.To, +1)
-	d.added++
-	return putJSON(tx, bOutbox, noticeKey(n.To, seq), n)
-}
-
-// askAgain is for a message that was sent once more, by somebody who asks to be
-// told its end: he is told from now on in the place of who asked before, and at once
-// when it has ended.
-func (l *Ledger) askAgain(tx *bbolt.Tx, id ferry.ID, to *ferry.ReplyTo) error {
-	if to == nil {
-		return nil
-	}
-	r, err := get(tx, id)
-	if err != nil || r == nil {
-		return nil //nolint:nilerr // it was read a moment ago: nothing is wrong with the repeat
-	}
-	if r.ReplyTo == nil || *r.ReplyTo != *to {
-		r.ReplyTo = to
-		if err := put(tx, r); err != nil {
-			return err
-		}
-	}
-	return l.putNotice(tx, r)
-}
-
-func (l *Ledger) loseNotice(tx *bbolt.Tx, to ferry.NoticeTarget, now time.Time) error {
-	d := &l.group.notices
-	d.lost++
-	if l.outbox.full[to] || d.full[to] {
-		return nil
-	}
-	if d.full == nil {
-		d.full = map[ferry.NoticeTarget]bool{}
-	}
-	d.full[to] = true
-	return l.audit(tx, ferry.AuditEntry{
-		At: now, By: "broker", Act: "lose notices", Target: nameOfTarget(to),
-		Note: fmt.Sprintf("too many wait (%d per target, %d in all): ends of messages are told to nobody until there is room", ferry.MaxNoticesPerTarget, ferry.MaxNotices),
-	})
-}
-
-func nameOfTarget(to ferry.NoticeTarget) string {
-	return "replies to " + to.Target + " on route " + to.Route
-}
-
-// NoticeTargets says for whom notices wait, and how many. The caller must not
-// change the map.
+// NoticeTargets says for whom notices wait, and how many.
 func (l *Ledger) NoticeTargets() map[ferry.NoticeTarget]int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.outbox.waiting
+	return maps.Clone(l.outbox.waiting)
+}
+
+// NoticesFor is how many notices wait for a target.
+func (l *Ledger) NoticesFor(to ferry.NoticeTarget) int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.outbox.waiting[to]
+}
+
+// NoticesOf is how many notices of a route's messages wait.
+func (l *Ledger) NoticesOf(route string) int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.outbox.routes[route]
 }
 
 // Notices returns at most most of the target's notices behind the number after,
@@ -220,7 +196,7 @@ func asItEnded(e *ferry.Envelope, n ferry.Notice) {
 	e.State, e.Generation, e.UpdatedAt, e.DeadLetter = n.State, n.Generation, n.At, n.Dead
 	e.WaitingFor, e.Awaiting = nil, nil
 	if n.State != ferry.StateCompleted {
-		e.Reference, e.Result = "", nil
+		e.Reference, e.Result, e.ResultNote = "", nil, ""
 	}
 	if n.State != ferry.StateDiscarded {
 		e.Discarded = nil
@@ -243,7 +219,8 @@ func (l *Ledger) DropNotices(ctx context.Context, list []ferry.Notice, audit *fe
 	}
 	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bOutbox)
-		for _, n := range list {
+		for i := range list {
+			n := &list[i]
 			key := noticeKey(n.To, n.Seq)
 			if b.Get(key) == nil {
 				continue // by somebody else
@@ -251,7 +228,13 @@ func (l *Ledger) DropNotices(ctx context.Context, list []ferry.Notice, audit *fe
 			if err := b.Delete(key); err != nil {
 				return err
 			}
-			l.group.notices.add(n.To, -1)
+			l.group.notices.count(n, -1)
+			if audit == nil {
+				continue
+			}
+			if err := l.markUntold(tx, n); err != nil {
+				return err
+			}
 		}
 		if audit == nil {
 			return nil
@@ -264,7 +247,8 @@ func (l *Ledger) DropNotices(ctx context.Context, list []ferry.Notice, audit *fe
 const giveUpStep = 1000
 
 // GiveUpNotices removes notices of ends before a time, and says how many per
-// target. The audit log has an entry for each target.
+// target. Callbacks that one key asked for count as one. The audit log has an entry
+// for each.
 func (l *Ledger) GiveUpNotices(ctx context.Context, before time.Time) (map[ferry.NoticeTarget]int, error) {
 	given := map[ferry.NoticeTarget]int{}
 	for {
@@ -301,8 +285,11 @@ func (l *Ledger) giveUp(tx *bbolt.Tx, keys [][]byte, given map[ferry.NoticeTarge
 			continue // told meanwhile
 		}
 		if n, err := decodeJSON[ferry.Notice](v); err == nil {
-			by[n.To]++
-			l.group.notices.add(n.To, -1)
+			by[shareOf(&n)]++
+			l.group.notices.count(&n, -1)
+			if err := l.markUntold(tx, &n); err != nil {
+				return err
+			}
 		}
 		if err := b.Delete(key); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
-	"pgregory.net/rapid"
 
 	"ferry"
 )
@@ -22,49 +20,10 @@ func (l *Ledger) soundOutbox(tx *bbolt.Tx) error {
 	if err := is.read(tx); err != nil {
 		return err
 	}
-	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) {
+	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) || !maps.Equal(is.shares, l.outbox.shares) || !maps.Equal(is.routes, l.outbox.routes) {
 		return fmt.Errorf("outbox: %v on disk, %v in memory", is, l.outbox)
 	}
 	return nil
-}
-
-// tell takes the notices of a target out, as one that was told.
-func (m *machine) tell(rt *rapid.T) {
-	for to := range m.l.NoticeTargets() {
-		list, err := m.l.Notices(to, 0, rapid.IntRange(1, 5).Draw(rt, "notices"))
-		if err != nil || len(list) == 0 {
-			rt.Fatalf("Notices of %+v: %v, %v", to, list, err)
-		}
-		for _, n := range list {
-			e, ok, err := m.l.Ending(n)
-			if mm := m.msgs[n.ID]; err != nil || ok == mm.gone || ok && (e.Envelope.State != n.State || e.Envelope.Generation != n.Generation || e.ReplyTo.Target != to.Target) {
-				rt.Fatalf("the ending of %+v: %+v, %v, %v", n, e, ok, err)
-			}
-			if n.Seq > m.told[n.ID].Seq {
-				m.told[n.ID] = n
-			}
-		}
-		if err := m.l.DropNotices(context.Background(), list, nil); err != nil {
-			rt.Fatalf("DropNotices: %v", err)
-		}
-	}
-}
-
-// lastNotices are the last notices of every message, told or not.
-func (m *machine) lastNotices(rt *rapid.T) map[ferry.ID]ferry.Notice {
-	last := maps.Clone(m.told)
-	for to := range m.l.NoticeTargets() {
-		list, err := m.l.Notices(to, 0, 1<<20)
-		if err != nil {
-			rt.Fatalf("Notices: %v", err)
-		}
-		for _, n := range list {
-			if n.Seq > last[n.ID].Seq {
-				last[n.ID] = n
-			}
-		}
-	}
-	return last
 }
 
 func replyTo(queue string) func(*ferry.Message) {
@@ -89,7 +48,7 @@ func notices(t *testing.T, l *Ledger, queue string) []ferry.Notice {
 func TestEveryEndIsInTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
-		l := openIn(t, t.TempDir(), Options{OnNotice: func(int) { told++ }})
+		l := openIn(t, t.TempDir(), Options{OnNotice: func([]ferry.NoticeTarget, int) { told++ }})
 		ctx := t.Context()
 		id := deadLetter(t, l, "x", replyTo("answers"))
 		quiet := deadLetter(t, l, "y")
@@ -187,9 +146,10 @@ func TestGiveUpNotices(t *testing.T) {
 // ending.
 func TestTheOutboxIsBounded(t *testing.T) {
 	lost := 0
-	l := openIn(t, t.TempDir(), Options{OnNotice: func(n int) { lost += n }})
+	l := openIn(t, t.TempDir(), Options{OnNotice: func(_ []ferry.NoticeTarget, n int) { lost += n }})
 	// As if that many waited already.
 	l.outbox.waiting = map[ferry.NoticeTarget]int{target("gone"): ferry.MaxNoticesPerTarget - 1}
+	l.outbox.shares = map[ferry.NoticeTarget]int{target("gone"): ferry.MaxNoticesPerTarget - 1}
 	l.outbox.total = ferry.MaxNoticesPerTarget - 1
 	var kept []ferry.ID
 	for range 4 {
@@ -224,7 +184,7 @@ func TestTheOutboxIsBounded(t *testing.T) {
 // A commit that fails leaves the counts as they were.
 func TestAFailedCommitTellsNothing(t *testing.T) {
 	told := 0
-	l := openIn(t, t.TempDir(), Options{OnNotice: func(int) { told++ }})
+	l := openIn(t, t.TempDir(), Options{OnNotice: func([]ferry.NoticeTarget, int) { told++ }})
 	id := accept(t, l, "x", replyTo("answers"))
 	fault := errors.New("a fault")
 	err := l.update(t.Context(), 0, func(tx *bbolt.Tx) error {

@@ -30,7 +30,7 @@ func TestLedgerHolds(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			m := &machine{
 				dir: dir, msgs: map[ferry.ID]*modelMsg{}, accepted: map[string]uint64{}, keys: map[string]ferry.ID{},
-				several: map[string]bool{}, pull: map[string]bool{}, told: map[ferry.ID]ferry.Notice{}, ended: map[ferry.ID]end{},
+				several: map[string]bool{}, pull: map[string]bool{}, told: map[noticed]ferry.Notice{}, subs: map[ferry.ID]*modelSub{}, ended: map[ferry.ID]end{},
 			}
 			// rapid ends a failed history by a panic, which must not cross the bubble.
 			defer func() {
@@ -61,10 +61,11 @@ type machine struct {
 	keys     map[string]ferry.ID // route and key -> the newest message
 	accepted map[string]uint64
 	inbox    int
-	several  map[string]bool           // routes whose turns are claimed, or locked
-	pull     map[string]bool           // routes of receivers
-	tokens   []token                   // that receivers were given
-	told     map[ferry.ID]ferry.Notice // the last of each message
+	several  map[string]bool          // routes whose turns are claimed, or locked
+	pull     map[string]bool          // routes of receivers
+	tokens   []token                  // that receivers were given
+	told     map[noticed]ferry.Notice // the last of each message and whom it was for
+	subs     map[ferry.ID]*modelSub
 
 	events   []ferry.Event    // that were seen and are kept
 	ended    map[ferry.ID]end // what the last event of each ended message must be
@@ -99,6 +100,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
 		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "drop events": m.dropEvents,
+		"give up": m.giveUp, "subscribe": m.subscribe, "unsubscribe": m.unsubscribe,
 		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
@@ -148,6 +150,9 @@ func (m *machine) accept(rt *rapid.T) {
 	msg.TimeToLive = rapid.SampledFrom([]time.Duration{0, time.Hour, 30 * 24 * time.Hour}).Draw(rt, "time to live")
 	if target := rapid.SampledFrom([]string{"", "q1", "q2"}).Draw(rt, "reply to"); target != "" {
 		msg.ReplyTo = &ferry.ReplyTo{Kind: ferry.ReplyServiceBus, Target: target}
+	}
+	if msg.CallbackURL = rapid.SampledFrom([]string{"", "", "https://h.example/1?sig=x", "https://h.example/2?sig=y"}).Draw(rt, "callback"); msg.CallbackURL != "" {
+		msg.Sender.KeyID = "k1"
 	}
 	if rapid.Bool().Draw(rt, "replace") {
 		msg.OnConflict = ferry.OnConflictReplace
@@ -518,6 +523,7 @@ func (m *machine) check(rt *rapid.T) {
 	}
 	m.checkEvents(rt)
 	notices := m.lastNotices(rt)
+	m.checkSubscriptions(rt)
 	for _, id := range m.ids {
 		mm := m.msgs[id]
 		if mm.gone {
@@ -531,9 +537,7 @@ func (m *machine) check(rt *rapid.T) {
 			rt.Fatalf("message: %v", err)
 		}
 		r := m.record(rt, id)
-		if n := notices[id]; r.ReplyTo != nil && r.State.Terminal() && (n.State != r.State || n.Generation != r.Generation) || r.ReplyTo == nil && n.State != "" {
-			rt.Fatalf("the last notice of %+v is %+v", r, n)
-		}
+		m.checkNotices(rt, r, notices)
 		state := e.State
 		if state.Pending() {
 			state = ferry.StateAccepted

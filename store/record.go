@@ -40,12 +40,17 @@ type record struct {
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
 	Key, CorrelationID, OrderingKey, ContentType string
-	CallbackURL, Traceparent                     string
+	Traceparent                                  string
 	SenderName                                   string
 	Flow                                         *ferry.Flow
 	Properties                                   map[string]string
-	BodyHash                                     []byte // SHA-256 of every revision, one after the other
-	Size                                         int64
+	Version, As                                  string // of the route; As: the one that the worker is told, where it is another
+	ResultNote                                   string // why Result is the destination's own
+	// SentHash is the SHA-256 of every revision as it was sent, one after the other,
+	// zeroes where that is the body; the last ones may be missing.
+	SentHash []byte
+	BodyHash []byte // SHA-256 of every revision, one after the other
+	Size     int64
 
 	Attempts  int // counted, not all kept
 	Reference string
@@ -57,6 +62,8 @@ type record struct {
 	Conflict  string
 	Search    []string // what the route's search keys found in the body
 	ReplyTo   *ferry.ReplyTo
+	Callbacks []callback // who is called back, the first who asked first
+	Untold    bool       // a callback of its end was lost or given up
 
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
@@ -97,6 +104,12 @@ type awaiting struct {
 	Turn  uint64              `json:"turn,omitempty"` // in which Early came
 }
 
+// callback is an address that is told how the message ends.
+type callback struct {
+	URL string `json:"url"`           // often a secret
+	Key string `json:"key,omitempty"` // the id of the key that asked: its secret signs
+}
+
 // nextTurn is the next turn of the message: what was handed out before is old.
 func (r *record) nextTurn() {
 	if rules.On(rules.Turn) {
@@ -127,13 +140,14 @@ const (
 	tDoneRev    = 36
 	tTakenOver  = 38
 	tDeliveries = 40
+	tUntold     = 46
 	tNth        = 44
 
 	tKey         = 1
 	tCorrelation = 3
 	tOrdering    = 5
 	tContentType = 7
-	tCallback    = 9
+	tCallback    = 9 // of earlier versions
 	tTraceparent = 11
 	tSender      = 13
 	tFlow        = 15
@@ -152,6 +166,9 @@ const (
 	tLocks       = 49
 	tEndedBy     = 51
 	tReplyTo     = 47
+	tForm        = 53
+	tSentHash    = 55
+	tCallbacks   = 61
 	tRepeatOf    = 57
 )
 
@@ -216,15 +233,18 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	num(tDoneRev, uint64(r.DoneRev))
 	num(tTakenOver, uint64(r.TakenOver))
 	num(tDeliveries, uint64(r.Deliveries))
+	if r.Untold {
+		num(tUntold, 1)
+	}
 	num(tNth, uint64(r.Nth))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
 	str(tContentType, r.ContentType)
-	str(tCallback, r.CallbackURL)
 	str(tTraceparent, r.Traceparent)
 	str(tSender, r.SenderName)
 	str(tBodyHash, string(r.BodyHash))
+	str(tSentHash, string(r.SentHash))
 	str(tReference, r.Reference)
 	str(tResult, string(r.Result))
 	str(tConflict, r.Conflict)
@@ -269,6 +289,12 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if r.ReplyTo != nil {
 		rare(tReplyTo, r.ReplyTo)
+	}
+	if f := (formOf{r.Version, r.As, r.ResultNote}); f != (formOf{}) {
+		rare(tForm, f)
+	}
+	if len(r.Callbacks) > 0 {
+		rare(tCallbacks, r.Callbacks)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encode message %s: %w", r.ID, err)
@@ -360,6 +386,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.TakenOver = int(v)
 	case tDeliveries:
 		r.Deliveries = int(v)
+	case tUntold:
+		r.Untold = v != 0
 	case tNth:
 		r.Nth = int(v)
 	}
@@ -393,7 +421,7 @@ func (r *record) setBytes(tag byte, v []byte) error {
 	case tContentType:
 		r.ContentType = string(v)
 	case tCallback:
-		r.CallbackURL = string(v)
+		r.Callbacks = append(r.Callbacks, callback{URL: string(v)})
 	case tTraceparent:
 		r.Traceparent = string(v)
 	case tSender:
@@ -426,6 +454,15 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.Search)
 	case tReplyTo:
 		return json.Unmarshal(v, &r.ReplyTo)
+	case tForm:
+		var f formOf
+		err := json.Unmarshal(v, &f)
+		r.Version, r.As, r.ResultNote = f.Version, f.As, f.ResultNote
+		return err
+	case tSentHash:
+		r.SentHash = append([]byte(nil), v...)
+	case tCallbacks:
+		return json.Unmarshal(v, &r.Callbacks)
 	}
 	return nil
 }

@@ -21,12 +21,7 @@ func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 	if m.CorrelationID != "" {
 		r.CorrelationID = m.CorrelationID
 	}
-	if m.CallbackURL != "" {
-		r.CallbackURL = m.CallbackURL
-	}
-	if m.ReplyTo != nil {
-		r.ReplyTo = m.ReplyTo
-	}
+	r.ask(m)
 	if m.OrderingKey != r.OrderingKey {
 		if err := l.leaveOrder(tx, r); err != nil {
 			return err
@@ -34,7 +29,7 @@ func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 		r.OrderingKey = m.OrderingKey
 	}
 	r.DeliverAt = nsOf(m.DeliverAt)
-	rev := &revision{body: m.Body, size: m.BodySize(), hash: p.hash, contentType: m.ContentType, from: p, deliverAt: m.DeliverAt}
+	rev := &revision{body: m.Body, size: m.BodySize(), hash: p.hash, contentType: m.ContentType, from: p, bySender: true, deliverAt: m.DeliverAt}
 	if m.TimeToLive > 0 {
 		rev.expiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,7 +100,7 @@ func TestReplaceTellsWhoDidIt(t *testing.T) {
 		t.Errorf("shown as %+v", after)
 	}
 	r := rec(t, l, id)
-	if r.CallbackURL != m.CallbackURL || r.ReplyTo == nil || *r.ReplyTo != *reply {
+	if !slices.ContainsFunc(r.Callbacks, func(c callback) bool { return c.URL == m.CallbackURL }) || r.ReplyTo == nil || *r.ReplyTo != *reply {
 		t.Errorf("nobody is told its end: %+v", r)
 	}
 	for q, want := range map[string]int{"run-2": 1, "two": 1, "act-9": 1, "one": 0, "run-1": 0} {

@@ -87,6 +87,7 @@ type group struct {
 	after   []func() // under l.mu
 	notices noticeDelta
 	quotas  map[string]*quotaRow
+	subs    []*Subscription // made or changed
 }
 
 // row is the committer's copy of a route's row.
@@ -210,8 +211,8 @@ func (l *Ledger) finish(committed bool) {
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
 	}
-	if g.notices.added+g.notices.lost > 0 {
-		l.noted(g.notices.lost)
+	if len(g.notices.fresh)+g.notices.lost > 0 {
+		l.noted(g.notices.fresh, g.notices.lost)
 	}
 }
 

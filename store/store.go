@@ -40,6 +40,8 @@ var (
 	bOperations = []byte("operations") // id -> ferry.Operation
 	bSelected   = []byte("selected")   // operation id, n -> message id
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
+	bSubs       = []byte("subs")       // id -> Subscription
+	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
 )
@@ -47,7 +49,7 @@ var (
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners,
 	}
 }
 
@@ -62,9 +64,9 @@ type Options struct {
 	// Notify is told after each commit what became ready and what left the hands
 	// of the relay. It runs on the committer's goroutine and must not block.
 	Notify func([]Change)
-	// OnNotice is told after each commit that put notices into the outbox, and how
-	// many there was no room for. It runs like Notify.
-	OnNotice func(lost int)
+	// OnNotice is told after each commit that put notices into the outbox for whom,
+	// and how many there was no room for. It runs like Notify.
+	OnNotice func(fresh []ferry.NoticeTarget, lost int)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
@@ -91,7 +93,7 @@ type Ledger struct {
 	dir    string
 	log    *slog.Logger
 	notify func([]Change)
-	noted  func(lost int)
+	noted  func(fresh []ferry.NoticeTarget, lost int)
 	start  string // names this opening; no two are alike
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
@@ -112,6 +114,7 @@ type Ledger struct {
 	workers map[string]*workerRow
 	idem    *idemIndex
 	outbox  outbox
+	subs    subscriptions
 }
 
 // Open opens or makes the ledger in dir. Errors are *ferry.Error: ledgerLocked,
@@ -124,7 +127,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		opts.Notify = func([]Change) {}
 	}
 	if opts.OnNotice == nil {
-		opts.OnNotice = func(int) {}
+		opts.OnNotice = func([]ferry.NoticeTarget, int) {}
 	}
 	if opts.IdempotencyWindow == 0 {
 		opts.IdempotencyWindow = ferry.IdempotencyWindow
@@ -146,7 +149,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
-		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: outbox{waiting: map[ferry.NoticeTarget]int{}},
+		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: newOutbox(), subs: newSubscriptions(),
 	}
 	db, err := commit.Open(filepath.Join(dir, "ledger.db"), commit.Options{
 		Log: opts.Log, OnCommit: opts.OnCommit, MinFree: opts.MinFree, MaxSize: opts.MaxSize,
@@ -294,6 +297,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 		return err
 	}
 	if err := l.outbox.read(tx); err != nil {
+		return err
+	}
+	if err := l.subs.read(tx); err != nil {
 		return err
 	}
 	if k, _ := tx.Bucket(bEvents).Cursor().Last(); k != nil {

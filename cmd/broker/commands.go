@@ -19,8 +19,10 @@ type commands struct {
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`
 	Workers    workersCmd    `cmd:"" help:"Workers: let them in, bind routes to them, shut them out."`
+	Callbacks  callbacksCmd  `cmd:"" help:"Who is told the ends of messages over HTTP; try again what waits."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"A NATS server elsewhere: the broker's login there."`
 	Servicebus servicebusCmd `cmd:"" name:"servicebus" help:"Azure Service Bus as the queue: look at its queues, make them."`
+	Connector  connectorCmd  `cmd:"" name:"connector" help:"The custom connector for Power Platform."`
 	Me         meCmd         `cmd:"" help:"Whose key this is, and what it may do."`
 	Check      checkCmd      `cmd:"" help:"Check a broker's configuration file without starting anything."`
 	Version    versionCmd    `cmd:"" help:"The version of this program."`
@@ -31,5 +33,6 @@ type globals struct {
 	Server  string `group:"Everywhere:" placeholder:"URL" help:"The broker's address (else FERRY_URL, the context, http://127.0.0.1:8080)."`
 	Context string `group:"Everywhere:" placeholder:"NAME" help:"A context of ferry/contexts.yaml in your configuration folder."`
 	KeyFile string `group:"Everywhere:" placeholder:"FILE" help:"File with the key (else FERRY_KEY, FERRY_KEY_FILE, the context, ./data/admin.key)."`
+	CA      string `group:"Everywhere:" name:"ca" placeholder:"FILE" help:"PEM file that the broker's certificate is checked against, beside this machine's (else FERRY_CA, the context)."`
 	Output  string `group:"Everywhere:" short:"o" enum:"table,json" default:"table" help:"table for people, json for scripts."`
 }

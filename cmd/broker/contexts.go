@@ -24,9 +24,11 @@ import (
 //	  prod:
 //	    server: https://broker.example
 //	    keyFile: prod.key        # relative to this file's folder
+//	    ca: authority.pem        # likewise; who signed the broker's certificate, when no machine knows it
 type serverContext struct {
 	Server  string `yaml:"server"`
 	KeyFile string `yaml:"keyFile"`
+	CA      string `yaml:"ca"`
 
 	name string
 }
@@ -67,6 +69,9 @@ func (a *app) chosenContext() (serverContext, error) {
 	chosen.name = name
 	if chosen.KeyFile != "" && !filepath.IsAbs(chosen.KeyFile) {
 		chosen.KeyFile = filepath.Join(filepath.Dir(path), chosen.KeyFile)
+	}
+	if chosen.CA != "" && !filepath.IsAbs(chosen.CA) {
+		chosen.CA = filepath.Join(filepath.Dir(path), chosen.CA)
 	}
 	return chosen, nil
 }

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
+	"log/slog"
+
 	"ferry"
 	"ferry/api"
+	"ferry/certs"
 	"ferry/config"
 )
 
@@ -24,4 +28,31 @@ func limitsOf(cfg *config.Broker) api.Limits {
 		}
 	}
 	return l
+}
+
+// certificateOf is the listener's certificate; nil without TLS.
+func certificateOf(cfg *config.Broker, log *slog.Logger) (*certs.Certificate, error) {
+	if cfg.TLS == nil {
+		return nil, nil
+	}
+	opts := certs.Options{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key, ClientCA: cfg.TLS.ClientCA, PublicURL: cfg.PublicURL, Log: log}
+	if cfg.TLS.MinVersion == "1.3" {
+		opts.MinVersion = tls.VersionTLS13
+	}
+	c, err := certs.Load(opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	return c, nil
+}
+
+// scheme is what the listener speaks.
+func (s *server) scheme() string {
+	if s.certificate != nil {
+		return "https"
+	}
+	return "http"
 }

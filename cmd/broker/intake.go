@@ -60,7 +60,7 @@ func openIntakes(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger)
 // options are those of a broker whose routes have intakes.
 func (in *intakes) options(o *broker.Options) {
 	if in != nil {
-		o.Intake, o.Tellers = in.Info, map[string]broker.Teller{ferry.ReplyServiceBus: in}
+		o.Intake, o.Tellers[ferry.ReplyServiceBus] = in.Info, in
 	}
 }
 

@@ -118,7 +118,7 @@ func explainTransport(err error) (message, hint string) {
 	case errors.As(err, &dns):
 		return err.Error(), "check the address given with --server, FERRY_URL or --context"
 	case errors.As(err, &unknownAuthority), errors.As(err, &wrongHost):
-		return err.Error(), "the broker's certificate is not trusted here: check the address, or add its authority to this machine's"
+		return err.Error(), "the broker's certificate is not trusted here: check the address, or name a file with its authority: --ca, FERRY_CA or ca in a context"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return err.Error(), "the broker does not answer in time: `broker status` tells more once it does"
 	case errors.As(err, &dial) && dial.Op == "dial":

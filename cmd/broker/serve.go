@@ -19,6 +19,7 @@ import (
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
+	"ferry/certs"
 	"ferry/config"
 	"ferry/queue/drivers"
 	"ferry/secret"
@@ -53,7 +54,7 @@ func (c serveCmd) Run(a *app) error {
 	if path != "" {
 		a.printf("the first admin key is in %s, readable for you only\n", path)
 	}
-	a.printf("broker %s listens on http://%s, workers connect to %s, data in %s\n", version(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
+	a.printf("broker %s listens on %s://%s, workers connect to %s, data in %s\n", version(), s.scheme(), listener.Addr(), orNone(s.transport.URL()), cfg.DataDir)
 	if len(cfg.Routes) == 0 {
 		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
 	}
@@ -113,8 +114,12 @@ type server struct {
 	intakes   *intakes // nil: no route takes in from elsewhere
 	secrets   *secrets // reads every reference of the file
 	access    *access  // nil: there is no access log
+	callbacks callbacks
 	handler   http.Handler
 	log       *slog.Logger
+
+	certificate *certs.Certificate // nil: plain HTTP
+	connections api.Connections
 }
 
 // transport is a queue of package drivers.
@@ -167,7 +172,13 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	if err != nil {
 		return nil, err
 	}
-	s = &server{log: log, secrets: secrets}
+	s = &server{
+		log: log, secrets: secrets,
+		connections: api.Connections{Most: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress},
+	}
+	if s.certificate, err = certificateOf(cfg, log); err != nil {
+		return nil, err
+	}
 	in, err := openIntakes(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
@@ -186,6 +197,10 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 			return t, nil
 		},
 	}
+	if s.certificate != nil {
+		opts.Certificate = s.certificate.Info
+	}
+	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
 	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
 	if err != nil {
@@ -198,6 +213,12 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}()
 	access.options(&opts)
 	s.access = access
+	callbacks, err := openCallbacks(cfg)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	callbacks.options(&opts)
+	s.callbacks = callbacks
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -210,6 +231,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	s.broker = b
+	s.connections.Closed = b.ConnectionClosed
 	s.handler = api.New(b, api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies, AccessLog: access.log(),
 		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
@@ -228,8 +250,17 @@ const drainTime = 20 * time.Second
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	web := api.Server(l.Addr().String(), s.handler)
 	web.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	l = s.connections.Bound(web, l)
 	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(l) }()
+	if s.certificate != nil {
+		web.TLSConfig = s.certificate.Config()
+		watching, rest := context.WithCancel(ctx)
+		defer rest()
+		go s.certificate.Watch(watching)
+		go func() { failed <- web.ServeTLS(l, "", "") }()
+	} else {
+		go func() { failed <- web.Serve(l) }()
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -246,6 +277,7 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	defer s.callbacks.Close()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 	s.secrets.close()
 	return errors.Join(err, s.access.close())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,6 +28,7 @@ const maxKeyFile = 4 << 10
 type located struct {
 	url string
 	key foundKey
+	ca  string // file of who signed its certificate; empty: the machine's alone
 }
 
 // foundKey is a key and where it came from; its text goes nowhere but into
@@ -42,7 +44,11 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(at.url, at.key.text, client.Options{UserAgent: "broker/" + version()})
+	roots, err := authorities(at.ca)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(at.url, at.key.text, client.Options{UserAgent: "broker/" + version(), RootCAs: roots})
 }
 
 // findServer resolves the server (--server, FERRY_URL, context, default) and
@@ -56,7 +62,10 @@ func (a *app) findServer() (located, error) {
 	if err != nil {
 		return located{}, err
 	}
-	at := located{url: firstOf(a.globals.Server, a.env("FERRY_URL"), chosen.Server, defaultServer)}
+	at := located{
+		url: firstOf(a.globals.Server, a.env("FERRY_URL"), chosen.Server, defaultServer),
+		ca:  firstOf(a.globals.CA, a.env("FERRY_CA"), chosen.CA),
+	}
 	u, err := url.Parse(at.url)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 		// The text is not repeated: it may hold a password.
@@ -107,6 +116,26 @@ func keyFrom(file, from string) (foundKey, error) {
 		return foundKey{}, fmt.Errorf("the key file %s is empty", file)
 	}
 	return foundKey{text: key, from: from}, nil
+}
+
+// authorities are those of this machine and of file; nil without a file: the
+// machine's.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("the file of --ca: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("the file of --ca: %s holds no certificate in PEM", file)
+	}
+	return roots, nil
 }
 
 func isLoopback(u *url.URL) bool {

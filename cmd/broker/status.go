@@ -61,12 +61,21 @@ func (a *app) writeStatus(r ferry.StatusReport) error {
 		{"dead letters", byReason(p, r.DeadLetters)},
 		{"workers", a.workersSeen(r.Workers)},
 		{"disk", fmt.Sprintf("%s free, ledger %s", bytesOf(r.DiskFreeBytes), bytesOf(r.LedgerBytes))},
+		{"certificate", certificateLine(r.Certificate)},
 		{"version", fmt.Sprintf("%s, up %s", printable(r.Version), age(now, r.StartedAt))},
 	})
 	if sum(r.DeadLetters) > 0 && a.screen.terminal {
 		a.remark("\nnext: broker dlq list")
 	}
 	return nil
+}
+
+// certificateLine tells of the listener's certificate; empty without TLS.
+func certificateLine(c *ferry.CertificateInfo) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s, until %s", printable(strings.Join(c.Names, ", ")), moment(c.NotAfter))
 }
 
 func waiting(now time.Time, r ferry.StatusReport) string {

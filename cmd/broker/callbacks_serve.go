@@ -1,0 +1,36 @@
+package main
+
+import (
+	"os"
+
+	"ferry"
+	"ferry/api"
+	"ferry/broker"
+	"ferry/config"
+	"ferry/notify"
+)
+
+// callbacks tell the ends of messages over HTTP.
+type callbacks struct{ *notify.Notifier }
+
+// openCallbacks makes them; nothing is called yet.
+func openCallbacks(cfg *config.Broker) (callbacks, error) {
+	opts := notify.Options{
+		Allow: cfg.Callbacks.Allow, Timeout: cfg.Callbacks.Timeout, Version: version(),
+		Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
+	}
+	if path := cfg.Callbacks.CA; path != "" {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return callbacks{}, ferry.Errorf(ferry.CodeBadConfig, "callbacks.ca cannot be read: %w", err).WithHint("a file of certificates in PEM")
+		}
+		opts.CA = pem
+	}
+	n, err := notify.New(opts)
+	return callbacks{n}, err
+}
+
+func (c callbacks) options(o *broker.Options) {
+	o.Caller = c.Notifier
+	o.Tellers[ferry.ReplyCallback], o.Tellers[ferry.ReplySubscription] = c.Notifier, c.Notifier
+}

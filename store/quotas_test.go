@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+func counted(until time.Time, names ...string) func(*ferry.Message) {
+	return func(m *ferry.Message) {
+		for _, name := range names {
+			m.Quotas = append(m.Quotas, ferry.QuotaUse{Name: name, Until: until})
+		}
+	}
+}
+
+func used(t *testing.T, l *Ledger, name string, until time.Time) int64 {
+	t.Helper()
+	n, err := l.QuotaUsed(name, until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestQuotasAreCountedWithTheAccept: a message that is on disk is counted on disk;
+// repeats and refused ones are not.
+func TestQuotasAreCountedWithTheAccept(t *testing.T) {
+	l, ctx := newLedger(t), context.Background()
+	until := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	for i := range 5 {
+		accept(t, l, fmt.Sprintf(`{"n":%d}`, i), withKey(fmt.Sprint(i)), counted(until, "key:a/24h0m0s", "route:r/24h0m0s"))
+	}
+	accept(t, l, `{"other":1}`, counted(until, "route:r/24h0m0s"))
+	if _, err := l.Accept(ctx, message(`{"n":1}`, withKey("1"), counted(until, "key:a/24h0m0s"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Accept(ctx, message(`{"n":"other"}`, withKey("1"), counted(until, "key:a/24h0m0s"))); err == nil {
+		t.Fatal("a key that was used with another body is taken")
+	}
+	for range 2 {
+		if n := used(t, l, "key:a/24h0m0s", until); n != 5 {
+			t.Errorf("the key used %d, want 5", n)
+		}
+		if n := used(t, l, "route:r/24h0m0s", until); n != 6 {
+			t.Errorf("the route used %d, want 6", n)
+		}
+		l = reopen(t, l)
+	}
+	if n := used(t, l, "key:a/24h0m0s", until.Add(24*time.Hour)); n != 0 {
+		t.Errorf("the next day begins with %d", n)
+	}
+	if n := used(t, l, "key:b/24h0m0s", until); n != 0 {
+		t.Errorf("another key begins with %d", n)
+	}
+}
+
+func TestBatchesAreCountedInQuotas(t *testing.T) {
+	l, ctx := newLedger(t), context.Background()
+	until := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	batch := func(keys ...string) (ms []ferry.Message) {
+		for _, key := range keys {
+			ms = append(ms, message(`{"of":"`+key+`"}`, withKey(key), counted(until, "q")))
+		}
+		return ms
+	}
+	if _, _, err := l.AcceptBatch(ctx, batch("1", "2", "2", "3"), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := used(t, l, "q", until); n != 3 {
+		t.Errorf("%d counted for three messages and a repeat", n)
+	}
+	refused := batch("4", "5")
+	refused[1].Route = "no-such-route"
+	if _, _, err := l.AcceptBatch(ctx, refused, false); err != nil {
+		t.Fatal(err)
+	}
+	if n := used(t, l, "q", until); n != 3 {
+		t.Errorf("%d counted after a batch that was refused", n)
+	}
+	// What is counted later in a window that ended, since the clock went back, counts
+	// in the later one.
+	if _, err := l.Accept(ctx, message(`{}`, counted(until.Add(-24*time.Hour), "q"))); err != nil {
+		t.Fatal(err)
+	}
+	if n := used(t, l, "q", until); n != 4 {
+		t.Errorf("%d counted after the clock went back", n)
+	}
+}
+
+func TestEndedWindowsAreRemoved(t *testing.T) {
+	l, ctx := newLedger(t), context.Background()
+	today := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	for i := range 3 {
+		accept(t, l, fmt.Sprintf(`{"n":%d}`, i), counted(today, "stays"), counted(today.Add(-48*time.Hour), fmt.Sprint("goes-", i)))
+	}
+	if err := l.PurgeQuotas(ctx, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	if err := l.db.View(func(tx *bbolt.Tx) error {
+		rows = tx.Bucket(bQuotas).Stats().KeyN
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := used(t, l, "stays", today); n != 3 || rows != 1 {
+		t.Errorf("%d rows stay, the one of today says %d", rows, n)
+	}
+}
