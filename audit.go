@@ -58,13 +58,13 @@ type AuditChain struct {
 }
 
 // Next is the hash of an entry that follows: SHA-256, in hex, over a JSON array of
-// strings: the hash before, the entry's number, its time in RFC 3339 UTC with
-// nanoseconds, by, keyId, act, target, detail, note and requestId. The hash before
+// strings: the hash before, the entry's number, its time as JSON has it (RFC 3339 UTC
+// with milliseconds), by, keyId, act, target, detail, note and requestId. The hash before
 // the first entry is empty; that of an entry which has none is made the same way, as
 // if it were the first.
 func (c *AuditChain) Next(e AuditEntry) string {
 	text, _ := json.Marshal([...]string{ // strings: it cannot fail
-		c.hash, strconv.FormatUint(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), e.By, e.KeyID, e.Act, e.Target, e.Detail, e.Note, e.RequestID,
+		c.hash, strconv.FormatUint(e.Seq, 10), e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"), e.By, e.KeyID, e.Act, e.Target, e.Detail, e.Note, e.RequestID,
 	})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])

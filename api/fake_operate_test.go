@@ -22,6 +22,7 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 }
 
 func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	f.caller = ferry.CallerOf(ctx)
 	o, err := f.Operation(ctx, id)
 	o.State = "cancelled"
 	return o, err
@@ -32,7 +33,7 @@ func routeInfo(name string) ferry.RouteInfo {
 }
 
 func (f *fake) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
-	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders")}, f.err
+	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders"), routeInfo("typed")}, f.err
 }
 
 func (f *fake) note(format string, args ...any) {

@@ -38,6 +38,8 @@ type fake struct {
 	uses        []ferry.Use // requests that ended
 	usageFilter ferry.UsageFilter
 
+	caller ferry.Caller // of the last act that asks for one
+
 	err    error // answers everything when set
 	panics bool
 }
@@ -68,6 +70,7 @@ var fakeKeys = map[string]ferry.Identity{
 var fakeRoutes = map[string]ferry.Route{
 	"invoices": {Name: "invoices", TimeToLive: 24 * time.Hour},
 	"orders":   {Name: "orders"},
+	"typed":    {Name: "typed", Title: "Typed things", Description: "What has fields", Schema: []byte(`{"type":"object","properties":{"confidentialField":{"type":"string"}}}`)},
 	"small":    {Name: "small", MaxBytes: 64},
 	"tiny":     {Name: "tiny", MaxBytes: 4},
 	"pings":    {Name: "pings", AllowEmpty: true},

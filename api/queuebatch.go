@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"time"
 
 	"ferry"
 )
@@ -70,7 +69,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	if anyFault(faults) {
 		return refusedQueueBatch(faults, pointers)
 	}
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.answerSent()
 	return nil
 }

@@ -51,6 +51,7 @@ func (a *api) endpoints() []endpoint {
 			method: get, path: "/v1/messages", id: "listMessages", roles: readers, handle: (*call).listMessages, summary: "List and search messages, newest first",
 			params: filterParams(
 				param{name: "state", in: inQuery, enum: enum(ferry.States()), text: "only this state"},
+				param{name: "flow", in: inQuery, text: "only this flow, by its name or run id"},
 				param{name: "q", in: inQuery, text: "exact, or beginning of an id, key, correlation id, ordering key, reference, sender or flow run"},
 			),
 			answers: []reply{{200, "a page", ferry.Page{}, nil, nil}},

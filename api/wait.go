@@ -116,8 +116,8 @@ func (c *call) resultByToken() error {
 		e, err = c.api.svc.Message(c.ctx(), id) // whole; and it may have been replayed just now
 	}
 	if ferry.CodeOf(err) == ferry.CodeMessageNotFound {
-		return ferry.Errorf(ferry.CodeResultGone, "the message ended, and its retention is over").
-			WithHint("what became of it is no longer known here; look for its idempotency key in the destination")
+		return ferry.Errorf(ferry.CodeResultGone, "the broker has this message no longer").
+			WithHint("ended messages are kept for the retention; look for its idempotency key in the destination")
 	}
 	if err != nil {
 		return err

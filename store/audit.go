@@ -29,7 +29,7 @@ func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) er
 	if err != nil {
 		return err
 	}
-	e.Seq = seq
+	e.Seq, e.At = seq, e.At.UTC().Truncate(time.Millisecond) // as it is shown
 	e.Hash = chain.Next(e)
 	return putJSON(tx, bAudit, u64(seq), e)
 }

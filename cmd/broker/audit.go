@@ -134,7 +134,7 @@ func csvLines(w io.Writer) func(ferry.AuditEntry) error {
 			_ = rows.Write([]string{"seq", "at", "by", "act", "target", "detail", "note", "keyId", "requestId", "hash"})
 			first = false
 		}
-		row := []string{strconv.FormatUint(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), e.By, e.Act, e.Target, e.Detail, e.Note, e.KeyID, e.RequestID, e.Hash}
+		row := []string{strconv.FormatUint(e.Seq, 10), e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"), e.By, e.Act, e.Target, e.Detail, e.Note, e.KeyID, e.RequestID, e.Hash}
 		for i, text := range row {
 			if strings.IndexAny(text, "=+-@\t\r") == 0 {
 				row[i] = "'" + text
