@@ -23,16 +23,17 @@ func (a *arrival) version(route *ferry.Route) string {
 
 // event takes apart a CloudEvent whose attributes are properties (the AMQP binding
 // writes them cloudEvents:NAME or cloudEvents_NAME), where the route takes such. One
-// that is whole in the body is the broker's to take apart. The event's id and source
-// make the key where the sender gave no MessageId.
+// that is whole in the body is the broker's to take apart. The event's source and id
+// make the key: the MessageId is what many clients make up anew each time. It is kept
+// as a property.
 func (a *arrival) event(m *ferry.Message, route *ferry.Route) *ferry.Error {
 	if !route.CloudEvents {
 		return nil
 	}
 	e, fault := shape.PropertyEvent(a.properties)
 	if e == nil && fault == nil {
-		if a.id == "" && shape.IsEvent(m.ContentType) {
-			m.IdempotencyKey = ""
+		if shape.IsEvent(m.ContentType) {
+			a.unnamed(m)
 		}
 		return nil
 	}
@@ -44,10 +45,13 @@ func (a *arrival) event(m *ferry.Message, route *ferry.Route) *ferry.Error {
 			delete(a.properties, name)
 		}
 	}
-	if a.id == "" {
-		m.IdempotencyKey = ""
-	}
-	m.Properties = a.properties
+	a.unnamed(m)
 	e.ContentType = m.ContentType
 	return e.Describe(m)
+}
+
+// unnamed takes the key that the MessageId made back.
+func (a *arrival) unnamed(m *ferry.Message) {
+	a.keep(propMessageID, a.id)
+	m.IdempotencyKey, m.Properties = "", a.properties
 }
