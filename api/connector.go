@@ -28,7 +28,7 @@ func connectorCalls() []endpoint {
 		{
 			method: get, path: "/connector/{file}", id: "getConnectorFile", roles: anyone, handle: (*call).connectorFile,
 			summary: "A file of the Power Platform connector", params: connectorParams(),
-			text: "One of " + strings.Join(connector.FileNames(), ", ") + ", or " + connector.ZipFile + " with all of them: made of the routes that the key may see.",
+			text:    "One of " + strings.Join(connector.FileNames(), ", ") + ", or " + connector.ZipFile + " with all of them: made of the routes that the key may see.",
 			answers: []reply{{200, "the file", nil, []string{"application/json", "image/png", "text/markdown", "application/zip"}, []string{"Content-Disposition"}}},
 		},
 	}
