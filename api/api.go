@@ -30,6 +30,8 @@ type Options struct {
 	// https://broker.example; empty: what the request was sent to.
 	PublicURL string
 	Metrics   http.Handler // answers /metrics; nil: there is none
+	// AccessLog gets an entry for each request; nil: there is none.
+	AccessLog AccessLog
 	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
 	SAS []SASPolicy
 	// Tokens judges tokens of issuers; nil: none is taken.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
 
 	"ferry"
 	"ferry/shape"
@@ -168,10 +167,15 @@ func (c *call) sendBatch() error {
 				c.parting(&route, results[i].Version)
 			}
 		}
-		c.api.svc.ObserveAccept(time.Since(c.start))
+		c.observeAccept()
 	}
 	if !partial && anyFault(faults) {
 		return refusedBatch(faults, pointers)
+	}
+	for _, fault := range faults {
+		if fault != nil {
+			c.refusedItems = append(c.refusedItems, fault.Code)
+		}
 	}
 	return c.json(http.StatusOK, c.batchAnswer(results, faults))
 }

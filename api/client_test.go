@@ -160,7 +160,7 @@ func TestClientAndDescription(t *testing.T) {
 	if r := try(sender.Routes(ctx))(t); len(r) != 1 || r[0].Name != "invoices" {
 		t.Errorf("a sender's routes: %+v", r)
 	}
-	if r := try(operator.Routes(ctx))(t); len(r) != 2 {
+	if r := try(operator.Routes(ctx))(t); len(r) != 3 {
 		t.Errorf("routes: %+v", r)
 	}
 	till := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
@@ -183,6 +183,9 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
+	}
+	if rows := try(operator.Usage(ctx, "7d", "", "flow", "invoices", "day,key"))(t); len(rows) != 1 || rows[0].Accepted != 2 || rows[0].ByCode[ferry.CodeEmptyBody] != 1 {
+		t.Errorf("usage: %+v", rows)
 	}
 	if r := try(admin.Audit(ctx, 7, time.Time{}, 3))(t); len(r) != 1 || r[0].Seq != 8 {
 		t.Errorf("audit: %+v", r)
@@ -221,6 +224,7 @@ func TestClientAndDescription(t *testing.T) {
 	if w := try(admin.RevokeWorker(ctx, "erp-2", "why"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.connector(t)
 	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
@@ -235,6 +239,7 @@ func TestClientAndDescription(t *testing.T) {
 
 	s.waits(ctx, sender)
 	s.serviceBus() // the clients of which are other programs
+	s.versions()
 
 	var doc struct {
 		Paths map[string]map[string]struct {

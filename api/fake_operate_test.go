@@ -33,7 +33,7 @@ func routeInfo(name string) ferry.RouteInfo {
 }
 
 func (f *fake) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
-	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders")}, f.err
+	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders"), routeInfo("typed")}, f.err
 }
 
 func (f *fake) note(format string, args ...any) {

@@ -3,7 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"time"
+	"strings"
 
 	"ferry"
 )
@@ -69,7 +69,7 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	if anyFault(faults) {
 		return refusedQueueBatch(faults, pointers)
 	}
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.answerSent()
 	return nil
 }
@@ -116,6 +116,9 @@ func readQueueItem(raw json.RawMessage, m *ferry.Message, route *ferry.Route) (*
 			m.Properties = map[string]string{}
 		}
 		m.Properties[name] = v.text
+		if strings.EqualFold(name, versionHeader) || route.VersionBy.Header != "" && strings.EqualFold(name, route.VersionBy.Header) {
+			m.Version = v.text
+		}
 	}
 	fault, name := props.apply(m, route)
 	switch {

@@ -42,7 +42,7 @@ func (a *api) endpoints() []endpoint {
 			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
 			params:  batchParams(),
-			body:    &body{of: []BatchItem{}},
+			body:    batchBody(),
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 
@@ -51,11 +51,12 @@ func (a *api) endpoints() []endpoint {
 			method: get, path: "/v1/messages", id: "listMessages", roles: readers, handle: (*call).listMessages, summary: "List and search messages, newest first",
 			params: filterParams(
 				param{name: "state", in: inQuery, enum: enum(ferry.States()), text: "only this state"},
+				param{name: "flow", in: inQuery, text: "only this flow, by its name or run id"},
 				param{name: "q", in: inQuery, text: "exact, or beginning of an id, key, correlation id, ordering key, reference, sender or flow run"},
 			),
 			answers: []reply{{200, "a page", ferry.Page{}, nil, nil}},
 		},
-		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: envelope},
+		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: []reply{{200, "the message; as a CloudEvent where Accept asks for one", ferry.Envelope{}, eventTypes(), nil}}},
 		{
 			method: get, path: "/v1/messages/{id}/body", id: "getMessageBody", roles: readers, handle: (*call).getBody, summary: "Read a payload",
 			params: []param{

@@ -24,6 +24,9 @@ type SASPolicy struct {
 	// Keys gives the primary key and, where there is one, the secondary; it is asked
 	// for every token, so that a rotated key is seen.
 	Keys func() ([]secret.Value, error)
+	// Renew has keys that are kept elsewhere read anew, no more often than that
+	// allows; true: one is another one now. Nil: they are never kept.
+	Renew func() bool
 }
 
 const (
@@ -54,6 +57,9 @@ func (c *call) authenticateSAS(token string) error {
 	}
 	policy := &c.api.opts.SAS[i]
 	signed, err := policy.signed(&t)
+	if err == nil && !signed && policy.Renew != nil && policy.Renew() {
+		signed, err = policy.signed(&t) // signed with a key that was changed a moment ago
+	}
 	if err != nil {
 		return fmt.Errorf("the keys of the SAS policy %s: %w", policy.Name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"ferry"
 )
@@ -70,7 +69,7 @@ func (c *call) take() (ferry.Accepted, error) {
 	}
 	c.took(&accepted)
 	c.parting(&route, accepted.Version)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	return accepted, nil
 }
 

@@ -164,7 +164,7 @@ func (c *call) sendToQueue() error {
 		return err
 	}
 	c.took(&accepted)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.w.Header()[messageIDHeader] = []string{accepted.ID.String()}
 	c.parting(&route, accepted.Version)
 	c.answerSent()

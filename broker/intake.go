@@ -65,6 +65,7 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 		return ferry.Accepted{}, err
 	}
 	b.metrics.accepted(answer)
+	b.usage.accepted(&m, &answer)
 	return answer, nil
 }
 
@@ -98,6 +99,7 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 		answers[at[i]], errs[at[i]] = accepted[i], refused[i]
 		if refused[i] == nil && !accepted[i].ID.IsZero() {
 			b.metrics.accepted(accepted[i])
+			b.usage.accepted(&good[i], &accepted[i])
 		}
 	}
 	return answers, errs, nil

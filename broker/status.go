@@ -254,6 +254,7 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
+	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")

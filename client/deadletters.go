@@ -51,6 +51,7 @@ type Replay struct {
 	Body        []byte // the next revision; nil: the body as it is
 	ContentType string // of Body; empty: as before
 	Note        string
+	Force       bool // although Body breaks the route's schema
 }
 
 // Replay sends one dead letter again.
@@ -59,7 +60,8 @@ func (c *Client) Replay(ctx context.Context, id string, r Replay) (ferry.Envelop
 		BodyBase64  *[]byte `json:"bodyBase64,omitempty"`
 		ContentType string  `json:"contentType,omitempty"`
 		Note        string  `json:"note,omitempty"`
-	}{ContentType: r.ContentType, Note: r.Note}
+		Force       bool    `json:"force,omitempty"`
+	}{ContentType: r.ContentType, Note: r.Note, Force: r.Force}
 	if r.Body != nil {
 		in.BodyBase64 = &r.Body
 	}

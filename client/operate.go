@@ -74,6 +74,19 @@ func (c *Client) Reconcile(ctx context.Context) ([]ferry.Reconciliation, error) 
 	return list[ferry.Reconciliation](ctx, c, "/v1/reconciliation", nil)
 }
 
+// Usage lists who used the broker, of days from since to until (empty: the broker's
+// defaults), only of a key or a route where they are named, one row per what by
+// says, such as key,route,day.
+func (c *Client) Usage(ctx context.Context, since, until, key, route, by string) ([]ferry.UsageRow, error) {
+	q := url.Values{}
+	for _, p := range [][2]string{{"since", since}, {"until", until}, {"key", key}, {"route", route}, {"by", by}} {
+		if p[1] != "" {
+			q.Set(p[0], p[1])
+		}
+	}
+	return list[ferry.UsageRow](ctx, c, "/v1/usage", q)
+}
+
 // Audit lists what was done after the entry numbered after (0: from the start) and
 // at or after a time (zero: any), oldest first, at most limit entries (0: the
 // broker's default).

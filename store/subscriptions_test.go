@@ -198,7 +198,7 @@ func TestARevokedKeyHearsNothing(t *testing.T) {
 		b, _ := subscribe(t, l, stays, ferry.EventCompleted, "", flowURL)
 		c, _ := subscribe(t, l, expiring, ferry.EventCompleted, "", flowURL)
 		report(t, l, accept(t, l, "x"), ferry.Delivered, ferry.Next{})
-		_, err = l.RevokeKey(t.Context(), revoked.ID, "", "ann")
+		_, err = l.RevokeKey(t.Context(), revoked.ID, "ann", "")
 		must0(t, err)
 		time.Sleep(2 * time.Hour)
 		report(t, l, accept(t, l, "x"), ferry.Delivered, ferry.Next{})

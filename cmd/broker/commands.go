@@ -11,10 +11,12 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"How the broker, its routes and workers are. Exit 0 well, 3 needs attention."`
 	Send       sendCmd       `cmd:"" help:"Send one message to a route."`
 	Messages   messagesCmd   `cmd:"" help:"Look at messages."`
+	Events     eventsCmd     `cmd:"" help:"What became of messages, as it happened."`
 	Routes     routesCmd     `cmd:"" help:"Look at routes; pause and resume them."`
 	DLQ        dlqCmd        `cmd:"" name:"dlq" help:"Dead letters: look at them, mend them, send them again."`
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Prove that every accepted message is accounted for."`
+	Usage      usageCmd      `cmd:"" help:"Who used the broker: messages, repeats and refusals per key, route and day."`
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`
 	Workers    workersCmd    `cmd:"" help:"Workers: let them in, bind routes to them, shut them out."`

@@ -37,7 +37,11 @@ func mustID(s string) ferry.ID {
 func (f *fake) seed() {
 	f.add(idRejected, "supplier-invoices", `{"number":"R-1","total":118.90,"lines":[{"amount":119.00}]}`, "application/json", func(e *ferry.Envelope) {
 		e.IdempotencyKey, e.CorrelationID = "inv-4711", "case-9"
-		e.Sender = ferry.Sender{Name: "flow-prod", Flow: &ferry.Flow{Name: "b81c", RunID: "08585", Operation: "Post_invoice", Environment: "contoso"}}
+		e.Sender = ferry.Sender{Name: "flow-prod", Flow: &ferry.Flow{
+			Name: "b81c", RunID: "08585", Operation: "Post_invoice", TrackingID: "act-9", Environment: "contoso",
+			RunURL: "https://make.powerautomate.com/environments/contoso/flows/b81c/runs/08585",
+		}}
+		e.PossibleRepeatOf = mustID(idUnknown)
 		e.Owner = &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"}
 		e.Properties = map[string]string{"plant": "4", "Country": "DE"}
 		e.Acts = []ferry.Act{{Act: "replay", By: "alice", At: at(-10 * time.Minute), Note: "ERP was patched"}}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
@@ -113,6 +115,7 @@ type server struct {
 	intakes   *intakes // nil: no route takes in from elsewhere
 	secrets   *secrets // reads every reference of the file
 	callbacks callbacks
+	access    *access // nil: there is no access log
 	handler   http.Handler
 	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
@@ -167,7 +170,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 			secrets.close()
 		}
 	}()
-	policies, err := sasPolicies(cfg, secrets.Resolver)
+	policies, err := sasPolicies(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +192,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
+		Problems: secrets.problems, Collectors: []prometheus.Collector{secrets.vault.Collector()},
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
 			if err != nil {
@@ -209,6 +213,17 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	callbacks.options(&opts)
 	s.callbacks = callbacks
+	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, access.close())
+		}
+	}()
+	access.options(&opts)
+	s.access = access
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -224,7 +239,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	s.connections.Closed = b.ConnectionClosed
 	surface := api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
-		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins, Certificates: certificates(cfg),
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins, Certificates: certificates(cfg), AccessLog: access.log(),
 	}
 	if s.issuers != nil {
 		surface.Tokens = s.issuers
@@ -275,8 +290,8 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	defer s.callbacks.Close()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	s.callbacks.Close()
 	s.secrets.close()
-	return err
+	return errors.Join(err, s.access.close())
 }
