@@ -17,7 +17,9 @@ type Envelope struct {
 	CorrelationID  string            `json:"correlationId,omitempty"`
 	OrderingKey    string            `json:"orderingKey,omitempty"`
 	ContentType    string            `json:"contentType,omitempty"`
-	Size           int64             `json:"size"` // bytes of the body
+	Version        string            `json:"version,omitempty"`   // of the route
+	DeliverAs      string            `json:"deliverAs,omitempty"` // the version that the worker is told, where it is another
+	Size           int64             `json:"size"`                // bytes of the body
 	Properties     map[string]string `json:"properties,omitempty"`
 	CreatedAt      time.Time         `json:"createdAt"`
 	UpdatedAt      time.Time         `json:"updatedAt"`
@@ -25,6 +27,7 @@ type Envelope struct {
 	ExpiresAt      *time.Time        `json:"expiresAt,omitempty"`
 	Reference      string            `json:"reference,omitempty"` // the destination's own document number
 	Result         json.RawMessage   `json:"result,omitempty"`
+	ResultNote     string            `json:"resultNote,omitempty"` // why result is the destination's own and not what the route makes of it
 	Owner          *Owner            `json:"owner,omitempty"`
 	Mask           []string          `json:"mask,omitempty"` // members of the body that are not shown: names, or JSON pointers
 	Environment    string            `json:"environment,omitempty"`
@@ -104,6 +107,7 @@ type MessageFilter struct {
 	Routes []string // none but these, when not nil: what a key may see
 	State  State
 	Sender string // exact name of the sending key
+	Flow   string // exact name of a flow, or id of a run
 	Q      string // exact or prefix of id, key, correlation id, ordering key, reference, sender, flow run
 	Since  time.Time
 	Until  time.Time

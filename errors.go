@@ -35,11 +35,12 @@ const (
 	CodeNotFound             Code = "notFound"             // no such path or thing
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
-	CodeAmbiguousID          Code = "ambiguousId"   // a suffix that more than one id ends in
-	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
-	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
-	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
-	CodeResultGone           Code = "resultGone"    // a message that was waited for is beyond its retention
+	CodeVersionNotFound      Code = "versionNotFound" // the route has no such version
+	CodeAmbiguousID          Code = "ambiguousId"     // a suffix that more than one id ends in
+	CodeQueueNotFound        Code = "queueNotFound"   // no such route, told the way of Service Bus
+	CodeLockLost             Code = "lockLost"        // the lock ended, or never was
+	CodeBodyMissing          Code = "bodyMissing"     // a message's body is gone or was altered
+	CodeResultGone           Code = "resultGone"      // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it
@@ -60,6 +61,7 @@ const (
 	CodeInvalid              Code = "invalid"              // 422: well-formed, but wrong; see errors[]
 	CodeTooManyRequests      Code = "tooManyRequests"      // a rate, or what the broker has room for
 	CodeQuotaExceeded        Code = "quotaExceeded"        // what may be sent in a day or another window
+	CodeConnectorTooLarge    Code = "connectorTooLarge"    // a connector's definition that Power Platform would not take
 	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
 	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
 	CodeStopping             Code = "stopping"             // the broker is shutting down

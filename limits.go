@@ -32,6 +32,8 @@ const (
 	MaxClientCerts       = 1000 // certificates that stand for keys
 	MaxWorkers           = 1000
 	MaxListLimit         = 1000
+	MaxUsageRows         = 1000 // keys times routes whose use is counted per UTC day; then UsageOther
+	UsageDays            = 400  // days that usage is kept
 	DefaultListLimit     = 50
 	DefaultWindow        = 2000 // messages of a route in the queue at a time
 	MaxWindow            = 100_000

@@ -21,10 +21,14 @@ type Message struct {
 	CallbackURL    string
 	Traceparent    string // W3C trace context of the sender
 	Sender         Sender
-	SearchTerms    []string // what the route's search keys found in the body
-	ReplyTo        *ReplyTo // who is told its end; nil: nobody
-	CreatedAt      time.Time
-	Quotas         []QuotaUse // that it is counted in when it is new; not kept with it
+	// Version is the route's version that it is of: as asked for, empty for the default
+	// one; settled when it is accepted. As is the one that the worker is told.
+	Version, As string
+	SentHash    []byte   // SHA-256 of the payload as it was sent, where Body is another
+	SearchTerms []string // what the route's search keys found in the body
+	ReplyTo     *ReplyTo // who is told its end; nil: nobody
+	CreatedAt   time.Time
+	Quotas      []QuotaUse // that it is counted in when it is new; not kept with it
 
 	// Duplicates is by what a repeat without a key is known; filled in from the route.
 	Duplicates Duplicates
@@ -65,7 +69,8 @@ type Accepted struct {
 	// PossibleRepeatOf is an earlier message that this one, a new one, may repeat: the
 	// same run of a flow sent the same body with the same action.
 	PossibleRepeatOf ID     `json:"possibleRepeatOf,omitzero"`
-	StatusURL        string `json:"statusUrl"` // filled in by the API
+	StatusURL        string `json:"statusUrl"`         // filled in by the API
+	Version          string `json:"version,omitempty"` // of the route, that the message is of
 }
 
 // Validate checks everything about the message that does not depend on its

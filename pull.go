@@ -55,6 +55,8 @@ type LockSettle struct {
 	Result    json.RawMessage // complete: what the sender gets
 	Code      string          // reject: the destination's own error code
 	Text      string          // complete, reject: the destination's words
+
+	ResultNote string // see Receipt
 }
 
 // Bounds of locks.

@@ -54,6 +54,7 @@ type HandOut struct {
 	CorrelationID  string            `json:"correlationId,omitempty"`
 	OrderingKey    string            `json:"orderingKey,omitempty"`
 	ContentType    string            `json:"contentType,omitempty"`
+	Version        string            `json:"version,omitempty"` // of the route, that the body is of
 	Properties     map[string]string `json:"properties,omitempty"`
 	Traceparent    string            `json:"traceparent,omitempty"`
 	CreatedAt      time.Time         `json:"createdAt"`
@@ -112,6 +113,9 @@ type Receipt struct {
 	// one never (a lookup is no attempt).
 	Attempts []Attempt `json:"attempts,omitempty"`
 	Next     Next      `json:"next"`
+
+	// ResultNote is the broker's own: why Result is not what the route makes of it.
+	ResultNote string `json:"-"`
 }
 
 // QueueID is the receipt's own id in the queue: turn, worker and verdict keep

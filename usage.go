@@ -9,11 +9,18 @@ type Use struct {
 	Route    string // empty: the request was about none
 	At       time.Time
 	Took     time.Duration
-	Sent     bool // messages were taken: Took counts towards the latency
-	Code     Code // of a refusal; empty: it was answered
+	Sent     bool   // messages were taken: Took counts towards the latency
+	Code     Code   // of a refusal; empty: it was answered
+	Items    []Code // refusals of single messages in a partial batch
 	BytesIn  int64
 	BytesOut int64
 }
+
+// The keys of rows that are no key's.
+const (
+	UsageOther = "other" // who came beyond MaxUsageRows
+	UsageNone  = "none"  // requests without a valid key
+)
 
 // What usage can be told by.
 const (
@@ -26,6 +33,7 @@ const (
 type UsageFilter struct {
 	Since, Until string // first and last day
 	Key          string // a key's id, or its name
+	Own          string // a key's id: only what it did; empty: of all
 	Route        string
 	By           []string // one row per value of these; none: one row in all
 }
@@ -39,7 +47,8 @@ type UsageRow struct {
 	Requests int64          `json:"requests"`
 	Accepted int64          `json:"accepted"` // messages
 	Repeats  int64          `json:"repeats"`  // messages known already
-	Refused  int64          `json:"refused"`  // requests, and messages of partial batches
+	Replaced int64          `json:"replaced"` // bodies that took the place of a dead letter's
+	Refused  int64          `json:"refused"`  // requests; in partial batches messages
 	ByCode   map[Code]int64 `json:"refusedByCode,omitempty"`
 	BytesIn  int64          `json:"bytesIn"`
 	BytesOut int64          `json:"bytesOut"`

@@ -330,6 +330,13 @@ type RouteConfig struct {
 	// by the name of a parameter.
 	Operation  string            `yaml:"operation"`
 	Parameters map[string]string `yaml:"parameters"`
+	// CloudEvents is EventsBinary or EventsStructured where messages go out as
+	// CloudEvents 1.0; empty: as they are. CloudEventType and CloudEventSource stand for
+	// attributes that a message does not bring; default ferry.ROUTE and
+	// /ferry/routes/ROUTE.
+	CloudEvents      string `yaml:"cloudEvents"`
+	CloudEventType   string `yaml:"cloudEventType"`
+	CloudEventSource string `yaml:"cloudEventSource"`
 	// Mask adds to the destination's.
 	Mask []string `yaml:"mask"`
 	// HonoursKey: the destination refuses or repeats its answer for a known key.
@@ -347,6 +354,12 @@ type RouteConfig struct {
 const (
 	ConfirmPoll     = "poll"     // it is asked at the address that its 202 names
 	ConfirmCallback = "callback" // it calls the broker
+)
+
+// How messages go out as CloudEvents.
+const (
+	EventsBinary     = "binary"     // the attributes are headers, the body is the data
+	EventsStructured = "structured" // attributes and data are one JSON object
 )
 
 // PollConfig is how the answers of a poll are read.

@@ -30,6 +30,8 @@ type Options struct {
 	// https://broker.example; empty: what the request was sent to.
 	PublicURL string
 	Metrics   http.Handler // answers /metrics; nil: there is none
+	// AccessLog gets an entry for each request; nil: there is none.
+	AccessLog AccessLog
 	// SAS are the policies whose tokens stand for keys in the calls of Service Bus.
 	SAS []SASPolicy
 	// Tokens judges tokens of issuers; nil: none is taken.
@@ -165,8 +167,7 @@ func (c *call) handle(eps []*endpoint) error {
 		return err
 	}
 	if len(eps) == 0 {
-		return ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path").
-			WithHint("/openapi.json lists every path")
+		return notHere()
 	}
 	if c.ep = forMethod(eps, c.r.Method); c.ep == nil {
 		allow := allowed(eps)
@@ -206,6 +207,11 @@ func (c *call) handle(eps []*endpoint) error {
 		}
 	}
 	return c.ep.handle(c)
+}
+
+func notHere() error {
+	return ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path").
+		WithHint("/openapi.json lists every path")
 }
 
 func forMethod(eps []*endpoint, method string) *endpoint {

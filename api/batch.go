@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
-	"time"
 
 	"ferry"
+	"ferry/shape"
 )
 
 // Payload is a payload inside a JSON request. Body is any JSON value and passes
@@ -30,6 +29,7 @@ type BatchItem struct {
 	DeliverAt      string            `json:"deliverAt,omitempty" doc:"RFC 3339 with an offset"`
 	TimeToLive     string            `json:"timeToLive,omitempty" doc:"such as 30d, 1h30m or PT5M"`
 	CallbackURL    string            `json:"callbackUrl,omitempty"`
+	Version        string            `json:"version,omitempty" doc:"of the route; default the one that the request names, else the route's default version"`
 	OnConflict     string            `json:"onConflict,omitempty" doc:"replace: see the operation that sends one message"`
 	Properties     map[string]string `json:"properties,omitempty"`
 }
@@ -56,6 +56,9 @@ type BatchResult struct {
 	Code             ferry.Code `json:"code,omitempty"`
 	Detail           string     `json:"detail,omitempty"`
 	Hint             string     `json:"hint,omitempty"`
+
+	Errors  []ferry.ErrorDetail `json:"errors,omitempty" doc:"several faults of the message, each with a JSON pointer into it"`
+	Version string              `json:"version,omitempty" doc:"of the route, that the message is of"`
 }
 
 // payload gives the bytes and the content type. before is the content type when
@@ -102,7 +105,18 @@ func (c *call) sendBatch() error {
 	if err != nil {
 		return err
 	}
+	version, err := c.version(&route)
+	if err != nil {
+		return err
+	}
+	events, err := c.eventBatch(&route)
+	if err != nil {
+		return err
+	}
 	raw, err := c.batchItems(&route)
+	if len(raw) == 0 && err == nil {
+		return c.json(http.StatusOK, BatchAnswer{Items: []BatchResult{}}) // CloudEvents may come as none
+	}
 	if err != nil {
 		return err
 	}
@@ -119,7 +133,13 @@ func (c *call) sendBatch() error {
 			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
 			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow}, Quotas: c.uses(),
 		}
-		if faults[i], pointers[i] = readItem(item, &m, &route); faults[i] != nil {
+		m.Version = version
+		if events {
+			faults[i] = eventItem(item, &m, &route)
+		} else {
+			faults[i], pointers[i] = readItem(item, &m, &route)
+		}
+		if faults[i] != nil {
 			continue
 		}
 		if m.CorrelationID == "" {
@@ -138,16 +158,24 @@ func (c *call) sendBatch() error {
 		}
 		for j, i := range at {
 			if j < len(errs) && errs[j] != nil {
-				faults[i] = c.itemFault(errs[j])
+				if faults[i] = c.itemFault(errs[j]); !events {
+					inBody(faults[i], "/body")
+				}
 			} else {
 				results[i] = accepted[j]
 				c.took(&results[i])
+				c.parting(&route, results[i].Version)
 			}
 		}
-		c.api.svc.ObserveAccept(time.Since(c.start))
+		c.observeAccept()
 	}
 	if !partial && anyFault(faults) {
 		return refusedBatch(faults, pointers)
+	}
+	for _, fault := range faults {
+		if fault != nil {
+			c.refusedItems = append(c.refusedItems, fault.Code)
+		}
 	}
 	return c.json(http.StatusOK, c.batchAnswer(results, faults))
 }
@@ -171,6 +199,8 @@ func (c *call) batchItems(route *ferry.Route) ([]json.RawMessage, error) {
 		return nil, fault
 	}
 	switch {
+	case len(raw) == 0 && shape.IsEventBatch(c.r.Header.Get("Content-Type")):
+		return nil, nil
 	case len(raw) == 0:
 		return nil, ferry.Errorf(ferry.CodeInvalid, "the batch has no messages")
 	case len(raw) > ferry.MaxBatch:
@@ -211,6 +241,11 @@ func readItem(raw json.RawMessage, m *ferry.Message, route *ferry.Route) (*ferry
 		correlationID: item.CorrelationID, orderingKey: item.OrderingKey, deliverAt: item.DeliverAt,
 		timeToLive: item.TimeToLive, callbackURL: item.CallbackURL, onConflict: item.OnConflict,
 	}
+	if item.Version != "" {
+		if m.Version = item.Version; route.Version(item.Version) == nil {
+			return route.NoVersion(item.Version), "/version"
+		}
+	}
 	if item.IdempotencyKey != nil {
 		options.key, options.keyGiven = *item.IdempotencyKey, true
 	}
@@ -243,11 +278,8 @@ func refusedBatch(faults []*ferry.Error, pointers []string) error {
 	e := ferry.Errorf(ferry.CodeInvalid, "the batch has messages that cannot be accepted; none was").
 		WithHint("correct what errors points at, or send with ?partial=true to have the others accepted")
 	for i, f := range faults {
-		if f != nil {
-			e.Details = append(e.Details, ferry.ErrorDetail{
-				Detail:  string(f.Code) + ": " + f.Message,
-				Pointer: "/" + strconv.Itoa(i) + pointers[i],
-			})
+		if f != nil && len(e.Details) < maxBatchDetails {
+			e.Details = append(e.Details, itemDetails(i, pointers[i], f)...)
 		}
 	}
 	return e
@@ -262,7 +294,7 @@ func (c *call) batchAnswer(results []ferry.Accepted, faults []*ferry.Error) Batc
 			answer.Accepted++
 			*r = BatchResult{
 				Status: http.StatusCreated, ID: a.ID, Route: a.Route, State: a.State,
-				Duplicate: &a.Duplicate, Revision: a.Revision, PossibleRepeatOf: a.PossibleRepeatOf, StatusURL: c.statusURL(a.ID),
+				Duplicate: &a.Duplicate, Revision: a.Revision, PossibleRepeatOf: a.PossibleRepeatOf, StatusURL: c.statusURL(a.ID), Version: a.Version,
 			}
 			if a.Duplicate || a.Revision != 0 {
 				r.Status = http.StatusOK
@@ -271,7 +303,7 @@ func (c *call) batchAnswer(results []ferry.Accepted, faults []*ferry.Error) Batc
 		}
 		answer.Refused++
 		c.api.svc.RequestRefused(c.route, f.Code)
-		*r = BatchResult{Status: Status(f.Code), Code: f.Code, Detail: f.Message, Hint: f.Hint}
+		*r = BatchResult{Status: Status(f.Code), Code: f.Code, Detail: f.Message, Hint: f.Hint, Errors: f.Details}
 		if x := f.Existing; x != nil {
 			r.ID, r.Route, r.State, r.StatusURL = x.ID, x.Route, x.State, c.statusURL(x.ID)
 		}

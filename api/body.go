@@ -80,6 +80,7 @@ func (c *call) readUpTo(limit int64) (buf []byte, more bool, err error) {
 	for {
 		n, err := c.r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		c.read += int64(n)
 		switch {
 		case int64(len(buf)) > limit:
 			return buf, true, nil

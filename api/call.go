@@ -28,6 +28,10 @@ type call struct {
 	presented bool    // a key or a token came with the request
 	shares    *shares // of the limits that hold; nil: none does
 
+	read         int64        // bytes of a body whose length was not told before
+	sent         bool         // the request took messages
+	refusedItems []ferry.Code // of single messages in a partial batch
+
 	wrote  bool
 	status int
 	code   ferry.Code // of a refusal
@@ -98,7 +102,7 @@ func (c *call) checkHeader() error {
 // misspelt and dropped would select everything.
 func (c *call) checkQuery() error {
 	for name, values := range c.query {
-		if !c.ep.queryNames[name] {
+		if !c.ep.queryNames[name] && !c.namesVersion(name) {
 			return ferry.Errorf(ferry.CodeBadRequest, "the query parameter %q means nothing here", clip(name)).
 				WithHint("known: %s", c.ep.knownQuery())
 		}

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 
 	"ferry"
 )
@@ -58,6 +60,8 @@ type NoteRequest struct {
 type ReplayRequest struct {
 	Payload
 	Note string `json:"note,omitempty" doc:"why; kept with the message and in the audit, at most 1024 bytes"`
+	// Force sends a body that breaks the schema.
+	Force bool `json:"force,omitempty" doc:"send the body although it breaks the route's schema; noted with the act"`
 }
 
 func (c *call) replay() error {
@@ -97,7 +101,37 @@ func (c *call) replay() error {
 	case body == nil:
 		body = []byte{}
 	}
+	if body != nil {
+		if err := c.checkEdit(&e, body, contentType, &in); err != nil {
+			return err
+		}
+	}
 	return c.show(c.api.svc.Replay(c.ctx(), e.ID, body, contentType, in.Note, c.who.Name))
+}
+
+// forced is added to the note of an edit that breaks the route's schema.
+const forced = "[breaks the schema, and was forced]"
+
+// checkEdit holds a corrected body to the schema. One that is forced past it leaves a
+// trace in the note.
+func (c *call) checkEdit(e *ferry.Envelope, body []byte, contentType string, in *ReplayRequest) error {
+	err := c.api.svc.CheckEdit(c.ctx(), e.ID, body, contentType)
+	fault, ok := errors.AsType[*ferry.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return err
+	case !in.Force:
+		inBody(fault, "/body")
+		if fault.Hint != "" {
+			fault.Hint += "; "
+		}
+		fault.Hint += "or send it all the same with force"
+		return fault
+	}
+	in.Note = strings.TrimSpace(strings.ToValidUTF8(in.Note[:min(len(in.Note), ferry.MaxNoteLength-len(forced)-1)], "") + " " + forced)
+	return nil
 }
 
 // AcceptRequest completes a dead letter that is in the destination after all.
@@ -236,10 +270,11 @@ func (c *call) getOperation() error {
 }
 
 func (c *call) cancelOperation() error {
-	if err := c.noBody(); err != nil {
+	note, err := c.note(false)
+	if err != nil {
 		return err
 	}
-	o, err := c.api.svc.CancelOperation(c.ctx(), c.r.PathValue("id"), c.who.Name)
+	o, err := c.api.svc.CancelOperation(c.ctx(), c.r.PathValue("id"), note, c.who.Name)
 	return answer(c, http.StatusOK, o, err)
 }
 

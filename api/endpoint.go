@@ -57,12 +57,13 @@ type param struct {
 // body is what a request carries: JSON of a type, or for nil any payload.
 type body struct {
 	of       any
+	types    []string // content types that are taken beside JSON
 	optional bool
 	text     string
 }
 
-// reply is one answer that is no refusal: JSON of a type, or for nil of the
-// content types named.
+// reply is one answer that is no refusal: JSON of a type, of the content types named,
+// or both.
 type reply struct {
 	status  int
 	text    string
@@ -121,6 +122,7 @@ func sendParams() []param {
 	list = append(list, pair("Ferry-Callback-Url", "https URL to tell the end to", "callbackUrl")...)
 	list = append(list, pair("Ferry-Body-Ref", "URL of a blob that holds the body, in place of a body: the broker reads it before it answers. Only accounts that its configuration allows", "bodyRef")...)
 	list = append(list, pair("Ferry-On-Conflict", "replace: a corrected body takes the place of a dead-lettered or discarded message of the same key", "onConflict")...)
+	list = append(list, versionParams()...)
 	return append(list,
 		param{name: "Ferry-Properties", in: inHeader, text: "custom properties as a JSON object of strings; headers Ferry-Property-NAME set one each, with the name in lower case. At most 64, together 32 KiB"},
 		param{name: "traceparent", in: inHeader, text: "W3C trace context, passed on"},

@@ -8,12 +8,16 @@ import (
 
 func (c *call) getMessage() error {
 	e, err := c.envelope()
-	return c.show(e, err)
+	if err != nil {
+		return err
+	}
+	c.complete(&e)
+	return c.answerEnvelope(http.StatusOK, &e)
 }
 
 func (c *call) listMessages() error {
 	f := ferry.MessageFilter{
-		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Q: c.q("q"), Cursor: c.q("cursor"),
+		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Flow: c.q("flow"), Q: c.q("q"), Cursor: c.q("cursor"),
 	}
 	if f.State != "" && !f.State.Valid() {
 		return badValue("state", string(f.State), ferry.States())

@@ -33,7 +33,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUnauthorized, true
 	case ferry.CodeForbidden:
 		return http.StatusForbidden, true
-	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeLockLost:
+	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeVersionNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
 	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
 		return http.StatusGone, true
@@ -47,7 +47,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusRequestEntityTooLarge, true
 	case ferry.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType, true
-	case ferry.CodeInvalid, ferry.CodeBodyRefMissing:
+	case ferry.CodeInvalid, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
 		return http.StatusUnprocessableEntity, true
 	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true

@@ -3,7 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"time"
+	"strings"
 
 	"ferry"
 )
@@ -38,10 +38,15 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	if err := c.charge(len(items)); err != nil {
 		return err
 	}
+	version, err := c.version(route)
+	if err != nil {
+		return err
+	}
 	messages := make([]ferry.Message, len(items))
 	faults, pointers := make([]*ferry.Error, len(items)), make([]string, len(items))
 	for i, raw := range items {
 		messages[i] = c.message(route)
+		messages[i].Version = version
 		messages[i].OnConflict = c.r.Header.Get(conflictHeader)
 		faults[i], pointers[i] = readQueueItem(raw, &messages[i], route)
 		c.track(&messages[i])
@@ -58,13 +63,13 @@ func (c *call) sendQueueBatch(route *ferry.Route) error {
 	}
 	for i, err := range errs {
 		if err != nil {
-			faults[i] = c.itemFault(err)
+			faults[i] = inBody(c.itemFault(err), "/Body")
 		}
 	}
 	if anyFault(faults) {
 		return refusedQueueBatch(faults, pointers)
 	}
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.answerSent()
 	return nil
 }
@@ -111,6 +116,9 @@ func readQueueItem(raw json.RawMessage, m *ferry.Message, route *ferry.Route) (*
 			m.Properties = map[string]string{}
 		}
 		m.Properties[name] = v.text
+		if strings.EqualFold(name, versionHeader) || route.VersionBy.Header != "" && strings.EqualFold(name, route.VersionBy.Header) {
+			m.Version = v.text
+		}
 	}
 	fault, name := props.apply(m, route)
 	switch {

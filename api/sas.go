@@ -24,6 +24,9 @@ type SASPolicy struct {
 	// Keys gives the primary key and, where there is one, the secondary; it is asked
 	// for every token, so that a rotated key is seen.
 	Keys func() ([]secret.Value, error)
+	// Renew has keys that are kept elsewhere read anew, no more often than that
+	// allows; true: one is another one now. Nil: they are never kept.
+	Renew func() bool
 }
 
 const (
@@ -35,12 +38,10 @@ const (
 )
 
 // sharedAccess is the token of the request, where it has one.
-func (c *call) sharedAccess() (string, bool) {
-	if h := c.r.Header["Authorization"]; len(h) > 0 {
-		scheme, token, _ := strings.Cut(h[0], " ")
-		return strings.TrimSpace(token), strings.EqualFold(scheme, "SharedAccessSignature")
-	}
-	return "", false
+func (c *call) sharedAccess() (token string, there bool, err error) {
+	auth, err := c.one("Authorization")
+	scheme, token, _ := strings.Cut(auth, " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "SharedAccessSignature"), err
 }
 
 // authenticateSAS finds out whose token it is and whether it may do this. What is
@@ -56,6 +57,9 @@ func (c *call) authenticateSAS(token string) error {
 	}
 	policy := &c.api.opts.SAS[i]
 	signed, err := policy.signed(&t)
+	if err == nil && !signed && policy.Renew != nil && policy.Renew() {
+		signed, err = policy.signed(&t) // signed with a key that was changed a moment ago
+	}
 	if err != nil {
 		return fmt.Errorf("the keys of the SAS policy %s: %w", policy.Name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"ferry"
 )
@@ -47,6 +46,12 @@ func (c *call) take() (ferry.Accepted, error) {
 	if fault, _ := options.apply(&m, &route); fault != nil {
 		return none, fault
 	}
+	if m.Version, err = c.version(&route); err != nil {
+		return none, err
+	}
+	if err := c.headerEvent(&m, &route); err != nil {
+		return none, err
+	}
 	if options.bodyRef != "" {
 		err = c.takeReferred(&m, options.bodyRef, maxBytes(&route))
 	} else {
@@ -63,7 +68,8 @@ func (c *call) take() (ferry.Accepted, error) {
 		return none, err
 	}
 	c.took(&accepted)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.parting(&route, accepted.Version)
+	c.observeAccept()
 	return accepted, nil
 }
 
@@ -100,6 +106,9 @@ func appendAcceptedMembers(b []byte, a *ferry.Accepted) []byte {
 	if a.Revision != 0 {
 		b = append(b, `,"revision":`...)
 		b = strconv.AppendInt(b, int64(a.Revision), 10)
+	}
+	if a.Version != "" {
+		b = appendString(append(b, `,"version":`...), a.Version)
 	}
 	if !a.PossibleRepeatOf.IsZero() {
 		b = append(b, `,"possibleRepeatOf":"`...)

@@ -147,6 +147,12 @@ func (c *call) sendToQueue() error {
 		return fault
 	}
 	c.track(&m)
+	if m.Version, err = c.version(&route); err != nil {
+		return err
+	}
+	if err = c.headerEvent(&m, &route); err != nil {
+		return err
+	}
 	if err = c.takePayload(&m, maxBytes(&route)); err != nil {
 		return err
 	}
@@ -158,8 +164,9 @@ func (c *call) sendToQueue() error {
 		return err
 	}
 	c.took(&accepted)
-	c.api.svc.ObserveAccept(time.Since(c.start))
+	c.observeAccept()
 	c.w.Header()[messageIDHeader] = []string{accepted.ID.String()}
+	c.parting(&route, accepted.Version)
 	c.answerSent()
 	return nil
 }

@@ -36,7 +36,7 @@ func shownPath(path string) string {
 		if to < 0 {
 			to = len(path) - from
 		}
-		if to >= longSegment && likeToken(path[from:from+to]) {
+		if to >= longSegment && likeToken(path[from:from+to]) || strings.HasPrefix(path[from:], keyPrefix) {
 			path = path[:from] + hidden + path[from+to:]
 			to = len(hidden)
 		}

@@ -41,6 +41,7 @@ func (c *call) takePayload(m *ferry.Message, limit int64) error {
 func (c *call) stage(m *ferry.Message, from io.Reader, limit int64) error {
 	r := &pacedReader{from: from, rc: http.NewResponseController(c.w)}
 	staged, err := c.api.svc.StageBody(c.ctx(), m.Route, r, limit)
+	c.read = r.read
 	c.api.bodies.give(c.held)
 	c.held = 0
 	switch {

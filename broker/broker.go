@@ -18,10 +18,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ferry"
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/queue"
+	"ferry/shape"
 	"ferry/store"
 )
 
@@ -83,6 +86,10 @@ type Options struct {
 
 	// Certificate tells of the listener's certificate; nil: it has none.
 	Certificate func() *ferry.CertificateInfo
+	// Problems are more sentences for the status report, nil: none.
+	Problems func() []string
+	// Collectors are more metrics.
+	Collectors []prometheus.Collector
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -117,6 +124,7 @@ type Broker struct {
 	away      absence
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
+	usage     *usage
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -134,6 +142,7 @@ type route struct {
 	orderBy *mapping.Program
 	search  []*mapping.Program
 	mask    *privacy.FieldMask // nil: nothing is masked
+	door    *shape.Door        // nil: messages pass as they are
 	relay   *relay
 	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
 
@@ -150,6 +159,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
+	if opts.Problems == nil {
+		opts.Problems = func() []string { return nil }
+	}
 	if opts.Intake == nil {
 		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
@@ -164,6 +176,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)
+	b.usage = newUsage(b.routes)
 	b.metrics = newMetrics(b)
 	for _, r := range opts.Routes {
 		compiled, err := b.compile(r)
@@ -214,6 +227,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.door, err = shape.New(&compiled.Route); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {
@@ -342,6 +358,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.keepUsage(ctx) })
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
@@ -367,6 +384,10 @@ func (b *Broker) Stop(ctx context.Context) error {
 			b.stop()
 		}
 		b.running.Wait()
+		b.keepKeyUse(ctx)
+		if err := b.writeUsage(ctx); err != nil {
+			b.log.Warn("usage.write", "error", err.Error(), "next", "the counts of the last seconds are lost")
+		}
 		err = errors.Join(b.transport.Close(ctx), b.ledger.Close())
 	})
 	return err

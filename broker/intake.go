@@ -54,6 +54,10 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 		defer b.ledger.Unstage(*m.Staged) // of no effect on one that the ledger took over
 	}
 	if err := b.complete(ctx, &m); err != nil {
+		if answer, ok := b.known(&m, err); ok {
+			b.metrics.accepted(answer)
+			return answer, nil
+		}
 		return ferry.Accepted{}, err
 	}
 	answer, err := b.ledger.Accept(ctx, m)
@@ -61,6 +65,7 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 		return ferry.Accepted{}, err
 	}
 	b.metrics.accepted(answer)
+	b.usage.accepted(&m, &answer)
 	return answer, nil
 }
 
@@ -68,19 +73,22 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
 	good := make([]ferry.Message, 0, len(msgs))
 	at := make([]int, 0, len(msgs)) // of good in msgs
-	errs := make([]error, len(msgs))
+	answers, errs := make([]ferry.Accepted, len(msgs)), make([]error, len(msgs))
+	bad := false
 	for i := range msgs {
 		if msgs[i].Staged != nil {
 			defer b.ledger.Unstage(*msgs[i].Staged)
 		}
 		if err := b.complete(ctx, &msgs[i]); err != nil {
-			errs[i] = err
+			known := false
+			if answers[i], known = b.known(&msgs[i], err); !known {
+				errs[i], bad = err, true
+			}
 			continue
 		}
 		good, at = append(good, msgs[i]), append(at, i)
 	}
-	answers := make([]ferry.Accepted, len(msgs))
-	if len(good) < len(msgs) && !partial || len(good) == 0 {
+	if bad && !partial || len(good) == 0 {
 		return answers, errs, nil
 	}
 	accepted, refused, err := b.ledger.AcceptBatch(ctx, good, partial)
@@ -91,6 +99,7 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 		answers[at[i]], errs[at[i]] = accepted[i], refused[i]
 		if refused[i] == nil && !accepted[i].ID.IsZero() {
 			b.metrics.accepted(accepted[i])
+			b.usage.accepted(&good[i], &accepted[i])
 		}
 	}
 	return answers, errs, nil
@@ -120,14 +129,19 @@ func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
 		m.TimeToLive = r.TimeToLive
 	}
 	m.Duplicates = r.Duplicates
-	return b.lookInside(ctx, r, m)
+	l := b.look(m)
+	defer func() { l.free() }()
+	if err := b.shape(ctx, r, m, l); err != nil {
+		return err
+	}
+	return b.lookInside(ctx, r, m, l)
 }
 
 // maxPeeks bounds the large bodies that are in memory for a look inside.
 const maxPeeks = 4
 
 // lookInside takes the ordering key and the search terms from the body.
-func (b *Broker) lookInside(ctx context.Context, r *route, m *ferry.Message) error {
+func (b *Broker) lookInside(ctx context.Context, r *route, m *ferry.Message, l *look) error {
 	if r.orderBy == nil && (len(r.search) == 0 || m.BodySize() > ferry.MaxMapped) {
 		return nil
 	}
@@ -135,18 +149,9 @@ func (b *Broker) lookInside(ctx context.Context, r *route, m *ferry.Message) err
 		return ferry.Errorf(ferry.CodeInvalid, "the body has %d bytes, too many to find its ordering key", m.BodySize()).
 			WithHint("the route's orderBy reads bodies of up to %d bytes; send larger ones to a route without orderBy, with the ordering key beside the body", ferry.MaxMapped)
 	}
-	body := m.Body
-	if m.Staged != nil {
-		select {
-		case b.peeks <- struct{}{}:
-			defer func() { <-b.peeks }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		var err error
-		if body, err = b.ledger.ReadStaged(*m.Staged); err != nil {
-			return err
-		}
+	body, err := l.payload(ctx)
+	if err != nil {
+		return err
 	}
 	if r.orderBy != nil {
 		key, err := extract(ctx, r.orderBy, body)

@@ -47,7 +47,7 @@ func newMetrics(b *Broker) *metrics {
 		completedTotal:  counter("messages_completed_total", "Messages that the destination has.", "route"),
 		deadTotal:       counter("messages_dead_lettered_total", "Messages set aside for a person.", "route", "reason"),
 		discardedTotal:  counter("messages_discarded_total", "Messages ended by a person.", "route"),
-		duplicatesTotal: counter("duplicates_total", "Repeats recognised by their key.", "route"),
+		duplicatesTotal: counter("duplicates_total", "Repeats recognised, by their key or as a flow's.", "route"),
 		refusedTotal:    counter("requests_refused_total", "Requests that were refused.", "route", "code"),
 		closedTotal:     counter("connections_closed_total", "Connections that were closed to keep within their bounds, by why.", "reason"),
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),
@@ -63,6 +63,7 @@ func newMetrics(b *Broker) *metrics {
 	}
 	m.registry.MustRegister(m.acceptedTotal, m.completedTotal, m.deadTotal, m.discardedTotal, m.duplicatesTotal, m.refusedTotal,
 		m.closedTotal, m.attemptsTotal, m.claimsTotal, m.locksTotal, m.intakeTotal, m.noticesTotal, m.callbacksTotal, m.acceptSeconds, m.deliverySeconds, m.commitSeconds, m.commitWrites, &gauges{b})
+	m.registry.MustRegister(b.opts.Collectors...)
 	return m
 }
 

@@ -217,6 +217,12 @@ func (b *Broker) SettleLock(ctx context.Context, s ferry.LockSettle) (until time
 		return time.Time{}, ferry.Errorf(ferry.CodeTooLarge, "the result has %d bytes", len(s.Result)).WithHint("at most %d", ferry.MaxResult)
 	}
 	b.hideSettled(&s)
+	if s.Do == ferry.LockComplete {
+		s.Result, s.ResultNote = b.told(ctx, s.Route, func() (ferry.ID, bool) {
+			id, err := ferry.ParseID(s.Message)
+			return id, err == nil
+		}, s.Reference, s.Result)
+	}
 	hold := time.Duration(ferry.DefaultReceiveLock)
 	if r, ok := b.routes[s.Route]; ok {
 		r.receivers.asked(s.By) // who works on a message is there

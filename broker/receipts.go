@@ -188,6 +188,9 @@ func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) e
 	}
 	for i := range receipts {
 		b.hide(&receipts[i])
+		if rc := &receipts[i]; rc.Verdict.HasIt() {
+			rc.Result, rc.ResultNote = b.told(ctx, rc.Route, func() (ferry.ID, bool) { return rc.ID, true }, rc.Reference, rc.Result)
+		}
 	}
 	outcomes, err := b.ledger.ApplyReceipts(ctx, receipts, b.continueAfterDead)
 	if err != nil {

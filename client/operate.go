@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/url"
 	"strconv"
 	"time"
@@ -73,17 +74,56 @@ func (c *Client) Reconcile(ctx context.Context) ([]ferry.Reconciliation, error) 
 	return list[ferry.Reconciliation](ctx, c, "/v1/reconciliation", nil)
 }
 
-// Audit lists what was done after the entry numbered after (0: from the start),
-// oldest first, at most limit entries (0: the broker's default).
-func (c *Client) Audit(ctx context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+// Usage lists who used the broker, of days from since to until (empty: the broker's
+// defaults), only of a key or a route where they are named, one row per what by
+// says, such as key,route,day.
+func (c *Client) Usage(ctx context.Context, since, until, key, route, by string) ([]ferry.UsageRow, error) {
+	q := url.Values{}
+	for _, p := range [][2]string{{"since", since}, {"until", until}, {"key", key}, {"route", route}, {"by", by}} {
+		if p[1] != "" {
+			q.Set(p[0], p[1])
+		}
+	}
+	return list[ferry.UsageRow](ctx, c, "/v1/usage", q)
+}
+
+// Audit lists what was done after the entry numbered after (0: from the start) and
+// at or after a time (zero: any), oldest first, at most limit entries (0: the
+// broker's default).
+func (c *Client) Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
 	q := url.Values{}
 	if after != 0 {
 		q.Set("after", strconv.FormatUint(after, 10))
+	}
+	if !since.IsZero() {
+		q.Set("since", formatTime(since))
 	}
 	if limit != 0 {
 		q.Set("limit", itoa(limit))
 	}
 	return list[ferry.AuditEntry](ctx, c, "/v1/audit", q)
+}
+
+// AllAudit goes through everything that Audit lists, page by page.
+func (c *Client) AllAudit(ctx context.Context, after uint64, since time.Time) iter.Seq2[ferry.AuditEntry, error] {
+	return func(yield func(ferry.AuditEntry, error) bool) {
+		for {
+			page, err := c.Audit(ctx, after, since, ferry.MaxListLimit)
+			if err != nil {
+				yield(ferry.AuditEntry{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+			if len(page) < ferry.MaxListLimit {
+				return
+			}
+		}
+	}
 }
 
 // Healthy asks whether the broker's process answers.
@@ -105,5 +145,18 @@ func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 // OpenAPI reads the description of the broker's HTTP interface, OpenAPI 3.0.3.
 func (c *Client) OpenAPI(ctx context.Context) ([]byte, error) {
 	data, _, err := c.raw(ctx, "/openapi.json", nil, maxAnswer)
+	return data, err
+}
+
+// ConnectorZip reads the files of the Power Platform connector, packed into one, made
+// of the routes that the key may see. query has the options of GET /connector/{file}.
+func (c *Client) ConnectorZip(ctx context.Context, query url.Values) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/connector/ferry-connector.zip", query, maxAnswer)
+	return data, err
+}
+
+// RouteSchema reads what a route's messages look like, as JSON.
+func (c *Client) RouteSchema(ctx context.Context, route string) ([]byte, error) {
+	data, _, err := c.raw(ctx, "/v1/routes/"+seg(route)+"/schema", nil, maxAnswer)
 	return data, err
 }

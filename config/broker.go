@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -143,13 +142,15 @@ type BrokerRoute struct {
 
 	Windows any `yaml:"windows" later:"true"`
 
-	// Schema is the path of the JSON Schema that bodies must be true to; default none;
-	// with the files that it refers to 1 MiB.
-	Schema string          `yaml:"schema"`
-	schema json.RawMessage // what the file holds
+	RouteForm `yaml:",inline"`
+	XML       XMLForm `yaml:"xml"`
+	// CloudEvents takes CloudEvents 1.0 apart: id and source become the idempotency
+	// key, the attributes properties, the data the body; default false.
+	CloudEvents bool `yaml:"cloudEvents"`
 
-	// Versions of the route, at most 20.
-	Versions any `yaml:"versions" later:"true"`
+	// Versions of the route, at most 20; default none.
+	Versions  []RouteVersion `yaml:"versions"`
+	VersionBy VersionBy      `yaml:"versionBy"`
 
 	// Duplicates is by what a repeat without a key is known: tracking (the default),
 	// run, or off.
@@ -200,8 +201,8 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
 			Duplicates: r.Duplicates,
-			Schema:     r.schema,
 		}
+		r.setForm(&routes[i])
 	}
 	return routes
 }
@@ -324,7 +325,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	d.checkOneOf(path+".duplicates", string(r.Duplicates), string(ferry.DuplicatesTracking), string(ferry.DuplicatesRun), string(ferry.DuplicatesOff))
 	r.checkPull(d, path)
 	r.RouteLimit.check(d, path)
-	r.schema = d.loadSchema(path+".schema", r.Schema)
+	r.checkForm(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)

@@ -88,6 +88,10 @@ type WorkerRoute struct {
 	// 24 h, 1 min to 30 days.
 	ConfirmWithin time.Duration `yaml:"confirmWithin"`
 
+	// Versions are what is otherwise for messages of a version, by its name; messages
+	// of others are as the route says. At most 20.
+	Versions map[string]RouteOverride `yaml:"versions"`
+
 	adapters.RouteConfig `yaml:",inline"`
 	inline               `yaml:",inline"`
 }
@@ -211,6 +215,7 @@ func (w *Worker) complete(d *decoder) {
 			}
 		}
 		r.completeConfirm()
+		r.completeVersions(d, dest)
 		if dest != nil {
 			setDefault(&r.SettleTime, 2*dest.Timeout)
 		}
@@ -388,6 +393,7 @@ func (r *WorkerRoute) check(d *decoder, path string, destinations map[string]*De
 	d.checkJQ(path+".finished", r.Finished)
 	d.checkJQ(path+".result", r.Result)
 	r.checkConfirm(d, path)
+	r.checkVersions(d, path, destinations)
 	d.checkSpan(path+".settleTime", int64(r.SettleTime), 0, int64(day), showDuration)
 	if err := r.Retry.Validate(); err != nil {
 		message, hint := sentence(err)

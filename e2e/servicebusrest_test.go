@@ -42,8 +42,13 @@ func newPullWorld(t *testing.T, lines ...string) *world {
 
 // sas signs a token as a client of Service Bus does.
 func (w *world) sas(policy, route string) string {
-	sr, se := url.QueryEscape("http://"+w.api+"/"+route), strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(sasKey))
+	return signSAS("http://"+w.api+"/"+route, policy, sasKey)
+}
+
+// signSAS signs a token for an address with a policy's key.
+func signSAS(address, policy, key string) string {
+	sr, se := url.QueryEscape(address), strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(sr + "\n" + se))
 	return "SharedAccessSignature sr=" + sr + "&sig=" + url.QueryEscape(base64.StdEncoding.EncodeToString(mac.Sum(nil))) + "&se=" + se + "&skn=" + policy
 }

@@ -23,7 +23,7 @@ func ofMessage(err error) bool {
 	switch ferry.CodeOf(err) {
 	case ferry.CodeBadRequest, ferry.CodeBadKey, ferry.CodeBadOrderingKey, ferry.CodeBadCorrelationID, ferry.CodeBadDuration,
 		ferry.CodeBadTime, ferry.CodeBadCallbackURL, ferry.CodeEmptyBody, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeTooLarge,
-		ferry.CodeTooManyProperties, ferry.CodeUnsupportedMedia, ferry.CodeInvalid:
+		ferry.CodeTooManyProperties, ferry.CodeUnsupportedMedia, ferry.CodeInvalid, ferry.CodeVersionNotFound:
 		return true
 	}
 	return false
@@ -41,6 +41,10 @@ func reasonOf(err error) (reason, description string) {
 		parts = []string{
 			"this MessageId was used before with another body, by message " + known.Existing.ID.String() + " (" + string(known.Existing.State) + ")",
 			"send a corrected message with another MessageId, or edit the first one: broker dlq edit",
+		}
+	} else if len(known.Details) > 0 {
+		for _, d := range known.Details {
+			parts = append(parts, strings.TrimSpace(d.Pointer+" "+d.Detail))
 		}
 	} else if known.Hint != "" {
 		parts = append(parts, known.Hint)

@@ -36,6 +36,7 @@ const (
 	fieldAwaitedAt
 	fieldConfirmURL
 	fieldBinding
+	fieldVersion
 )
 
 // The bits of fieldFlags.
@@ -86,6 +87,7 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendTime(b, fieldAwaitedAt, h.AwaitedAt)
 	b = appendString(b, fieldConfirmURL, h.ConfirmURL)
 	b = appendUint(b, fieldBinding, h.Binding)
+	b = appendString(b, fieldVersion, h.Version)
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -203,5 +205,7 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.ConfirmURL = string(v)
 	case fieldBinding:
 		h.Binding = f.uint(v)
+	case fieldVersion:
+		h.Version = string(v)
 	}
 }

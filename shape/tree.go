@@ -93,7 +93,7 @@ func readNode(d *json.Decoder, depth int) (*node, error) {
 	}
 }
 
-func errTooDeep() error {
+func errTooDeep() *ferry.Error {
 	return ferry.Errorf(ferry.CodeInvalid, "values lie in each other more than %d deep", maxDepth)
 }
 

@@ -19,6 +19,7 @@ type prepared struct {
 	msg   ferry.Message
 	route uint32
 	hash  [sha256.Size]byte
+	sent  [sha256.Size]byte // of the body as it was sent, by which a repeat is recognised
 	key   idemKey
 	keyed bool
 	// Of a message of a flow without a key.
@@ -125,7 +126,7 @@ func (l *Ledger) decideInBatch(tx *bbolt.Tx, ps []prepared, ds []decision, seen 
 	if p.keyed {
 		if first, ok := seen[p.key]; ok {
 			answer := ds[first].answer
-			if ps[first].hash != p.hash {
+			if ps[first].sent != p.sent {
 				return decision{}, keyReused(answer)
 			}
 			answer.Duplicate = true
@@ -155,6 +156,9 @@ func (l *Ledger) prepare(m ferry.Message) (prepared, error) {
 	} else {
 		p.hash = sha256.Sum256(m.Body)
 	}
+	if p.sent = p.hash; len(m.SentHash) == sha256.Size {
+		copy(p.sent[:], m.SentHash)
+	}
 	p.msg = m
 	if m.IdempotencyKey != "" {
 		p.key, p.keyed = idemKeyOf(no, m.IdempotencyKey), true
@@ -179,7 +183,7 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 		if err != nil || r == nil {
 			return err
 		}
-		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.hash[:])) || !p.keyed && !p.isRepeat(r) || !r.calls(p.msg.CallbackURL) {
+		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.sent[:])) || !p.keyed && !p.isRepeat(r) || !r.calls(p.msg.CallbackURL) {
 			return nil // not a plain repeat: the group decides
 		}
 		answer, known = l.repeatOf(r), true
@@ -203,7 +207,7 @@ func (l *Ledger) quickFind(p *prepared, now time.Time) (ferry.ID, bool) {
 
 // decide looks at the key. It reads only.
 func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
-	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted}}
+	fresh := decision{fresh: true, answer: ferry.Accepted{ID: p.msg.ID, Route: p.msg.Route, State: ferry.StateAccepted, Version: p.msg.Version}}
 	if !p.keyed {
 		return l.decideRepeat(tx, p, fresh)
 	}
@@ -221,7 +225,7 @@ func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
 	if r == nil || r.Key != p.msg.IdempotencyKey || r.Route != p.route {
 		return fresh, nil // removed meanwhile
 	}
-	if r.knowsBody(p.hash[:]) {
+	if r.knowsBody(p.sent[:]) {
 		return decision{answer: l.repeatOf(r)}, nil
 	}
 	answer := ferry.Accepted{ID: r.ID, Route: p.msg.Route, State: l.shownState(r)}
@@ -234,12 +238,12 @@ func (l *Ledger) decide(tx *bbolt.Tx, p *prepared) (decision, error) {
 	if r.Revision >= maxRevisions {
 		return decision{}, keyReused(answer).WithHint("the message has %d revisions already", r.Revision)
 	}
-	answer.Revision, answer.State = r.Revision+1, ferry.StateAccepted
+	answer.Revision, answer.State, answer.Version = r.Revision+1, ferry.StateAccepted, p.msg.Version
 	return decision{answer: answer, replace: r}, nil
 }
 
 func (l *Ledger) repeatOf(r *record) ferry.Accepted {
-	return ferry.Accepted{ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Duplicate: true}
+	return ferry.Accepted{ID: r.ID, Route: l.nameOf(r.Route), State: l.shownState(r), Duplicate: true, Version: r.Version}
 }
 
 func keyReused(existing ferry.Accepted) *ferry.Error {
@@ -267,9 +271,10 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
 		Traceparent: m.Traceparent,
 		SenderName:  m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
-		BodyHash: p.hash[:], Size: m.BodySize(),
+		BodyHash: p.hash[:], Size: m.BodySize(), Version: m.Version, As: m.As,
 		Nth: p.repeat.nth, RepeatOf: d.answer.PossibleRepeatOf,
 	}
+	r.noteSent(m.SentHash)
 	r.ask(m)
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))

@@ -22,6 +22,7 @@ type revision struct {
 	hash        [sha256.Size]byte
 	contentType string
 	from        *prepared // has the file of a large one
+	bySender    bool      // it came as a message: see record.Version and SentHash
 
 	// Of one that its sender sent.
 	deliverAt time.Time
@@ -82,8 +83,21 @@ func (l *Ledger) act(ctx context.Context, id ferry.ID, size int, act ferry.Act, 
 		if err := do(tx, r); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Detail: l.actDetail(r, act.Act), Note: act.Note})
 	})
+}
+
+// actDetail is what the audit log says of an act beside its name: the message may
+// be gone long before the entry is read.
+func (l *Ledger) actDetail(r *record, act string) string {
+	text := "route " + l.row(r.Route).Name
+	switch act {
+	case "edit":
+		text += fmt.Sprintf(", revision %d", r.Revision)
+	case "accept":
+		text += ", reference " + r.Reference
+	}
+	return text
 }
 
 // revive makes a dead letter (or, for onConflict=replace, a discarded message)
@@ -131,6 +145,10 @@ func (l *Ledger) revise(tx *bbolt.Tx, r *record, rev *revision) error {
 	r.OpenRev = r.OpenRev || r.Doubt
 	if rev.contentType != "" {
 		r.ContentType = rev.contentType
+	}
+	if rev.bySender { // another form than the one before may have been sent
+		r.Version, r.As = rev.from.msg.Version, rev.from.msg.As
+		r.noteSent(rev.from.msg.SentHash)
 	}
 	if rev.size <= ferry.InlineBody {
 		return l.putBody(tx, r.ID, r.Revision, rev.body)

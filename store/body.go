@@ -119,16 +119,6 @@ func (r *record) hashOf(revision int) []byte {
 	return r.BodyHash[(revision-1)*sha256.Size : revision*sha256.Size]
 }
 
-// knowsBody says whether any revision had this body.
-func (r *record) knowsBody(hash []byte) bool {
-	for rev := 1; rev*sha256.Size <= len(r.BodyHash); rev++ {
-		if bytes.Equal(r.hashOf(rev), hash) {
-			return true
-		}
-	}
-	return false
-}
-
 // OpenBody opens a revision of a message's body; revision 0 means the current
 // one. A large one is read once, and held against its hash, before it is returned:
 // an error that is ErrBodyMissing says that it is gone or was altered.

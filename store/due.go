@@ -251,7 +251,7 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		Spent: r.Spent, Attempt: r.Attempts + 1,
 		Doubt: r.Doubt, Elsewhere: r.Elsewhere, NotBefore: timeOf(r.NotBefore), OpenRevision: r.OpenRev, RiskAccepted: r.Risk,
 		ExternalKey: ferry.ExternalKey(r.ID, r.Key), IdempotencyKey: r.Key, CorrelationID: r.CorrelationID,
-		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties, Traceparent: r.Traceparent,
+		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Version: r.toldVersion(), Properties: r.Properties, Traceparent: r.Traceparent,
 		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
 	}
 	if r.awaits() {

@@ -58,7 +58,8 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		IdempotencyKey: r.Key, CorrelationID: r.CorrelationID, OrderingKey: r.OrderingKey,
 		ContentType: r.ContentType, Size: r.Size, Properties: r.Properties,
 		CreatedAt: timeOf(r.CreatedAt), UpdatedAt: timeOf(r.UpdatedAt),
-		Reference: r.Reference, Result: json.RawMessage(r.Result),
+		Version: r.Version, DeliverAs: r.As,
+		Reference: r.Reference, Result: json.RawMessage(r.Result), ResultNote: r.ResultNote,
 		Awaiting:   r.shownAwaiting(),
 		DeadLetter: r.Dead, Discarded: r.Discarded, Conflict: r.Conflict, Acts: r.Acts,
 		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
@@ -207,7 +208,7 @@ func (l *Ledger) matches(r *record, f *ferry.MessageFilter) bool {
 	if f.State != "" && l.shownState(r) != f.State {
 		return false
 	}
-	if f.Sender != "" && r.SenderName != f.Sender {
+	if f.Sender != "" && r.SenderName != f.Sender || f.Flow != "" && !r.ofFlow(f.Flow) {
 		return false
 	}
 	if f.Route != "" || f.Routes != nil {

@@ -65,7 +65,7 @@ func (l *Ledger) Settle(ctx context.Context, s ferry.LockSettle, renewFor time.D
 // what the receiver is told when it came too late for that.
 func (l *Ledger) completeBy(tx *bbolt.Tx, r *record, d delivery, s *ferry.LockSettle, out *Settled, continueAfterDead func(string) bool) (late, err error) {
 	rc := l.receiptOf(r, d, s.By, ferry.Delivered, ferry.EffectDone)
-	rc.Reference, rc.Result, rc.Text = s.Reference, s.Result, s.Text
+	rc.Reference, rc.Result, rc.Text, rc.ResultNote = s.Reference, s.Result, s.Text, s.ResultNote
 	rc.Attempts[0].Reference, rc.Attempts[0].Text = s.Reference, s.Text
 	if out.Outcome, err = l.apply(tx, rc, continueAfterDead); err != nil {
 		return nil, err

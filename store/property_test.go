@@ -99,9 +99,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"receipt": m.receipt, "receipt again": m.receipt, "receipt once more": m.receipt,
 		"confirm": m.confirm, "confirm again": m.confirm,
 		"act": m.act, "act again": m.act, "expire": m.expire, "bind": m.bind, "word": m.word, "purge": m.purge, "reopen": m.reopen, "switch": m.switchMode,
-		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "give up": m.giveUp, "subscribe": m.subscribe, "unsubscribe": m.unsubscribe,
-		"drop events": m.dropEvents,
-		"receive":     m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
+		"claim": m.claim, "claim again": m.claim, "take over": m.takeOverClaims, "time": m.pass, "tell": m.tell, "drop events": m.dropEvents,
+		"give up": m.giveUp, "subscribe": m.subscribe, "unsubscribe": m.unsubscribe,
+		"receive": m.receiveOne, "receive again": m.receiveOne, "settle": m.settle, "settle again": m.settle,
 		"": m.check,
 	}
 }

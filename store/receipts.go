@@ -89,6 +89,7 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 			changed = true
 		default:
 			out.Applied, changed = true, true
+			r.ResultNote = rc.ResultNote
 			if err := l.complete(tx, r, rc.Reference, rc.Result, rc.Revision); err != nil {
 				return out, err
 			}

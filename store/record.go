@@ -44,8 +44,13 @@ type record struct {
 	SenderName                                   string
 	Flow                                         *ferry.Flow
 	Properties                                   map[string]string
-	BodyHash                                     []byte // SHA-256 of every revision, one after the other
-	Size                                         int64
+	Version, As                                  string // of the route; As: the one that the worker is told, where it is another
+	ResultNote                                   string // why Result is the destination's own
+	// SentHash is the SHA-256 of every revision as it was sent, one after the other,
+	// zeroes where that is the body; the last ones may be missing.
+	SentHash []byte
+	BodyHash []byte // SHA-256 of every revision, one after the other
+	Size     int64
 
 	Attempts  int // counted, not all kept
 	Reference string
@@ -161,6 +166,8 @@ const (
 	tLocks       = 49
 	tEndedBy     = 51
 	tReplyTo     = 47
+	tForm        = 53
+	tSentHash    = 55
 	tCallbacks   = 61
 	tRepeatOf    = 57
 )
@@ -237,6 +244,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tTraceparent, r.Traceparent)
 	str(tSender, r.SenderName)
 	str(tBodyHash, string(r.BodyHash))
+	str(tSentHash, string(r.SentHash))
 	str(tReference, r.Reference)
 	str(tResult, string(r.Result))
 	str(tConflict, r.Conflict)
@@ -281,6 +289,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if r.ReplyTo != nil {
 		rare(tReplyTo, r.ReplyTo)
+	}
+	if f := (formOf{r.Version, r.As, r.ResultNote}); f != (formOf{}) {
+		rare(tForm, f)
 	}
 	if len(r.Callbacks) > 0 {
 		rare(tCallbacks, r.Callbacks)
@@ -443,6 +454,13 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		return json.Unmarshal(v, &r.Search)
 	case tReplyTo:
 		return json.Unmarshal(v, &r.ReplyTo)
+	case tForm:
+		var f formOf
+		err := json.Unmarshal(v, &f)
+		r.Version, r.As, r.ResultNote = f.Version, f.As, f.ResultNote
+		return err
+	case tSentHash:
+		r.SentHash = append([]byte(nil), v...)
 	case tCallbacks:
 		return json.Unmarshal(v, &r.Callbacks)
 	}

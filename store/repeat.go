@@ -53,7 +53,7 @@ func (x *idemIndex) addRepeatsOf(r *record) {
 	if len(r.BodyHash) < sha256.Size {
 		return
 	}
-	k := repeatKeysOf(r.Route, r.Flow, r.Nth, r.BodyHash[:sha256.Size])
+	k := repeatKeysOf(r.Route, r.Flow, r.Nth, r.sentHashOf(1))
 	for _, key := range [...]idemKey{k.exact, k.alike} {
 		if key != (idemKey{}) {
 			x.addRepeat(key, r.ID)
@@ -66,7 +66,7 @@ func (p *prepared) asRepeat(nth int) {
 	if p.keyed || p.msg.Duplicates == ferry.DuplicatesOff {
 		return
 	}
-	p.repeat = repeatKeysOf(p.route, p.msg.Sender.Flow, nth, p.hash[:])
+	p.repeat = repeatKeysOf(p.route, p.msg.Sender.Flow, nth, p.sent[:])
 }
 
 // tellApart numbers the equal messages of one batch. They are as many documents;
@@ -111,7 +111,7 @@ func (p *prepared) isRepeat(r *record) bool {
 	if r.Key != "" || len(r.BodyHash) < sha256.Size {
 		return false
 	}
-	k := repeatKeysOf(r.Route, r.Flow, r.Nth, r.BodyHash[:sha256.Size])
+	k := repeatKeysOf(r.Route, r.Flow, r.Nth, r.sentHashOf(1))
 	return key == k.exact || key == k.alike
 }
 

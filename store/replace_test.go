@@ -111,7 +111,7 @@ func TestReplaceTellsWhoDidIt(t *testing.T) {
 	if len(after.Acts) != 1 || after.Acts[0].Act != "replace" || after.Acts[0].By != "mender" || after.Acts[0].Note != note {
 		t.Errorf("acts: %+v", after.Acts)
 	}
-	audit, err := l.Audit(0, 10)
+	audit, err := l.Audit(0, time.Time{}, 10)
 	if err != nil || len(audit) != 1 || audit[0].Act != "replace" || audit[0].By != "mender" || !strings.Contains(audit[0].Target, id.String()) || audit[0].Note != note {
 		t.Errorf("audit: %+v, %v", audit, err)
 	}

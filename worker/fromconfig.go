@@ -48,8 +48,14 @@ func NewSetup(cfg *config.Worker, registry adapters.Registry) (*Setup, error) {
 			faults = append(faults, named("route "+c.Name, err))
 			continue
 		}
+		versions := map[string]adapters.Adapter{}
+		for _, version := range slices.Sorted(maps.Keys(c.Versions)) {
+			if versions[version], err = opened.Route(c.Versions[version].RouteConfig); err != nil {
+				faults = append(faults, named("version "+version, err))
+			}
+		}
 		s.Routes = append(s.Routes, Route{
-			Name: c.Name, Adapter: adapter, Destination: dests[name], Retry: c.Retry,
+			Name: c.Name, Adapter: adapters.ByVersion(adapter, versions), Destination: dests[name], Retry: c.Retry,
 			OnUnknown: OnUnknown(c.OnUnknown), Timeout: cfg.Destinations[name].Timeout, SettleTime: c.SettleTime,
 			Confirm: Confirm(c.Confirm), ConfirmWithin: c.ConfirmWithin, PollInterval: c.PollInterval(),
 		})

@@ -233,8 +233,9 @@ func routeSettings(cfg *adapters.RouteConfig) map[string]bool {
 		"entity": cfg.Entity != "", "write": cfg.Write != "", "key": len(cfg.Key) > 0,
 		"finish": cfg.Finish != "", "batch": cfg.Batch, "async": cfg.Async, "company": cfg.Company != "", "activity": cfg.Activity != "",
 		"url": cfg.URL != "", "method": cfg.Method != "",
-		"lookup.url": cfg.Lookup != nil && cfg.Lookup.URL != "",
-		"operation":  cfg.Operation != "", "parameters": len(cfg.Parameters) > 0,
+		"cloudEvents": cfg.CloudEvents != "",
+		"lookup.url":  cfg.Lookup != nil && cfg.Lookup.URL != "",
+		"operation":   cfg.Operation != "", "parameters": len(cfg.Parameters) > 0,
 		"lookup.where":  cfg.Lookup != nil && cfg.Lookup.Where != "",
 		"lookup.fields": cfg.Lookup != nil && len(cfg.Lookup.Fields) > 0,
 	}

@@ -14,7 +14,7 @@ import (
 func rest() dialect {
 	return dialect{
 		verdicts: byStatus(),
-		settings: []string{"url", "method", "lookup.url"},
+		settings: []string{"url", "method", "lookup.url", "cloudEvents"},
 		lookups: httpcall.Table{
 			{Status: httpcall.Status(204, 404), Kind: absent},
 			{Status: httpcall.Status(401, 403, 407), Kind: ferry.Unauthorized},
@@ -79,7 +79,12 @@ func (p plain) write(ctx context.Context, m *message) (*operation, error) {
 		}
 		return newOperation(r.method, op.url, fields)
 	}
-	op.body, op.size, err = r.payload(ctx, m)
+	if op.body, op.size, err = r.payload(ctx, m); err != nil || r.cfg.CloudEvents == "" {
+		return op, err
+	}
+	if err = r.asEvent(op, m); err != nil {
+		op.drop()
+	}
 	return op, err
 }
 

@@ -114,6 +114,9 @@ func (r *route) compile() error {
 	}
 	r.whole, r.header = r.url.withQuery(r.query), r.fixedHeaders()
 	r.fixed = r.fixedAddress(r.whole)
+	if err := r.compileEvents(); err != nil {
+		return err
+	}
 	if err := r.compileLookup(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 
@@ -9,10 +10,11 @@ import (
 )
 
 type checkCmd struct {
-	Config string `default:"broker.yaml" placeholder:"FILE" help:"The file (${default})."`
+	Config  string `default:"broker.yaml" placeholder:"FILE" help:"The file (${default})."`
+	Offline bool   `help:"Read the file alone, not the secrets that it refers to."`
 }
 
-// Run reads the file as `broker serve` would, and starts nothing.
+// Run reads the file and its secrets as `broker serve` would, and starts nothing.
 func (c checkCmd) Run(a *app) error {
 	cfg, err := config.LoadBroker(c.Config)
 	if err != nil {
@@ -33,13 +35,16 @@ func (c checkCmd) Run(a *app) error {
 			a.remark("warning: %s", w)
 		}
 	}
+	secrets, unread := a.checkSecrets(cfg, c.Offline)
 	if a.json() {
-		return a.writeJSON(checked{
-			File: c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
+		return errors.Join(unread, a.writeJSON(checked{
+			Secrets: secrets,
+			File:    c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
 			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Certificate: certificate,
-		})
+		}))
 	}
 	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
+	a.tellSecrets(secrets)
 	pairs := []pair{
 		{"listen", cfg.Listen},
 		{"public URL", cfg.PublicURL},
@@ -52,7 +57,7 @@ func (c checkCmd) Run(a *app) error {
 		pairs = append(pairs, pair{"certificate", strings.Join(certificate.Names, ", ") + ", until " + moment(certificate.NotAfter)})
 	}
 	a.writePairs(pairs)
-	return nil
+	return unread
 }
 
 // checked is what a good file says, for scripts; it holds no secret.
@@ -66,4 +71,5 @@ type checked struct {
 	Routes      []string `json:"routes"`
 
 	Certificate *ferry.CertificateInfo `json:"certificate,omitempty"`
+	Secrets     []checkedSecret        `json:"secrets,omitempty"`
 }

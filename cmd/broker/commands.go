@@ -11,16 +11,19 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"How the broker, its routes and workers are. Exit 0 well, 3 needs attention."`
 	Send       sendCmd       `cmd:"" help:"Send one message to a route."`
 	Messages   messagesCmd   `cmd:"" help:"Look at messages."`
+	Events     eventsCmd     `cmd:"" help:"What became of messages, as it happened."`
 	Routes     routesCmd     `cmd:"" help:"Look at routes; pause and resume them."`
 	DLQ        dlqCmd        `cmd:"" name:"dlq" help:"Dead letters: look at them, mend them, send them again."`
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Prove that every accepted message is accounted for."`
+	Usage      usageCmd      `cmd:"" help:"Who used the broker: messages, repeats and refusals per key, route and day."`
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`
 	Workers    workersCmd    `cmd:"" help:"Workers: let them in, bind routes to them, shut them out."`
 	Callbacks  callbacksCmd  `cmd:"" help:"Who is told the ends of messages over HTTP; try again what waits."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"A NATS server elsewhere: the broker's login there."`
 	Servicebus servicebusCmd `cmd:"" name:"servicebus" help:"Azure Service Bus as the queue: look at its queues, make them."`
+	Connector  connectorCmd  `cmd:"" name:"connector" help:"The custom connector for Power Platform."`
 	Me         meCmd         `cmd:"" help:"Whose key this is, and what it may do."`
 	Check      checkCmd      `cmd:"" help:"Check a broker's configuration file without starting anything."`
 	Version    versionCmd    `cmd:"" help:"The version of this program."`

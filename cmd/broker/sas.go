@@ -1,6 +1,8 @@
 package main
 
 import (
+	"log/slog"
+
 	"ferry"
 	"ferry/api"
 	"ferry/config"
@@ -8,8 +10,10 @@ import (
 )
 
 // sasPolicies makes the policies of the configuration. Their keys are read once
-// here, so that a start tells what is wrong with them, and again for every token.
-func sasPolicies(cfg *config.Broker, resolver secret.Resolver) ([]api.SASPolicy, error) {
+// here, so that a start tells what is wrong with them, and again for every token. A
+// vault that is away is no reason to take nothing from anybody: tokens of its
+// policies are told to come again.
+func sasPolicies(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger) ([]api.SASPolicy, error) {
 	policies := make([]api.SASPolicy, len(cfg.SAS))
 	for i, p := range cfg.SAS {
 		refs := []secret.Ref{p.Key}
@@ -25,10 +29,22 @@ func sasPolicies(cfg *config.Broker, resolver secret.Resolver) ([]api.SASPolicy,
 				}
 			}
 			return keys, nil
+		}, Renew: func() bool {
+			changed := false
+			for _, ref := range refs {
+				if was, err := resolver.Resolve(ref); err == nil && resolver.Refused(ref, was) {
+					changed = true
+				}
+			}
+			return changed
 		}}
 		keys, err := policies[i].Keys()
+		if ferry.CodeOf(err) == ferry.CodeSecretUnavailable {
+			log.Warn("secret.unavailable", "policy", p.Name, "error", err.Error(), "next", "its tokens are answered 503 until it can be read")
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, ferry.Errorf(ferry.CodeBadConfig, "sas policy %s: %w", p.Name, err).WithHint("%s", hintOf(err))
 		}
 		for j, key := range keys {
 			if len(key.Reveal()) < api.MinSASKey {

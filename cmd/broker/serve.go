@@ -14,11 +14,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ferry"
 	"ferry/api"
 	"ferry/broker"
 	"ferry/certs"
 	"ferry/config"
+	"ferry/jwtauth"
 	"ferry/queue/drivers"
 	"ferry/secret"
 )
@@ -110,9 +113,11 @@ type server struct {
 	broker    *broker.Broker
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
-	callbacks callbacks
 	secrets   *secrets // reads every reference of the file
+	callbacks callbacks
+	access    *access // nil: there is no access log
 	handler   http.Handler
+	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
 
 	certificate *certs.Certificate // nil: plain HTTP
@@ -165,13 +170,16 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 			secrets.close()
 		}
 	}()
-	policies, err := sasPolicies(cfg, secrets.Resolver)
+	policies, err := sasPolicies(cfg, secrets.Resolver, log)
 	if err != nil {
 		return nil, err
 	}
 	s = &server{
 		log: log, secrets: secrets,
 		connections: api.Connections{Most: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress},
+	}
+	if s.issuers, err = openIssuers(cfg, log); err != nil {
+		return nil, err
 	}
 	if s.certificate, err = certificateOf(cfg, log); err != nil {
 		return nil, err
@@ -184,6 +192,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
 		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
+		Problems: secrets.problems, Collectors: []prometheus.Collector{secrets.vault.Collector()},
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
 			if err != nil {
@@ -204,6 +213,17 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	callbacks.options(&opts)
 	s.callbacks = callbacks
+	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, access.close())
+		}
+	}()
+	access.options(&opts)
+	s.access = access
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -217,10 +237,15 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	s.broker = b
 	s.connections.Closed = b.ConnectionClosed
-	s.handler = api.New(b, api.Options{
+	surface := api.Options{
 		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
-		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
-	})
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins, Certificates: certificates(cfg), AccessLog: access.log(),
+	}
+	if s.issuers != nil {
+		surface.Tokens = s.issuers
+		s.issuers.Start()
+	}
+	s.handler = api.New(b, surface)
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
@@ -259,11 +284,14 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *server) stop() error {
+	if s.issuers != nil {
+		s.issuers.Close()
+	}
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 	s.callbacks.Close()
 	s.secrets.close()
-	return err
+	return errors.Join(err, s.access.close())
 }

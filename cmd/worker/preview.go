@@ -25,6 +25,7 @@ type previewCmd struct {
 	Key         string `placeholder:"KEY" help:"The sender's idempotency key."`
 	OrderingKey string `placeholder:"KEY" help:"The message's ordering key."`
 	Correlation string `name:"correlation-id" placeholder:"ID" help:"The message's correlation id."`
+	Version     string `placeholder:"VERSION" help:"Version of the route that the message is of."`
 	Revision    int    `default:"1" placeholder:"N" help:"Revision of the body: above 1 it was edited."`
 	Whole       bool   `help:"Show a large body to its end."`
 }
@@ -52,7 +53,7 @@ func (c previewCmd) Run(a *app) error {
 	p, err := adapter.Preview(a.ctx, adapters.Call{Number: 1, HandOut: ferry.HandOut{
 		ID: id, Route: c.Route, Turn: 1, Revision: c.Revision, Generation: 1, Attempt: 1,
 		ExternalKey: ferry.ExternalKey(id, c.Key), IdempotencyKey: c.Key, ContentType: c.contentType(),
-		OrderingKey: c.OrderingKey, CorrelationID: c.Correlation,
+		OrderingKey: c.OrderingKey, CorrelationID: c.Correlation, Version: c.Version,
 		CreatedAt: now, PublishedAt: now, Body: body, Size: int64(len(body)),
 	}})
 	if err != nil {
