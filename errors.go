@@ -36,11 +36,11 @@ const (
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
 	CodeVersionNotFound      Code = "versionNotFound" // the route has no such version
-	CodeAmbiguousID          Code = "ambiguousId"   // a suffix that more than one id ends in
-	CodeQueueNotFound        Code = "queueNotFound" // no such route, told the way of Service Bus
-	CodeLockLost             Code = "lockLost"      // the lock ended, or never was
-	CodeBodyMissing          Code = "bodyMissing"   // a message's body is gone or was altered
-	CodeResultGone           Code = "resultGone"    // a message that was waited for is beyond its retention
+	CodeAmbiguousID          Code = "ambiguousId"     // a suffix that more than one id ends in
+	CodeQueueNotFound        Code = "queueNotFound"   // no such route, told the way of Service Bus
+	CodeLockLost             Code = "lockLost"        // the lock ended, or never was
+	CodeBodyMissing          Code = "bodyMissing"     // a message's body is gone or was altered
+	CodeResultGone           Code = "resultGone"      // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it

@@ -102,7 +102,9 @@ func (v *vaultWorld) post(key, id string) int {
 // away, and nothing is dead-lettered.
 func TestKeysRotateInTheVault(t *testing.T) {
 	v := newVaultWorld(t, "24h")
-	sas := func(n int) string { return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "the sas key number %04d", n)) }
+	sas := func(n int) string {
+		return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "the sas key number %04d", n))
+	}
 	v.vault.Set("erp", "erp-key-0001")
 	v.vault.Set("sas", sas(1))
 	v.erp.accept("erp-key-0001")

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"time"
 
 	"ferry"
 	"ferry/config"
-	"ferry/secret/keyvault"
 )
 
 type checkCmd struct {
@@ -37,29 +35,16 @@ func (c checkCmd) Run(a *app) error {
 			a.remark("warning: %s", w)
 		}
 	}
-	var secrets []checkedSecret
-	if !c.Offline {
-		secrets = a.checkSecrets(cfg)
-	}
-	failed := 0
-	for _, s := range secrets {
-		if s.Problem != "" {
-			failed++
-		}
-	}
-	var unread error
-	if failed > 0 {
-		unread = ferry.Errorf(ferry.CodeBadConfig, "%d of %s cannot be read", failed, count(len(secrets), "secret"))
-	}
+	secrets, unread := a.checkSecrets(cfg, c.Offline)
 	if a.json() {
 		return errors.Join(unread, a.writeJSON(checked{
-			Secrets: secrets, Certificate: certificate,
-			File: c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
-			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes,
+			Secrets: secrets,
+			File:    c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
+			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Certificate: certificate,
 		}))
 	}
 	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
-	a.printSecrets(secrets)
+	a.tellSecrets(secrets)
 	pairs := []pair{
 		{"listen", cfg.Listen},
 		{"public URL", cfg.PublicURL},
@@ -73,67 +58,6 @@ func (c checkCmd) Run(a *app) error {
 	}
 	a.writePairs(pairs)
 	return unread
-}
-
-func (a *app) printSecrets(secrets []checkedSecret) {
-	p := a.paint()
-	for _, s := range secrets {
-		switch {
-		case s.Problem != "":
-			a.printf("  %s %s: %s\n", p.red("!"), s.Path, oneLine(s.Problem))
-			if s.Hint != "" {
-				a.printf("    %s\n", oneLine(s.Hint))
-			}
-		case s.Note != "":
-			a.printf("  %s %s: %s, %s\n", p.yellow("!"), s.Path, s.Secret, s.Note)
-		default:
-			a.printf("  %s: %s can be read\n", s.Path, s.Secret)
-		}
-	}
-}
-
-// checkedSecret is a secret that the file refers to; it holds none.
-type checkedSecret struct {
-	Path    string `json:"path"`
-	Secret  string `json:"secret"` // the reference
-	Version string `json:"version,omitempty"`
-	Problem string `json:"problem,omitempty"`
-	Hint    string `json:"hint,omitempty"`
-	Note    string `json:"note,omitempty"`
-}
-
-// checkSecrets reads every secret that the file refers to.
-func (a *app) checkSecrets(cfg *config.Broker) []checkedSecret {
-	secrets := openSecrets(cfg, slog.New(slog.DiscardHandler))
-	defer secrets.close()
-	list := []checkedSecret{}
-	for _, r := range cfg.References() {
-		s := checkedSecret{Path: r.Path, Secret: r.Ref.String()}
-		var err error
-		if ref, ok := r.Ref.Vault(); ok {
-			var got keyvault.Secret
-			got, err = secrets.vault.Look(ref)
-			s.Version = got.Version
-			if err == nil && got.Ended(a.now()) {
-				s.Note = "expired at " + got.Expires.UTC().Format(time.RFC3339) + ", and is used as long as it is taken"
-			}
-		} else {
-			_, err = secrets.Resolve(r.Ref)
-		}
-		if err != nil {
-			s.Problem, s.Hint = err.Error(), hintOf(err)
-		}
-		list = append(list, s)
-	}
-	return list
-}
-
-// hintOf is what to do about an error, where it says so.
-func hintOf(err error) string {
-	if e, ok := errors.AsType[*ferry.Error](err); ok {
-		return e.Hint
-	}
-	return ""
 }
 
 // checked is what a good file says, for scripts; it holds no secret.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"ferry"
 	"ferry/config"
 	"ferry/secret"
 	"ferry/secret/keyvault"
@@ -40,3 +42,76 @@ func (s *secrets) problems() []string {
 
 // close ends the reads of the vault that are under way.
 func (s *secrets) close() { s.vault.Close() }
+
+// checkedSecret is a secret that the file refers to; it holds none.
+type checkedSecret struct {
+	Path    string `json:"path"`
+	Secret  string `json:"secret"` // the reference
+	Version string `json:"version,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+	Note    string `json:"note,omitempty"`
+}
+
+// checkSecrets reads every secret that the file refers to; the error says that some
+// cannot be read.
+func (a *app) checkSecrets(cfg *config.Broker, offline bool) (list []checkedSecret, err error) {
+	if offline {
+		return nil, nil
+	}
+	secrets := openSecrets(cfg, slog.New(slog.DiscardHandler))
+	defer secrets.close()
+	failed := 0
+	for _, r := range cfg.References() {
+		s := checkedSecret{Path: r.Path, Secret: r.Ref.String()}
+		if err := secrets.look(r.Ref, &s, a.now()); err != nil {
+			failed++
+			s.Problem, s.Hint = err.Error(), hintOf(err)
+		}
+		list = append(list, s)
+	}
+	if failed > 0 {
+		err = ferry.Errorf(ferry.CodeBadConfig, "%d of %s cannot be read", failed, count(len(list), "secret"))
+	}
+	return list, err
+}
+
+// look reads one secret, and notes what is known of it.
+func (s *secrets) look(ref secret.Ref, out *checkedSecret, now time.Time) error {
+	v, ok := ref.Vault()
+	if !ok {
+		_, err := s.Resolve(ref)
+		return err
+	}
+	got, err := s.vault.Look(v)
+	out.Version = got.Version
+	if err == nil && got.Ended(now) {
+		out.Note = "expired at " + got.Expires.UTC().Format(time.RFC3339) + ", and is used as long as it is taken"
+	}
+	return err
+}
+
+func (a *app) tellSecrets(list []checkedSecret) {
+	p := a.paint()
+	for _, s := range list {
+		switch {
+		case s.Problem != "":
+			a.printf("  %s %s: %s\n", p.red("!"), s.Path, oneLine(s.Problem))
+			if s.Hint != "" {
+				a.printf("    %s\n", oneLine(s.Hint))
+			}
+		case s.Note != "":
+			a.printf("  %s %s: %s, %s\n", p.yellow("!"), s.Path, s.Secret, s.Note)
+		default:
+			a.printf("  %s: %s can be read\n", s.Path, s.Secret)
+		}
+	}
+}
+
+// hintOf is what to do about an error, where it says so.
+func hintOf(err error) string {
+	if e, ok := errors.AsType[*ferry.Error](err); ok {
+		return e.Hint
+	}
+	return ""
+}

@@ -290,8 +290,8 @@ func (s *server) stop() error {
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	defer s.callbacks.Close()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	s.callbacks.Close()
 	s.secrets.close()
 	return errors.Join(err, s.access.close())
 }

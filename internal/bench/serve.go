@@ -73,7 +73,7 @@ func serve(o contenderOptions) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics()}))
+	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics(), Limits: o.guards()}))
 	mux.HandleFunc("GET /completed", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.completed()) })
 	if c.bus != nil {
 		c.handleBus(mux)
@@ -136,7 +136,9 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		return nil, "", err
 	}
 	switch o.kind {
-	case kindLedger:
+	case kindLedger, kindGuarded:
+	case kindOpen:
+		c.service = openDoor{b}
 	case kindNone:
 		c.service = &noLedger{Service: b}
 	case kindFile:
