@@ -107,6 +107,7 @@ type MessageFilter struct {
 	Routes []string // none but these, when not nil: what a key may see
 	State  State
 	Sender string // exact name of the sending key
+	Flow   string // exact name of a flow, or id of a run
 	Q      string // exact or prefix of id, key, correlation id, ordering key, reference, sender, flow run
 	Since  time.Time
 	Until  time.Time

@@ -63,6 +63,15 @@ type KeySpec struct {
 	// Environment is the Power Platform environment of the flows that use the key, at
 	// most MaxEnvironmentID bytes; it makes links to their runs.
 	Environment string
+	Note        string // why, for the audit log
+}
+
+// KeyEdit is what of a key is to be another; nil leaves it.
+type KeyEdit struct {
+	Expires     *time.Time // zero: never
+	Routes      *[]string  // none means all
+	Environment *string
+	Note        string // why, for the audit log
 }
 
 // NewKey is the answer to a made or rotated key: the only time that its text is shown.
@@ -312,7 +321,8 @@ type Operation struct {
 	Filter     DeadLetterFilter `json:"filter"`
 	By         string           `json:"by"`
 	Note       string           `json:"note,omitempty"`
-	Total      int              `json:"total"` // frozen at the start
+	KeyID      string           `json:"keyId,omitempty"` // of By, as Identity.KeyID
+	Total      int              `json:"total"`           // frozen at the start
 	Done       int              `json:"done"`
 	Skipped    int              `json:"skipped"` // no longer dead letters when their turn came
 	CreatedAt  time.Time        `json:"createdAt"`
@@ -379,20 +389,4 @@ type Reconciliation struct {
 	DeadLetters int64  `json:"deadLettered"`
 	Discarded   int64  `json:"discarded"`
 	Balanced    bool   `json:"balanced"`
-}
-
-// AuditEntry is one operator's act or change of keys and workers.
-type AuditEntry struct {
-	Seq    uint64    `json:"seq"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`
-	Act    string    `json:"act"`
-	Target string    `json:"target"`
-	Note   string    `json:"note,omitempty"`
-	// KeyID is the identity behind By, as Identity.KeyID; RequestID the request of it.
-	// Both are empty for what the broker does by itself.
-	KeyID     string `json:"keyId,omitempty"`
-	RequestID string `json:"requestId,omitempty"`
-	// Hash chains the entry to the one before it: see AuditEntry.Chained.
-	Hash string `json:"hash,omitempty"`
 }

@@ -18,7 +18,11 @@ type Tokens interface {
 // authenticate finds out who calls and whether they may.
 func (c *call) authenticate() error {
 	if c.ep.right != "" {
-		if token, ok := c.sharedAccess(); ok {
+		token, there, err := c.sharedAccess()
+		if err != nil {
+			return err
+		}
+		if there {
 			c.presented = true
 			return c.authenticateSAS(token)
 		}

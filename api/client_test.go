@@ -153,14 +153,14 @@ func TestClientAndDescription(t *testing.T) {
 	if o := try(operator.Operation(ctx, "op1"))(t); o.Total != 3 {
 		t.Errorf("operation: %+v", o)
 	}
-	if o := try(operator.CancelOperation(ctx, "op1"))(t); o.State != "cancelled" {
+	if o := try(operator.CancelOperation(ctx, "op1", "why"))(t); o.State != "cancelled" {
 		t.Errorf("operation: %+v", o)
 	}
 
 	if r := try(sender.Routes(ctx))(t); len(r) != 1 || r[0].Name != "invoices" {
 		t.Errorf("a sender's routes: %+v", r)
 	}
-	if r := try(operator.Routes(ctx))(t); len(r) != 2 {
+	if r := try(operator.Routes(ctx))(t); len(r) != 3 {
 		t.Errorf("routes: %+v", r)
 	}
 	till := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
@@ -187,7 +187,7 @@ func TestClientAndDescription(t *testing.T) {
 	if rows := try(operator.Usage(ctx, "7d", "", "flow", "invoices", "day,key"))(t); len(rows) != 1 || rows[0].Accepted != 2 || rows[0].ByCode[ferry.CodeEmptyBody] != 1 {
 		t.Errorf("usage: %+v", rows)
 	}
-	if r := try(admin.Audit(ctx, 7, 3))(t); len(r) != 1 || r[0].Seq != 8 {
+	if r := try(admin.Audit(ctx, 7, time.Time{}, 3))(t); len(r) != 1 || r[0].Seq != 8 {
 		t.Errorf("audit: %+v", r)
 	}
 	s.asked(t, "audit 7 3")
@@ -202,24 +202,29 @@ func TestClientAndDescription(t *testing.T) {
 	if k := try(admin.Keys(ctx))(t); len(k) != 0 {
 		t.Errorf("keys: %+v", k)
 	}
-	if k := try(admin.RotateKey(ctx, "k1"))(t); k.ID != "k1" || k.Secret == "" {
+	if k := try(admin.RotateKey(ctx, "k1", "secondary", "why"))(t); k.ID != "k1" || k.Secret == "" {
 		t.Errorf("key: %+v", k)
 	}
-	if k := try(admin.RevokeKey(ctx, "k1"))(t); k.RevokedAt == nil {
+	s.asked(t, "rotate k1 secondary why")
+	if k := try(admin.EditKey(ctx, "k1", ferry.KeyEdit{Expires: &till, Routes: &[]string{"orders"}}))(t); !k.ExpiresAt.Equal(till) || len(k.Routes) != 1 {
 		t.Errorf("key: %+v", k)
 	}
-	if w := try(admin.AddWorker(ctx, "erp-2", []string{"orders"}))(t); w.Seed == "" || w.Name != "erp-2" {
+	if k := try(admin.RevokeKey(ctx, "k1", "why"))(t); k.RevokedAt == nil {
+		t.Errorf("key: %+v", k)
+	}
+	if w := try(admin.AddWorker(ctx, "erp-2", []string{"orders"}, "why"))(t); w.Seed == "" || w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
 	if w := try(operator.Workers(ctx))(t); len(w) != 1 {
 		t.Errorf("workers: %+v", w)
 	}
-	if w := try(admin.RotateWorker(ctx, "erp-2"))(t); w.Seed == "" {
+	if w := try(admin.RotateWorker(ctx, "erp-2", "why"))(t); w.Seed == "" {
 		t.Errorf("worker: %+v", w)
 	}
-	if w := try(admin.RevokeWorker(ctx, "erp-2"))(t); w.Name != "erp-2" {
+	if w := try(admin.RevokeWorker(ctx, "erp-2", "why"))(t); w.Name != "erp-2" {
 		t.Errorf("worker: %+v", w)
 	}
+	s.connector(t)
 	s.callbacks(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
@@ -234,6 +239,7 @@ func TestClientAndDescription(t *testing.T) {
 
 	s.waits(ctx, sender)
 	s.serviceBus() // the clients of which are other programs
+	s.versions()
 
 	var doc struct {
 		Paths map[string]map[string]struct {

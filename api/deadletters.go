@@ -270,10 +270,11 @@ func (c *call) getOperation() error {
 }
 
 func (c *call) cancelOperation() error {
-	if err := c.noBody(); err != nil {
+	note, err := c.note(false)
+	if err != nil {
 		return err
 	}
-	o, err := c.api.svc.CancelOperation(c.ctx(), c.r.PathValue("id"), c.who.Name)
+	o, err := c.api.svc.CancelOperation(c.ctx(), c.r.PathValue("id"), note, c.who.Name)
 	return answer(c, http.StatusOK, o, err)
 }
 

@@ -57,12 +57,13 @@ type param struct {
 // body is what a request carries: JSON of a type, or for nil any payload.
 type body struct {
 	of       any
+	types    []string // content types that are taken beside JSON
 	optional bool
 	text     string
 }
 
-// reply is one answer that is no refusal: JSON of a type, or for nil of the
-// content types named.
+// reply is one answer that is no refusal: JSON of a type, of the content types named,
+// or both.
 type reply struct {
 	status  int
 	text    string

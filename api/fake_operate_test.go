@@ -21,7 +21,8 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 	return fakeOperation, f.err
 }
 
-func (f *fake) CancelOperation(ctx context.Context, id, _ string) (ferry.Operation, error) {
+func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	f.caller = ferry.CallerOf(ctx)
 	o, err := f.Operation(ctx, id)
 	o.State = "cancelled"
 	return o, err
@@ -32,7 +33,7 @@ func routeInfo(name string) ferry.RouteInfo {
 }
 
 func (f *fake) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
-	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders")}, f.err
+	return []ferry.RouteInfo{routeInfo("invoices"), routeInfo("orders"), routeInfo("typed")}, f.err
 }
 
 func (f *fake) note(format string, args ...any) {
@@ -69,7 +70,7 @@ func (f *fake) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
 	return []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, f.err
 }
 
-func (f *fake) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+func (f *fake) Audit(_ context.Context, after uint64, _ time.Time, limit int) ([]ferry.AuditEntry, error) {
 	f.note("audit %d %d", after, limit)
 	return []ferry.AuditEntry{{Seq: after + 1, At: now, By: "olga", Act: "replay", Target: "x"}}, f.err
 }
@@ -86,11 +87,23 @@ func (f *fake) CreateKey(_ context.Context, spec ferry.KeySpec, by string) (ferr
 
 func (f *fake) Keys(context.Context) ([]ferry.Key, error) { return nil, f.err }
 
-func (f *fake) RotateKey(_ context.Context, id, _ string) (ferry.NewKey, error) {
+func (f *fake) RotateKey(_ context.Context, id, secret, note, _ string) (ferry.NewKey, error) {
+	f.note("rotate %s %s %s", id, secret, note)
 	return ferry.NewKey{Key: ferry.Key{ID: id, Name: "n1", Role: ferry.RoleSender, CreatedAt: now}, Secret: "fry_"}, f.err
 }
 
-func (f *fake) RevokeKey(_ context.Context, id, _ string) (ferry.Key, error) {
+func (f *fake) EditKey(_ context.Context, id string, edit ferry.KeyEdit, _ string) (ferry.Key, error) {
+	k := ferry.Key{ID: id, Name: "n1", Role: ferry.RoleSender, CreatedAt: now, ExpiresAt: edit.Expires}
+	if edit.Routes != nil {
+		k.Routes = *edit.Routes
+	}
+	if edit.Environment != nil {
+		k.Environment = *edit.Environment
+	}
+	return k, f.err
+}
+
+func (f *fake) RevokeKey(_ context.Context, id, _, _ string) (ferry.Key, error) {
 	return ferry.Key{ID: id, Name: "n1", Role: ferry.RoleSender, CreatedAt: now, RevokedAt: &now}, f.err
 }
 
@@ -98,7 +111,7 @@ func worker(name string, routes ...string) ferry.WorkerInfo {
 	return ferry.WorkerInfo{Name: name, PublicKey: "UABC", Routes: routes, CreatedAt: now}
 }
 
-func (f *fake) AddWorker(_ context.Context, name string, routes []string, _ string) (ferry.NewWorker, error) {
+func (f *fake) AddWorker(_ context.Context, name string, routes []string, _, _ string) (ferry.NewWorker, error) {
 	return ferry.NewWorker{WorkerInfo: worker(name, routes...), Seed: "SUABC"}, f.err
 }
 
@@ -106,11 +119,11 @@ func (f *fake) Workers(context.Context) ([]ferry.WorkerInfo, error) {
 	return []ferry.WorkerInfo{worker("erp-worker", "invoices")}, f.err
 }
 
-func (f *fake) RotateWorker(_ context.Context, name, _ string) (ferry.NewWorker, error) {
+func (f *fake) RotateWorker(_ context.Context, name, _, _ string) (ferry.NewWorker, error) {
 	return ferry.NewWorker{WorkerInfo: worker(name), Seed: "SUABC"}, f.err
 }
 
-func (f *fake) RevokeWorker(_ context.Context, name, _ string) (ferry.WorkerInfo, error) {
+func (f *fake) RevokeWorker(_ context.Context, name, _, _ string) (ferry.WorkerInfo, error) {
 	return worker(name), f.err
 }
 

@@ -38,6 +38,8 @@ type fake struct {
 	uses        []ferry.Use // requests that ended
 	usageFilter ferry.UsageFilter
 
+	caller ferry.Caller // of the last act that asks for one
+
 	err    error // answers everything when set
 	panics bool
 }
@@ -68,10 +70,12 @@ var fakeKeys = map[string]ferry.Identity{
 var fakeRoutes = map[string]ferry.Route{
 	"invoices": {Name: "invoices", TimeToLive: 24 * time.Hour},
 	"orders":   {Name: "orders"},
+	"typed":    {Name: "typed", Title: "Typed things", Description: "What has fields", Schema: []byte(`{"type":"object","properties":{"confidentialField":{"type":"string"}}}`)},
 	"small":    {Name: "small", MaxBytes: 64},
 	"tiny":     {Name: "tiny", MaxBytes: 4},
 	"pings":    {Name: "pings", AllowEmpty: true},
 	"large":    {Name: "large", MaxBytes: ferry.MaxBody},
+	"shaped":   shapedRoute(),
 }
 
 func (f *fake) Authenticate(_ context.Context, key string) (ferry.Identity, error) {
@@ -167,6 +171,9 @@ func (f *fake) accept(m ferry.Message, dry bool) (ferry.Accepted, error) {
 	if f.err != nil {
 		return ferry.Accepted{}, f.err
 	}
+	if err := shaped(&m); err != nil {
+		return ferry.Accepted{}, err
+	}
 	for _, id := range f.order {
 		h := f.messages[id]
 		if m.IdempotencyKey == "" || h.msg.Route != m.Route || h.msg.IdempotencyKey != m.IdempotencyKey {
@@ -200,12 +207,12 @@ func (f *fake) accept(m ferry.Message, dry bool) (ferry.Accepted, error) {
 	}
 	f.order = append(f.order, m.ID)
 	f.messages[m.ID] = &held{msg: m, envelope: ferry.Envelope{
-		ID: m.ID, Route: m.Route, State: ferry.StateAccepted, Revision: 1, Generation: 1,
+		ID: m.ID, Route: m.Route, State: ferry.StateAccepted, Version: m.Version, Revision: 1, Generation: 1,
 		IdempotencyKey: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey,
 		ContentType: m.ContentType, Size: int64(len(m.Body)), Properties: m.Properties,
 		CreatedAt: now, UpdatedAt: now, Sender: m.Sender,
 	}}
-	return ferry.Accepted{ID: m.ID, Route: m.Route, State: ferry.StateAccepted, PossibleRepeatOf: before}, nil
+	return ferry.Accepted{ID: m.ID, Route: m.Route, State: ferry.StateAccepted, Version: m.Version, PossibleRepeatOf: before}, nil
 }
 
 func (f *fake) AcceptBatch(_ context.Context, ms []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {

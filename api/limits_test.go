@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -369,5 +370,37 @@ func TestKeyWithLimits(t *testing.T) {
 		`{"name":"flow","role":"sender","limit":{"rate":"1/s","period":"day"}}`: ferry.CodeBadRequest,
 	} {
 		s.refusal(s.call("admin-key", http.MethodPost, "/v1/keys", body), code)
+	}
+}
+
+// TestEverySendIsCounted: no way in passes the limits by.
+func TestEverySendIsCounted(t *testing.T) {
+	s := newSurface(t, limited(api.Limits{PerKey: perMinute(600, 100)}))
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", http.NoBody))
+	var doc struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	sends := 0
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			if !strings.HasPrefix(op.OperationID, "send") {
+				continue
+			}
+			sends++
+			r := httptest.NewRequest(strings.ToUpper(method), "http://b"+strings.NewReplacer("{route}", "orders", "{version}", "v1").Replace(path), strings.NewReader("{}"))
+			r.Header.Set("Authorization", "Bearer any-key")
+			w := httptest.NewRecorder()
+			s.handler.ServeHTTP(w, r)
+			if w.Result().Header.Get("RateLimit-Limit") != "600" {
+				t.Errorf("%s is not counted: its endpoint lacks sends", op.OperationID)
+			}
+		}
+	}
+	if sends < 4 {
+		t.Errorf("%d calls send", sends)
 	}
 }

@@ -17,7 +17,7 @@ func (c *call) getMessage() error {
 
 func (c *call) listMessages() error {
 	f := ferry.MessageFilter{
-		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Q: c.q("q"), Cursor: c.q("cursor"),
+		Route: c.q("route"), State: ferry.State(c.q("state")), Sender: c.q("sender"), Flow: c.q("flow"), Q: c.q("q"), Cursor: c.q("cursor"),
 	}
 	if f.State != "" && !f.State.Valid() {
 		return badValue("state", string(f.State), ferry.States())

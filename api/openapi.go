@@ -121,18 +121,21 @@ func requestBody(b *body, s *schemas) *openapi3.RequestBody {
 	if b.of == nil { // any payload, and an empty one where the route takes it
 		return made.WithContent(openapi3.Content{"*/*": openapi3.NewMediaType()})
 	}
-	return made.WithRequired(!b.optional).WithJSONSchemaRef(s.ref(reflect.TypeOf(b.of), true))
+	made = made.WithRequired(!b.optional).WithJSONSchemaRef(s.ref(reflect.TypeOf(b.of), true))
+	for _, t := range b.types {
+		made.Content[t] = openapi3.NewMediaType()
+	}
+	return made
 }
 
 func response(r *reply, s *schemas) *openapi3.Response {
 	made := openapi3.NewResponse().WithDescription(r.text)
+	made.Content = openapi3.Content{}
 	if r.of != nil {
 		made = made.WithJSONSchemaRef(s.ref(reflect.TypeOf(r.of), false))
-	} else {
-		made.Content = openapi3.Content{}
-		for _, t := range r.types {
-			made.Content[t] = openapi3.NewMediaType()
-		}
+	}
+	for _, t := range r.types {
+		made.Content[t] = openapi3.NewMediaType()
 	}
 	for _, name := range r.headers {
 		if made.Headers == nil {
@@ -166,6 +169,8 @@ func pathText(name string) string {
 		return "name of a file"
 	case "token":
 		return "as it stands in the address that was given; it stands for a key"
+	case "version":
+		return "version of the route, as its configuration names it"
 	case "lock":
 		return "LockToken that the message came with"
 	default:

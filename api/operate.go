@@ -110,11 +110,15 @@ func (c *call) listAudit() error {
 		}
 		after = n
 	}
+	since, err := c.moment("since")
+	if err != nil {
+		return err
+	}
 	limit, err := c.limit()
 	if err != nil {
 		return err
 	}
-	list, err := c.api.svc.Audit(c.ctx(), after, limit)
+	list, err := c.api.svc.Audit(c.ctx(), after, since, limit)
 	return items(c, list, err)
 }
 

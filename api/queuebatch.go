@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"ferry"
 )
@@ -115,6 +116,9 @@ func readQueueItem(raw json.RawMessage, m *ferry.Message, route *ferry.Route) (*
 			m.Properties = map[string]string{}
 		}
 		m.Properties[name] = v.text
+		if strings.EqualFold(name, versionHeader) || route.VersionBy.Header != "" && strings.EqualFold(name, route.VersionBy.Header) {
+			m.Version = v.text
+		}
 	}
 	fault, name := props.apply(m, route)
 	switch {

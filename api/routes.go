@@ -42,7 +42,7 @@ func (a *api) endpoints() []endpoint {
 			method: post, path: "/v1/routes/{route}/messages/batch", id: "sendBatch", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages", text: "All are accepted or none (422, with pointers), unless partial.",
 			params:  batchParams(),
-			body:    &body{of: []BatchItem{}},
+			body:    batchBody(),
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 
@@ -51,11 +51,12 @@ func (a *api) endpoints() []endpoint {
 			method: get, path: "/v1/messages", id: "listMessages", roles: readers, handle: (*call).listMessages, summary: "List and search messages, newest first",
 			params: filterParams(
 				param{name: "state", in: inQuery, enum: enum(ferry.States()), text: "only this state"},
+				param{name: "flow", in: inQuery, text: "only this flow, by its name or run id"},
 				param{name: "q", in: inQuery, text: "exact, or beginning of an id, key, correlation id, ordering key, reference, sender or flow run"},
 			),
 			answers: []reply{{200, "a page", ferry.Page{}, nil, nil}},
 		},
-		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: envelope},
+		{method: get, path: "/v1/messages/{id}", id: "getMessage", roles: readers, handle: (*call).getMessage, summary: "Read a message", answers: []reply{{200, "the message; as a CloudEvent where Accept asks for one", ferry.Envelope{}, eventTypes(), nil}}},
 		{
 			method: get, path: "/v1/messages/{id}/body", id: "getMessageBody", roles: readers, handle: (*call).getBody, summary: "Read a payload",
 			params: []param{
@@ -88,7 +89,7 @@ func (a *api) endpoints() []endpoint {
 		{method: post, path: "/v1/dead-letters/restore", id: "restoreDeadLetters", act: true, roles: operators, handle: (*call).bulkRestore, summary: "Bring many discarded messages back", body: bulkBody, answers: bulkReplies},
 		{method: get, path: "/v1/operations", id: "listOperations", roles: operators, handle: (*call).listOperations, summary: "List bulk acts", answers: []reply{{200, "the operations", List[ferry.Operation]{}, nil, nil}}},
 		{method: get, path: "/v1/operations/{id}", id: "getOperation", roles: operators, handle: (*call).getOperation, summary: "Read a bulk act", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
-		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", act: true, roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
+		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", act: true, roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", body: noteBody, answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 
 		// Routes and how the broker stands.
 		{method: get, path: "/v1/routes", id: "listRoutes", roles: readers, handle: (*call).listRoutes, summary: "List routes and their state", answers: []reply{{200, "the routes that the key may see", List[ferry.RouteInfo]{}, nil, nil}}},
@@ -101,6 +102,7 @@ func (a *api) endpoints() []endpoint {
 			method: get, path: "/v1/audit", id: "listAudit", roles: admins, handle: (*call).listAudit, summary: "List what operators did, oldest first",
 			params: []param{
 				{name: "after", in: inQuery, kind: "integer", text: "only entries with a higher number"},
+				{name: "since", in: inQuery, text: "at or after: RFC 3339 with an offset, or how long ago, such as 24h or 7d"},
 				{name: "limit", in: inQuery, kind: "integer", low: 1, high: ferry.MaxListLimit, text: "most entries; default 50"},
 			},
 			answers: []reply{{200, "the entries", List[ferry.AuditEntry]{}, nil, nil}},
@@ -110,12 +112,13 @@ func (a *api) endpoints() []endpoint {
 		// Keys and workers.
 		{method: get, path: "/v1/keys", id: "listKeys", roles: admins, handle: (*call).listKeys, summary: "List API keys, without their text", answers: []reply{{200, "the keys", List[ferry.Key]{}, nil, nil}}},
 		{method: post, path: "/v1/keys", id: "createKey", act: true, roles: admins, handle: (*call).createKey, summary: "Make an API key", body: &body{of: KeyRequest{}}, answers: []reply{{201, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
-		{method: post, path: "/v1/keys/{id}/rotate", id: "rotateKey", act: true, roles: admins, handle: (*call).rotateKey, summary: "Give a key another text", answers: []reply{{200, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
-		{method: post, path: "/v1/keys/{id}/revoke", id: "revokeKey", act: true, roles: admins, handle: (*call).revokeKey, summary: "End a key at once", answers: []reply{{200, "the key", ferry.Key{}, nil, nil}}},
+		{method: post, path: "/v1/keys/{id}/rotate", id: "rotateKey", act: true, roles: admins, handle: (*call).rotateKey, summary: "Give one of a key's two secrets another text; the other goes on", body: &body{of: RotateKeyRequest{}, optional: true}, answers: []reply{{200, "the key; its text is shown this once", ferry.NewKey{}, nil, nil}}},
+		{method: post, path: "/v1/keys/{id}/edit", id: "editKey", act: true, roles: admins, handle: (*call).editKey, summary: "Change what a key may, and until when", body: &body{of: EditKeyRequest{}}, answers: []reply{{200, "the key", ferry.Key{}, nil, nil}}},
+		{method: post, path: "/v1/keys/{id}/revoke", id: "revokeKey", act: true, roles: admins, handle: (*call).revokeKey, summary: "End a key at once", body: noteBody, answers: []reply{{200, "the key", ferry.Key{}, nil, nil}}},
 		{method: get, path: "/v1/workers", id: "listWorkers", roles: operators, handle: (*call).listWorkers, summary: "List workers", answers: []reply{{200, "the workers", List[ferry.WorkerInfo]{}, nil, nil}}},
 		{method: post, path: "/v1/workers", id: "addWorker", act: true, roles: admins, handle: (*call).addWorker, summary: "Make a worker for routes", body: &body{of: WorkerRequest{}}, answers: []reply{{201, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
-		{method: post, path: "/v1/workers/{name}/rotate", id: "rotateWorker", act: true, roles: admins, handle: (*call).rotateWorker, summary: "Give a worker another seed", answers: []reply{{200, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
-		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", act: true, roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
+		{method: post, path: "/v1/workers/{name}/rotate", id: "rotateWorker", act: true, roles: admins, handle: (*call).rotateWorker, summary: "Give a worker another seed", body: noteBody, answers: []reply{{200, "the worker; its seed is shown this once", ferry.NewWorker{}, nil, nil}}},
+		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", act: true, roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", body: noteBody, answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
 
 		// Probes and descriptions.
 		{method: get, path: "/healthz", id: "getHealth", open: true, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},

@@ -38,12 +38,10 @@ const (
 )
 
 // sharedAccess is the token of the request, where it has one.
-func (c *call) sharedAccess() (string, bool) {
-	if h := c.r.Header["Authorization"]; len(h) > 0 {
-		scheme, token, _ := strings.Cut(h[0], " ")
-		return strings.TrimSpace(token), strings.EqualFold(scheme, "SharedAccessSignature")
-	}
-	return "", false
+func (c *call) sharedAccess() (token string, there bool, err error) {
+	auth, err := c.one("Authorization")
+	scheme, token, _ := strings.Cut(auth, " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "SharedAccessSignature"), err
 }
 
 // authenticateSAS finds out whose token it is and whether it may do this. What is

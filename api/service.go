@@ -88,7 +88,7 @@ type DeadLetterActs interface {
 type Operations interface {
 	Operations(ctx context.Context) ([]ferry.Operation, error)
 	Operation(ctx context.Context, id string) (ferry.Operation, error)
-	CancelOperation(ctx context.Context, id, by string) (ferry.Operation, error)
+	CancelOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
 }
 
 // RouteActs shows and steers routes.
@@ -104,8 +104,9 @@ type RouteActs interface {
 type Observer interface {
 	Status(ctx context.Context) (ferry.StatusReport, error)
 	Reconcile(ctx context.Context) ([]ferry.Reconciliation, error)
-	// Audit lists entries with a number above after, oldest first.
-	Audit(ctx context.Context, after uint64, limit int) ([]ferry.AuditEntry, error)
+	// Audit lists entries with a number above after, at or after a time (zero: any),
+	// oldest first.
+	Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error)
 	// Ready says why messages cannot be accepted, nil when they can.
 	Ready(ctx context.Context) error
 }
@@ -117,16 +118,19 @@ type Access interface {
 	// CreateKey makes a key. Its text is in the answer only.
 	CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error)
 	Keys(ctx context.Context) ([]ferry.Key, error)
-	RotateKey(ctx context.Context, id, by string) (ferry.NewKey, error)
-	RevokeKey(ctx context.Context, id, by string) (ferry.Key, error)
+	// RotateKey gives one secret of a key another text: primary, secondary, or with
+	// neither the older one, where that ends nothing that is in use.
+	RotateKey(ctx context.Context, id, secret, note, by string) (ferry.NewKey, error)
+	EditKey(ctx context.Context, id string, edit ferry.KeyEdit, by string) (ferry.Key, error)
+	RevokeKey(ctx context.Context, id, note, by string) (ferry.Key, error)
 }
 
 // Workers keeps the workers' identities.
 type Workers interface {
-	AddWorker(ctx context.Context, name string, routes []string, by string) (ferry.NewWorker, error)
+	AddWorker(ctx context.Context, name string, routes []string, note, by string) (ferry.NewWorker, error)
 	Workers(ctx context.Context) ([]ferry.WorkerInfo, error)
-	RotateWorker(ctx context.Context, name, by string) (ferry.NewWorker, error)
-	RevokeWorker(ctx context.Context, name, by string) (ferry.WorkerInfo, error)
+	RotateWorker(ctx context.Context, name, note, by string) (ferry.NewWorker, error)
+	RevokeWorker(ctx context.Context, name, note, by string) (ferry.WorkerInfo, error)
 }
 
 // Confirmer takes what destinations say later of messages that they took.

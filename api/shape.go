@@ -23,28 +23,28 @@ const versionHeader = "Ferry-Version"
 
 // versions lists the calls that name a version in their path.
 func versions() []endpoint {
-	const text = "As the call without a version in its path. The header Ferry-Version and the parameters version and api-version name one too; see the route's configuration for others."
+	const text = "As the call without a version in its path. The header Ferry-Version and the parameters version and api-version name one too; see the route's configuration for others. Of a version that ends, the answer has the headers Deprecation, Sunset and Link."
 	path := "/v1/routes/{route}/versions/{version}/messages"
 	return []endpoint{
 		{
 			method: http.MethodPost, path: path, id: "sendMessageOfVersion", roles: senders, handle: (*call).send,
 			summary: "Send a message of a version of a route", text: text, params: sendParams(), body: &body{text: "the payload"},
 			answers: []reply{
-				{201, "the message is on disk", ferry.Accepted{}, nil, []string{"Location", "Deprecation", "Sunset", "Link"}},
-				{200, "the key was known with the same body, or the body replaced that of a dead letter", ferry.Accepted{}, nil, []string{"Deprecation", "Sunset", "Link"}},
+				{201, "the message is on disk", ferry.Accepted{}, nil, []string{"Location"}},
+				{200, "the key was known with the same body, or the body replaced that of a dead letter", ferry.Accepted{}, nil, nil},
 			},
 		},
 		{
 			method: http.MethodPost, path: path + "/batch", id: "sendBatchOfVersion", roles: senders, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages of a version of a route", text: text, params: batchParams(),
-			body:    &body{of: []BatchItem{}},
-			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, []string{"Deprecation", "Sunset", "Link"}}},
+			body:    batchBody(),
+			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 		{
 			method: http.MethodPost, path: path + "/wait", id: "sendMessageOfVersionAndWait", roles: senders, handle: (*call).sendAndWait,
 			summary: "Send a message of a version of a route and wait for its end", text: text,
 			params: append(sendParams(), waitParams()...), body: &body{text: "the payload"},
-			answers: []reply{{202, "the message is on disk; its end is at the Location", ferry.Accepted{}, nil, []string{"Location", "Retry-After", "Deprecation", "Sunset", "Link"}}},
+			answers: []reply{{202, "the message is on disk; its end is at the Location", ferry.Accepted{}, nil, []string{"Location", "Retry-After"}}},
 		},
 	}
 }
@@ -52,6 +52,13 @@ func versions() []endpoint {
 func batchParams() []param {
 	return append([]param{{name: "partial", in: inQuery, kind: "boolean", text: "each message stands for itself"}}, versionParams()...)
 }
+
+func batchBody() *body {
+	return &body{of: []BatchItem{}, types: []string{shape.EventBatchType}}
+}
+
+// eventTypes are what an envelope may be asked for as, beside JSON.
+func eventTypes() []string { return []string{shape.EventType} }
 
 func versionParams() []param {
 	const text = "which version of the route the message is of; default the route's default version"
@@ -146,6 +153,9 @@ func (c *call) headerEvent(m *ferry.Message, route *ferry.Route) error {
 	}
 	if e == nil {
 		return nil
+	}
+	for name := range e.Attributes {
+		delete(m.Properties, "ce-"+name) // the way of Service Bus, headers are properties as they are
 	}
 	e.ContentType = m.ContentType
 	if fault := e.Describe(m); fault != nil {

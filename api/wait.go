@@ -25,7 +25,7 @@ type Waiters interface {
 // waiting lists the calls of senders that wait for the end of a message.
 func waiting() []endpoint {
 	pending := reply{202, "still pending: ask the Location again after Retry-After seconds; it needs no key", ferry.Envelope{}, nil, []string{"Location", "Retry-After"}}
-	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded", ferry.Envelope{}, nil, nil}
+	ended := reply{200, "the end, whatever it is: state says completed, deadLettered or discarded; as a CloudEvent where Accept asks for one", ferry.Envelope{}, eventTypes(), nil}
 	return []endpoint{
 		{
 			method: http.MethodPost, path: "/v1/routes/{route}/messages/wait", id: "sendMessageAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
@@ -116,8 +116,8 @@ func (c *call) resultByToken() error {
 		e, err = c.api.svc.Message(c.ctx(), id) // whole; and it may have been replayed just now
 	}
 	if ferry.CodeOf(err) == ferry.CodeMessageNotFound {
-		return ferry.Errorf(ferry.CodeResultGone, "the message ended, and its retention is over").
-			WithHint("what became of it is no longer known here; look for its idempotency key in the destination")
+		return ferry.Errorf(ferry.CodeResultGone, "the broker has this message no longer").
+			WithHint("ended messages are kept for the retention; look for its idempotency key in the destination")
 	}
 	if err != nil {
 		return err

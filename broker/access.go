@@ -28,7 +28,7 @@ const AdminKeyFile = "admin.key"
 // leave a broker with an admin key that nobody knows.
 func (b *Broker) EnsureAdminKey(ctx context.Context) (path string, err error) {
 	for _, key := range b.ledger.Keys() {
-		if key.Role == ferry.RoleAdmin && key.RevokedAt == nil {
+		if key.Role == ferry.RoleAdmin && key.RevokedAt == nil && (key.ExpiresAt == nil || key.ExpiresAt.After(time.Now())) {
 			return "", nil
 		}
 	}
@@ -70,6 +70,9 @@ func (b *Broker) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (
 	if err := b.knownRoutes(spec.Routes); err != nil {
 		return ferry.NewKey{}, err
 	}
+	if len(spec.Environment) > ferry.MaxEnvironmentID {
+		return ferry.NewKey{}, ferry.Errorf(ferry.CodeInvalid, "the environment id has more than %d bytes", ferry.MaxEnvironmentID)
+	}
 	if !spec.Expires.IsZero() && spec.Expires.Before(time.Now()) {
 		return ferry.NewKey{}, ferry.Errorf(ferry.CodeBadTime, "the key would have expired already")
 	}
@@ -93,18 +96,29 @@ func (b *Broker) QuotaUsed(name string, until time.Time) (int64, error) {
 // Keys lists the API keys without their secrets.
 func (b *Broker) Keys(context.Context) ([]ferry.Key, error) { return b.ledger.Keys(), nil }
 
-// RotateKey gives a key a new secret; the old one ends at once.
-func (b *Broker) RotateKey(ctx context.Context, id, by string) (ferry.NewKey, error) {
-	return b.ledger.RotateKey(ctx, id, by)
+// RotateKey gives one of a key's secrets another text; the other one goes on.
+// secret is primary, secondary, or empty: the older one.
+func (b *Broker) RotateKey(ctx context.Context, id, secret, note, by string) (ferry.NewKey, error) {
+	return b.ledger.RotateKey(ctx, id, secret, note, by)
 }
 
-// RevokeKey ends a key for ever.
-func (b *Broker) RevokeKey(ctx context.Context, id, by string) (ferry.Key, error) {
-	return b.ledger.RevokeKey(ctx, id, by)
+// EditKey changes what a key may, and until when; its secrets stay.
+func (b *Broker) EditKey(ctx context.Context, id string, edit ferry.KeyEdit, by string) (ferry.Key, error) {
+	if edit.Routes != nil {
+		if err := b.knownRoutes(*edit.Routes); err != nil {
+			return ferry.Key{}, err
+		}
+	}
+	return b.ledger.EditKey(ctx, id, edit, by)
+}
+
+// RevokeKey ends a key for ever, both of its secrets.
+func (b *Broker) RevokeKey(ctx context.Context, id, note, by string) (ferry.Key, error) {
+	return b.ledger.RevokeKey(ctx, id, note, by)
 }
 
 // AddWorker lets a worker log in for routes. Its seed is in the answer only.
-func (b *Broker) AddWorker(ctx context.Context, name string, routes []string, by string) (ferry.NewWorker, error) {
+func (b *Broker) AddWorker(ctx context.Context, name string, routes []string, note, by string) (ferry.NewWorker, error) {
 	if err := ferry.ValidName("worker", name); err != nil {
 		return ferry.NewWorker{}, err
 	}
@@ -115,30 +129,30 @@ func (b *Broker) AddWorker(ctx context.Context, name string, routes []string, by
 		return ferry.NewWorker{}, err
 	}
 	w := ferry.WorkerInfo{Name: name, Routes: routes, CreatedAt: time.Now().UTC()}
-	return b.login(ctx, w, true, "workers add", by)
+	return b.login(ctx, w, true, "workers add", note, by)
 }
 
 // RotateWorker gives a worker new credentials; connections under the old ones
 // are cut.
-func (b *Broker) RotateWorker(ctx context.Context, name, by string) (ferry.NewWorker, error) {
+func (b *Broker) RotateWorker(ctx context.Context, name, note, by string) (ferry.NewWorker, error) {
 	w, ok := b.worker(name)
 	if !ok {
 		return ferry.NewWorker{}, noWorker(name)
 	}
-	return b.login(ctx, w, false, "workers rotate", by)
+	return b.login(ctx, w, false, "workers rotate", note, by)
 }
 
 func noWorker(name string) error {
 	return ferry.Errorf(ferry.CodeNotFound, "there is no worker %q", name).WithHint("broker workers list shows them")
 }
 
-func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, by string) (ferry.NewWorker, error) {
+func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, note, by string) (ferry.NewWorker, error) {
 	public, seed, err := b.transport.NewLogin()
 	if err != nil {
 		return ferry.NewWorker{}, err
 	}
 	w.PublicKey = public
-	if err := b.ledger.SaveWorker(ctx, w, fresh, act, by); err != nil {
+	if err := b.ledger.SaveWorker(ctx, w, fresh, act, note, by); err != nil {
 		return ferry.NewWorker{}, err
 	}
 	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
@@ -165,14 +179,14 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 }
 
 // RevokeWorker ends a worker's login and cuts its connection at once.
-func (b *Broker) RevokeWorker(ctx context.Context, name, by string) (ferry.WorkerInfo, error) {
+func (b *Broker) RevokeWorker(ctx context.Context, name, note, by string) (ferry.WorkerInfo, error) {
 	w, ok := b.worker(name)
 	if !ok {
 		return ferry.WorkerInfo{}, noWorker(name)
 	}
 	now := time.Now().UTC()
 	w.RevokedAt = &now
-	if err := b.ledger.SaveWorker(ctx, w, false, "workers revoke", by); err != nil {
+	if err := b.ledger.SaveWorker(ctx, w, false, "workers revoke", note, by); err != nil {
 		return ferry.WorkerInfo{}, err
 	}
 	b.fleet.forget(name)

@@ -99,7 +99,7 @@ func (b *Broker) Bulk(ctx context.Context, act string, req ferry.BulkRequest, by
 	}
 	op := ferry.Operation{
 		ID: ferry.NewID(time.Now()).String(), Act: act, State: store.OperationRunning, Filter: req.Filter,
-		By: by, Note: req.Note, Total: len(ids), CreatedAt: time.Now().UTC(),
+		By: by, KeyID: ferry.CallerOf(ctx).KeyID, Note: req.Note, Total: len(ids), CreatedAt: time.Now().UTC(),
 	}
 	if err := b.ledger.StartOperation(ctx, op, ids); err != nil {
 		return answer, err
@@ -193,8 +193,9 @@ func (b *Broker) runOperation(ctx context.Context, op ferry.Operation) {
 			return
 		}
 		done, skipped, stalled := 0, 0, false
+		who := ferry.WithCaller(ctx, ferry.Caller{KeyID: op.KeyID, RequestID: op.ID})
 		for _, id := range ids {
-			err := b.step(ctx, &op, id)
+			err := b.step(who, &op, id)
 			if stalled = ctx.Err() != nil || ledgerRefuses(err); stalled {
 				break // not the message's doing: it is tried again
 			}
@@ -251,6 +252,6 @@ func (b *Broker) Operation(_ context.Context, id string) (ferry.Operation, error
 }
 
 // CancelOperation stops a bulk act; what was done stays done.
-func (b *Broker) CancelOperation(ctx context.Context, id, by string) (ferry.Operation, error) {
-	return b.ledger.CancelOperation(ctx, id, by)
+func (b *Broker) CancelOperation(ctx context.Context, id, note, by string) (ferry.Operation, error) {
+	return b.ledger.CancelOperation(ctx, id, note, by)
 }

@@ -165,7 +165,7 @@ func TestHelloIsRefusedWithASentence(t *testing.T) {
 		if welcome.Routes[notes].Granted || welcome.Routes["unknown"].Granted || !welcome.Routes[orders].Granted {
 			t.Fatalf("rights: %+v", welcome.Routes)
 		}
-		if _, err := w.b.RevokeWorker(t.Context(), "one", "op"); err != nil {
+		if _, err := w.b.RevokeWorker(t.Context(), "one", "", "op"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: "one", Inbox: h.inbox}); err == nil {
@@ -276,7 +276,7 @@ func TestActsSayWhatTheyNeed(t *testing.T) {
 		if err != nil || e.State != ferry.StateCompleted || e.Reference != "INV-7" {
 			t.Fatalf("accept: %v %+v", err, e)
 		}
-		audit, err := w.b.Audit(t.Context(), 0, 100)
+		audit, err := w.b.Audit(t.Context(), 0, time.Time{}, 100)
 		if err != nil || len(audit) == 0 || audit[len(audit)-1].Act != "accept" || audit[len(audit)-1].Note == "" {
 			t.Fatalf("audit: %v %+v", err, audit)
 		}

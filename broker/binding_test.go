@@ -227,7 +227,7 @@ func TestASilentWorkerIsWaitedFor(t *testing.T) {
 		if got := two.take(orders, 10); len(got) == 0 || got[len(got)-1].HandOut.ID != first {
 			t.Fatalf("after it is gone: %d", len(got))
 		}
-		audit, err := w.b.Audit(t.Context(), 0, 100)
+		audit, err := w.b.Audit(t.Context(), 0, time.Time{}, 100)
 		if err != nil || audit[len(audit)-1].Act != "workers gone" || audit[len(audit)-1].Note != "its machine burnt down" {
 			t.Errorf("audit %+v, %v", audit, err)
 		}
@@ -272,7 +272,7 @@ func TestARevokedWorkerIsHeardOut(t *testing.T) {
 		w.send(`{}`)
 		one.takeOne(orders)
 		w.b.transport = elsewhere{w.b.transport.(memTransport)}
-		if _, err := w.b.RevokeWorker(t.Context(), "one", "ann"); err != nil {
+		if _, err := w.b.RevokeWorker(t.Context(), "one", "", "ann"); err != nil {
 			t.Fatal(err)
 		}
 		if r := one.heard(1); r.Granted || r.Binding != 1 || r.Why == "" {

@@ -84,12 +84,12 @@ type Options struct {
 	// none.
 	Intake func(route string) *ferry.IntakeInfo
 
+	// Certificate tells of the listener's certificate; nil: it has none.
+	Certificate func() *ferry.CertificateInfo
 	// Problems are more sentences for the status report, nil: none.
 	Problems func() []string
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
-	// Certificate tells of the listener's certificate; nil: it has none.
-	Certificate func() *ferry.CertificateInfo
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -384,6 +384,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 			b.stop()
 		}
 		b.running.Wait()
+		b.keepKeyUse(ctx)
 		if err := b.writeUsage(ctx); err != nil {
 			b.log.Warn("usage.write", "error", err.Error(), "next", "the counts of the last seconds are lost")
 		}

@@ -235,7 +235,7 @@ func TestClaimsOfOthersAreRefused(t *testing.T) {
 		if _, err := as.ask(d, "n1"); !errors.Is(err, queue.ErrUnauthorized) {
 			t.Errorf("under another's name: %v", err)
 		}
-		if _, err := w.b.RevokeWorker(t.Context(), "two", "ann"); err != nil {
+		if _, err := w.b.RevokeWorker(t.Context(), "two", "", "ann"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.ask(d, "n1"); !errors.Is(err, queue.ErrUnauthorized) {

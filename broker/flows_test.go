@@ -2,12 +2,9 @@ package broker
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +14,6 @@ import (
 	"ferry"
 	"ferry/api"
 	"ferry/internal/logicapps"
-	"ferry/queue"
-	"ferry/queue/memqueue"
 )
 
 // flows is the engine of flows before the HTTP surface of a world, with a sender's key.
@@ -295,6 +290,36 @@ func TestAFlowPostsTwice(t *testing.T) {
 	}
 }
 
+// TestAFlowPostsTwiceWithoutAKey: the headers of the engine tell the repeat, and never
+// two equal items of one Apply to each from one another.
+func TestAFlowPostsTwiceWithoutAKey(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		f := newFlows(t, w)
+		run := f.Flow("f").Run()
+		var items []*running
+		for range 3 {
+			a := f.sendAndWait("", `{"same":true}`, "")
+			a.Again = logicapps.Again{Twice: true, After: 30 * time.Second, UseSecond: true}
+			items = append(items, f.begin(run.Item(), a))
+		}
+		time.Sleep(time.Minute)
+		deliveries := f.worker.take(orders, 10)
+		if len(deliveries) != 3 {
+			t.Fatalf("%d deliveries of 3 items that were posted twice", len(deliveries))
+		}
+		for _, d := range deliveries {
+			f.worker.report(d, ferry.Delivered, done())
+		}
+		ids := map[ferry.ID]bool{}
+		for _, item := range items {
+			ids[item.ended(ferry.StateCompleted).ID] = true
+		}
+		if len(ids) != 3 {
+			t.Errorf("3 items waited for %d messages", len(ids))
+		}
+	}, func(o *Options) { o.Routes[0].Window = 20 })
+}
+
 // TestAFlowIsResubmitted: by the maker's key it is the same message, also when it
 // ended long ago; another body is told, and may replace a dead letter.
 func TestAFlowIsResubmitted(t *testing.T) {
@@ -367,43 +392,4 @@ func TestAFlowComesAfterTheRetention(t *testing.T) {
 			t.Errorf("%+v %s", late.out, late.out.Body)
 		}
 	}, keptForAnHour)
-}
-
-// BenchmarkPoll is what a flow that waits costs per poll, with a history of attempts.
-func BenchmarkPoll(b *testing.B) {
-	for _, attempts := range []int{0, ferry.MaxAttemptsKept} {
-		b.Run(strconv.Itoa(attempts)+" attempts", func(b *testing.B) {
-			mem := memqueue.New(memqueue.Options{Lock: time.Minute})
-			broker, err := New(b.Context(), Options{
-				DataDir: b.TempDir(), MinFree: -1, Routes: []ferry.Route{{Name: orders}},
-				OpenTransport: func(context.Context, []ferry.WorkerInfo) (Transport, error) {
-					return memTransport{q: queue.New(mem.Broker(), queue.Options{}), mem: mem, n: new(int)}, nil
-				},
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { _ = broker.Stop(context.Background()) }()
-			a, err := broker.Accept(b.Context(), ferry.Message{Route: orders, Body: []byte("{}")})
-			if err != nil {
-				b.Fatal(err)
-			}
-			receipt := ferry.Receipt{ID: a.ID, Route: orders, Turn: 1, Revision: 1, Generation: 1, Verdict: ferry.Unavailable, Effect: ferry.EffectNone, Next: ferry.Next{Do: ferry.DoRetry, After: time.Hour}}
-			for i := range attempts {
-				receipt.Attempts = append(receipt.Attempts, ferry.Attempt{Number: i + 1, Turn: uint64(i + 1), Revision: 1, Generation: 1, Verdict: ferry.Unavailable, Text: "no connection to the ERP"})
-			}
-			if _, err := broker.ledger.ApplyReceipts(b.Context(), []ferry.Receipt{receipt}, broker.continueAfterDead); err != nil {
-				b.Fatal(err)
-			}
-			handler := api.New(broker, api.Options{PublicURL: flowsAt})
-			r := httptest.NewRequest(http.MethodGet, "/v1/results/"+broker.ResultToken(a.ID, ferry.WaitEnded), http.NoBody)
-			b.ReportAllocs()
-			for b.Loop() {
-				w := httptest.NewRecorder()
-				if handler.ServeHTTP(w, r); w.Code != http.StatusAccepted {
-					b.Fatal(w.Code)
-				}
-			}
-		})
-	}
 }

@@ -13,6 +13,7 @@ const (
 	overdueStep  = 2_000  // and under one read of the ledger
 	purgeEvery   = time.Hour
 	orphanAge    = time.Hour
+	noteUseEvery = 10 * time.Minute // when keys were last used
 )
 
 // janitor ends what nobody else ends: messages whose time to live passed while
@@ -20,10 +21,14 @@ const (
 // retention, events that are no longer kept, files of bodies that no message refers
 // to.
 func (b *Broker) janitor(ctx context.Context) {
-	purged, look := time.Time{}, overdueLook{}
+	purged, noted, look := time.Time{}, time.Now(), overdueLook{}
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
+		if time.Since(noted) >= noteUseEvery {
+			noted = time.Now()
+			b.keepKeyUse(ctx)
+		}
 		b.dropEvents(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
@@ -91,6 +96,12 @@ func (b *Broker) endPauses(ctx context.Context) {
 		}
 		b.nudge(name)
 		b.helloAgain(ctx, name)
+	}
+}
+
+func (b *Broker) keepKeyUse(ctx context.Context) {
+	if err := b.ledger.KeepKeyUse(ctx); err != nil && ctx.Err() == nil {
+		b.log.Warn("when keys were last used could not be kept", "error", err)
 	}
 }
 

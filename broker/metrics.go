@@ -47,7 +47,7 @@ func newMetrics(b *Broker) *metrics {
 		completedTotal:  counter("messages_completed_total", "Messages that the destination has.", "route"),
 		deadTotal:       counter("messages_dead_lettered_total", "Messages set aside for a person.", "route", "reason"),
 		discardedTotal:  counter("messages_discarded_total", "Messages ended by a person.", "route"),
-		duplicatesTotal: counter("duplicates_total", "Repeats recognised by their key.", "route"),
+		duplicatesTotal: counter("duplicates_total", "Repeats recognised, by their key or as a flow's.", "route"),
 		refusedTotal:    counter("requests_refused_total", "Requests that were refused.", "route", "code"),
 		closedTotal:     counter("connections_closed_total", "Connections that were closed to keep within their bounds, by why.", "reason"),
 		attemptsTotal:   counter("attempts_total", "Calls of destinations, as receipts told them.", "route", "verdict"),

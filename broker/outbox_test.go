@@ -256,7 +256,7 @@ func TestWhatCannotBeToldIsGivenUp(t *testing.T) {
 			t.Fatalf("%d wait after their time", n)
 		}
 		var acts []string
-		audit, err := w.b.Audit(t.Context(), 0, 100)
+		audit, err := w.b.Audit(t.Context(), 0, time.Time{}, 100)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func newBus(t *testing.T, deliveries int) *bus {
 	if err := w.b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	made, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "test")
+	made, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "", "test")
 	if err != nil {
 		t.Fatal(err)
 	}

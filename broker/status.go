@@ -251,10 +251,10 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
-	s.Problems = append(s.Problems, b.opts.Problems()...)
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
+	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
 		s.Problems = append(s.Problems, "1 dead letter waits for a person")
@@ -280,6 +280,6 @@ func (b *Broker) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
 }
 
 // Audit lists what operators did, oldest first.
-func (b *Broker) Audit(_ context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
-	return b.ledger.Audit(after, listLimit(limit))
+func (b *Broker) Audit(_ context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
+	return b.ledger.Audit(after, since, listLimit(limit))
 }

@@ -3,13 +3,19 @@ package broker
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"ferry"
+	"ferry/api"
+	"ferry/queue"
+	"ferry/queue/memqueue"
 )
 
 func TestResultTokensAreOfOneMessageAndEnd(t *testing.T) {
@@ -51,6 +57,7 @@ func TestResultTokensAreOfOneMessageAndEnd(t *testing.T) {
 			"no MAC":          altered(func(b []byte) { clear(b[17:]) }),
 			"a bit":           altered(func(b []byte) { b[48] ^= 1 }),
 			"padded":          ended + "==",
+			"trailing bits":   ended[:65] + string(ended[65]+1), // four of the last six count for nothing
 			"standard":        base64.StdEncoding.EncodeToString(raw),
 			"a line":          ended[:65] + "\n",
 			"of a call back":  confirm,
@@ -175,5 +182,44 @@ func BenchmarkResultToken(b *testing.B) {
 		if _, _, ok := broker.ResultOf(broker.ResultToken(id, ferry.WaitEnded)); !ok {
 			b.Fatal("its own token is not known")
 		}
+	}
+}
+
+// BenchmarkPoll is what a flow that waits costs per poll, with a history of attempts.
+func BenchmarkPoll(b *testing.B) {
+	for _, attempts := range []int{0, ferry.MaxAttemptsKept} {
+		b.Run(strconv.Itoa(attempts)+" attempts", func(b *testing.B) {
+			mem := memqueue.New(memqueue.Options{Lock: time.Minute})
+			broker, err := New(b.Context(), Options{
+				DataDir: b.TempDir(), MinFree: -1, Routes: []ferry.Route{{Name: orders}},
+				OpenTransport: func(context.Context, []ferry.WorkerInfo) (Transport, error) {
+					return memTransport{q: queue.New(mem.Broker(), queue.Options{}), mem: mem, n: new(int)}, nil
+				},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = broker.Stop(context.Background()) }()
+			a, err := broker.Accept(b.Context(), ferry.Message{Route: orders, Body: []byte("{}")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			receipt := ferry.Receipt{ID: a.ID, Route: orders, Turn: 1, Revision: 1, Generation: 1, Verdict: ferry.Unavailable, Effect: ferry.EffectNone, Next: ferry.Next{Do: ferry.DoRetry, After: time.Hour}}
+			for i := range attempts {
+				receipt.Attempts = append(receipt.Attempts, ferry.Attempt{Number: i + 1, Turn: uint64(i + 1), Revision: 1, Generation: 1, Verdict: ferry.Unavailable, Text: "no connection to the ERP"})
+			}
+			if _, err := broker.ledger.ApplyReceipts(b.Context(), []ferry.Receipt{receipt}, broker.continueAfterDead); err != nil {
+				b.Fatal(err)
+			}
+			handler := api.New(broker, api.Options{PublicURL: flowsAt})
+			r := httptest.NewRequest(http.MethodGet, "/v1/results/"+broker.ResultToken(a.ID, ferry.WaitEnded), http.NoBody)
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				if handler.ServeHTTP(w, r); w.Code != http.StatusAccepted {
+					b.Fatal(w.Code)
+				}
+			}
+		})
 	}
 }

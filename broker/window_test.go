@@ -335,7 +335,7 @@ func TestNothingIsHandedOutToARevokedWorker(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.worker("one", orders)
 		h.hello(orders)
-		if _, err := w.b.RevokeWorker(t.Context(), "one", "op"); err != nil {
+		if _, err := w.b.RevokeWorker(t.Context(), "one", "", "op"); err != nil {
 			t.Fatal(err)
 		}
 		w.send(`{}`)
@@ -343,7 +343,7 @@ func TestNothingIsHandedOutToARevokedWorker(t *testing.T) {
 		if n := w.inTheQueue(); n != 0 {
 			t.Fatalf("%d were handed out", n)
 		}
-		if _, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "op"); err != nil {
+		if _, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "", "op"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -396,7 +396,7 @@ func (elsewhere) LoginConfig(w ferry.WorkerInfo) (string, error) { return "entry
 // with it any more.
 func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		made, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "op")
+		made, err := w.b.AddWorker(t.Context(), "one", []string{orders}, "", "op")
 		if err != nil || !made.LoginElsewhere || made.LoginConfig != "entry of one" {
 			t.Fatalf("%+v, %v", made, err)
 		}
@@ -404,7 +404,7 @@ func TestARevokedWorkerWhoseLoginIsKeptElsewhere(t *testing.T) {
 		h.hello(orders)
 		id := w.send(`{}`)
 		d := h.takeOne(orders)
-		if info, err := w.b.RevokeWorker(t.Context(), "one", "op"); err != nil || !info.LoginElsewhere {
+		if info, err := w.b.RevokeWorker(t.Context(), "one", "", "op"); err != nil || !info.LoginElsewhere {
 			t.Fatalf("%+v, %v", info, err)
 		}
 		if welcome := h.hello(orders); welcome.Error == "" || welcome.Routes[orders].Granted {

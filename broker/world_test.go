@@ -154,7 +154,7 @@ type hand struct {
 // worker adds a worker for routes and connects it, under an inbox of its name.
 func (w *world) worker(name string, routes ...string) *hand {
 	w.t.Helper()
-	if _, err := w.b.AddWorker(w.t.Context(), name, routes, "test"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
+	if _, err := w.b.AddWorker(w.t.Context(), name, routes, "", "test"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
 		w.t.Fatalf("AddWorker: %v", err)
 	}
 	h := &hand{w: w, name: name, inbox: "inbox-of-" + name, q: queue.New(w.mem.Worker(name, routes...), queue.Options{})}

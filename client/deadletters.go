@@ -51,6 +51,7 @@ type Replay struct {
 	Body        []byte // the next revision; nil: the body as it is
 	ContentType string // of Body; empty: as before
 	Note        string
+	Force       bool // although Body breaks the route's schema
 }
 
 // Replay sends one dead letter again.
@@ -59,7 +60,8 @@ func (c *Client) Replay(ctx context.Context, id string, r Replay) (ferry.Envelop
 		BodyBase64  *[]byte `json:"bodyBase64,omitempty"`
 		ContentType string  `json:"contentType,omitempty"`
 		Note        string  `json:"note,omitempty"`
-	}{ContentType: r.ContentType, Note: r.Note}
+		Force       bool    `json:"force,omitempty"`
+	}{ContentType: r.ContentType, Note: r.Note, Force: r.Force}
 	if r.Body != nil {
 		in.BodyBase64 = &r.Body
 	}
@@ -114,9 +116,9 @@ func (c *Client) Operation(ctx context.Context, id string) (ferry.Operation, err
 }
 
 // CancelOperation stops a bulk act; what it has done stays done.
-func (c *Client) CancelOperation(ctx context.Context, id string) (ferry.Operation, error) {
+func (c *Client) CancelOperation(ctx context.Context, id, note string) (ferry.Operation, error) {
 	var o ferry.Operation
-	err := c.post(ctx, "/v1/operations/"+seg(id)+"/cancel", nil, &o)
+	err := c.post(ctx, "/v1/operations/"+seg(id)+"/cancel", noted(note), &o)
 	return o, err
 }
 
@@ -127,4 +129,12 @@ func list[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T
 	}
 	err := c.get(ctx, path, q, &answer)
 	return answer.Items, err
+}
+
+// noted is the body of a request that may have a note.
+func noted(note string) any {
+	if note == "" {
+		return nil
+	}
+	return noteOnly{note}
 }

@@ -24,6 +24,7 @@ func (c *Client) Messages(ctx context.Context, f ferry.MessageFilter) (ferry.Pag
 	set(q, "route", f.Route)
 	set(q, "state", string(f.State))
 	set(q, "sender", f.Sender)
+	set(q, "flow", f.Flow)
 	set(q, "q", f.Q)
 	setPage(q, f.Since, f.Until, f.Limit, f.Cursor)
 	var p ferry.Page

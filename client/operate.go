@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/url"
 	"strconv"
 	"time"
@@ -86,17 +87,43 @@ func (c *Client) Usage(ctx context.Context, since, until, key, route, by string)
 	return list[ferry.UsageRow](ctx, c, "/v1/usage", q)
 }
 
-// Audit lists what was done after the entry numbered after (0: from the start),
-// oldest first, at most limit entries (0: the broker's default).
-func (c *Client) Audit(ctx context.Context, after uint64, limit int) ([]ferry.AuditEntry, error) {
+// Audit lists what was done after the entry numbered after (0: from the start) and
+// at or after a time (zero: any), oldest first, at most limit entries (0: the
+// broker's default).
+func (c *Client) Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
 	q := url.Values{}
 	if after != 0 {
 		q.Set("after", strconv.FormatUint(after, 10))
+	}
+	if !since.IsZero() {
+		q.Set("since", formatTime(since))
 	}
 	if limit != 0 {
 		q.Set("limit", itoa(limit))
 	}
 	return list[ferry.AuditEntry](ctx, c, "/v1/audit", q)
+}
+
+// AllAudit goes through everything that Audit lists, page by page.
+func (c *Client) AllAudit(ctx context.Context, after uint64, since time.Time) iter.Seq2[ferry.AuditEntry, error] {
+	return func(yield func(ferry.AuditEntry, error) bool) {
+		for {
+			page, err := c.Audit(ctx, after, since, ferry.MaxListLimit)
+			if err != nil {
+				yield(ferry.AuditEntry{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+			if len(page) < ferry.MaxListLimit {
+				return
+			}
+		}
+	}
 }
 
 // Healthy asks whether the broker's process answers.

@@ -46,6 +46,7 @@ func (c *Client) sending(ctx context.Context, route string, m *ferry.Message, bo
 	}
 	set("Ferry-Correlation-Id", m.CorrelationID)
 	set("Ferry-Ordering-Key", m.OrderingKey)
+	set("Ferry-Version", m.Version)
 	set("Ferry-Deliver-At", formatTime(m.DeliverAt))
 	set("Ferry-Time-To-Live", formatDuration(m.TimeToLive))
 	set("Ferry-Callback-Url", m.CallbackURL)
@@ -109,6 +110,7 @@ type batchItem struct {
 	TimeToLive     string            `json:"timeToLive,omitempty"`
 	CallbackURL    string            `json:"callbackUrl,omitempty"`
 	OnConflict     string            `json:"onConflict,omitempty"`
+	Version        string            `json:"version,omitempty"`
 	Properties     map[string]string `json:"properties,omitempty"`
 }
 
@@ -124,7 +126,7 @@ func (c *Client) SendBatch(ctx context.Context, route string, messages []ferry.M
 			BodyBase64: m.Body, ContentType: m.ContentType, IdempotencyKey: m.IdempotencyKey,
 			CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, DeliverAt: formatTime(m.DeliverAt),
 			TimeToLive: formatDuration(m.TimeToLive), CallbackURL: m.CallbackURL, OnConflict: m.OnConflict,
-			Properties: m.Properties,
+			Properties: m.Properties, Version: m.Version,
 		}
 		if items[i].BodyBase64 == nil {
 			items[i].BodyBase64 = []byte{}

@@ -109,6 +109,8 @@ func (b *Broker) checkIssuers(d *decoder) {
 func (s *Issuer) check(d *decoder, path string) {
 	if s.Name == "" {
 		d.at(path, "add name:, such as entra", "%s has no name", path)
+	} else if s.Name == "sas" || s.Name == "cert" {
+		d.at(path+".name", "", "%s.name: callers of %s would be called as those of another kind", path, s.Name)
 	} else {
 		d.checkName(path+".name", "issuer", s.Name)
 	}

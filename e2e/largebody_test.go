@@ -215,7 +215,7 @@ func inProcess(t *testing.T, store queue.BodyStore) (to *sink, c *client.Client,
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Stop(context.Background()) })
-	if _, err := b.AddWorker(t.Context(), "erp-worker", []string{invoices}, "test"); err != nil {
+	if _, err := b.AddWorker(t.Context(), "erp-worker", []string{invoices}, "", "test"); err != nil {
 		t.Fatal(err)
 	}
 	key, err := b.CreateKey(t.Context(), ferry.KeySpec{Name: "test", Role: ferry.RoleAdmin}, "test")

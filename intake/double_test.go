@@ -253,7 +253,7 @@ func (w *world) list() (all []ferry.Envelope) {
 // answer, until the test ends.
 func (w *world) deliver(answer func(h ferry.HandOut) ferry.Receipt) {
 	w.Helper()
-	if _, err := w.b.AddWorker(w.Context(), "w1", []string{invoices}, "test"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
+	if _, err := w.b.AddWorker(w.Context(), "w1", []string{invoices}, "", "test"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
 		w.Fatal(err)
 	}
 	q := queue.New(w.mem.Worker("w1", invoices), queue.Options{})

@@ -207,6 +207,10 @@ func (s *source) convert(m *azservicebus.ReceivedMessage, now time.Time) (ferry.
 	if len(a.properties) > 0 {
 		out.Properties = a.properties
 	}
+	out.Version = a.version(&route)
+	if fault := a.event(&out, &route); fault != nil {
+		return ferry.Message{}, fault
+	}
 	return out, out.Validate()
 }
 

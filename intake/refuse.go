@@ -42,6 +42,10 @@ func reasonOf(err error) (reason, description string) {
 			"this MessageId was used before with another body, by message " + known.Existing.ID.String() + " (" + string(known.Existing.State) + ")",
 			"send a corrected message with another MessageId, or edit the first one: broker dlq edit",
 		}
+	} else if len(known.Details) > 0 {
+		for _, d := range known.Details {
+			parts = append(parts, strings.TrimSpace(d.Pointer+" "+d.Detail))
+		}
 	} else if known.Hint != "" {
 		parts = append(parts, known.Hint)
 	}

@@ -35,8 +35,10 @@ type Event struct {
 	Data        []byte
 }
 
-// structured says whether a content type is that of a CloudEvent with its attributes
-// in the body.
+// IsEvent says whether a content type is that of a CloudEvent with its attributes in
+// the body, whatever its format.
+func IsEvent(contentType string) bool { return structured(contentType) }
+
 func structured(contentType string) bool {
 	return len(contentType) >= len("application/cloudevents") && strings.EqualFold(contentType[:len("application/cloudevents")], "application/cloudevents")
 }
@@ -163,6 +165,48 @@ func HeaderEvent(h http.Header) (*Event, *ferry.Error) {
 			f.add(name, "is not percent-encoded UTF-8")
 		case value == "" && name != "id" && name != "type" && name != "source" && name != "specversion":
 			f.add(name, "is empty")
+		default:
+			e.Attributes[name] = value
+		}
+	}
+	if e == nil {
+		return nil, nil
+	}
+	f.check(e.Attributes)
+	return e, f.fault()
+}
+
+// IsEventProperty says whether an application property of AMQP is an attribute of a
+// CloudEvent.
+func IsEventProperty(name string) bool {
+	_, is := eventProperty(name)
+	return is
+}
+
+func eventProperty(property string) (name string, is bool) {
+	if name, is = strings.CutPrefix(property, "cloudEvents:"); !is {
+		name, is = strings.CutPrefix(property, "cloudEvents_")
+	}
+	return name, is
+}
+
+// PropertyEvent reads the attributes of an event whose data is the body and whose
+// attributes are application properties of AMQP; nil when none speaks of one.
+func PropertyEvent(properties map[string]string) (*Event, *ferry.Error) {
+	var e *Event
+	f := &eventFaults{}
+	for property, value := range properties {
+		name, is := eventProperty(property)
+		if !is {
+			continue
+		}
+		if e == nil {
+			e = &Event{Attributes: map[string]string{}}
+		}
+		switch {
+		case name == "datacontenttype": // the content type of the message says it
+		case !attributeName(name):
+			f.add(name, "cannot be the name of an attribute: small letters and digits only")
 		default:
 			e.Attributes[name] = value
 		}

@@ -180,11 +180,11 @@ func (l *Ledger) quickRepeat(p *prepared) (ferry.Accepted, bool) {
 	known := false
 	_ = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		if err != nil || r == nil || !r.calls(p.msg.CallbackURL) {
-			return err // not a plain repeat: the group decides
+		if err != nil || r == nil {
+			return err
 		}
-		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.sent[:])) || !p.keyed && !p.isRepeat(r) {
-			return nil
+		if p.keyed && (r.Key != p.msg.IdempotencyKey || r.Route != p.route || !r.knowsBody(p.sent[:])) || !p.keyed && !p.isRepeat(r) || !r.calls(p.msg.CallbackURL) {
+			return nil // not a plain repeat: the group decides
 		}
 		answer, known = l.repeatOf(r), true
 		return nil

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -20,14 +19,19 @@ import (
 	"ferry"
 )
 
-// keyRow is an API key as it is kept: its secret only as a hash. The secret has
-// 160 random bits, so that a plain hash cannot be searched.
+// keyRow is an API key as it is kept: its secrets only as hashes. A secret has 160
+// random bits, so that a plain hash cannot be searched. Rows of before keys had two
+// secrets have the first alone, and no word of when it was made.
 type keyRow struct {
 	ferry.Key
-	Hash []byte `json:"hash"`
+	Hash   []byte `json:"hash"`             // of the primary secret
+	Second []byte `json:"second,omitempty"` // of the secondary
 
-	used atomic.Int64 // Unix ns of the last use since the start
+	used [2]atomic.Int64 // Unix ns of the last use of each
 }
+
+// secretNames are a key's secrets in the order of keyRow.used.
+func secretNames() [2]string { return [2]string{ferry.SecretPrimary, ferry.SecretSecondary} }
 
 const keyAlphabet = "abcdefghijkmnpqrstuvwxyz23456789" // 32, none alike
 
@@ -51,64 +55,107 @@ func keyCheck(s string) string {
 	return string(b[:])
 }
 
+func newKeyText(id string) string {
+	text := "fry_" + id + "_" + randomText(32)
+	return text + "_" + keyCheck(text)
+}
+
 func hashSecret(text string) []byte {
 	h := sha256.Sum256([]byte(text))
 	return h[:]
 }
 
-// CreateKey makes a key: fry_<id>_<secret>_<check>. The text is shown only here.
+// CreateKey makes a key with two secrets: fry_<id>_<secret>_<check>. Their texts are
+// shown only here.
 func (l *Ledger) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {
 	return l.CreateKeptKey(ctx, spec, by, nil)
 }
 
-// CreateKeptKey is CreateKey; keep is given the text before the key is valid, and
-// there is no key unless it succeeds: no key that nobody knows is left behind.
+// CreateKeptKey is CreateKey; keep is given the primary text before the key is
+// valid, and there is no key unless it succeeds: no key that nobody knows is left
+// behind.
 func (l *Ledger) CreateKeptKey(ctx context.Context, spec ferry.KeySpec, by string, keep func(text string) error) (ferry.NewKey, error) {
-	l.mu.RLock()
-	count := len(l.keys)
-	l.mu.RUnlock()
-	if count >= ferry.MaxKeys {
-		return ferry.NewKey{}, ferry.Errorf(ferry.CodeLimitReached, "there are %d keys already", count).
-			WithHint("revoke some first: broker keys list")
-	}
-	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: time.Now().UTC(), CreatedBy: by, Limit: spec.Limit}
+	now := time.Now().UTC()
+	key := ferry.Key{ID: randomText(8), Name: spec.Name, Role: spec.Role, Routes: spec.Routes, CreatedAt: now, CreatedBy: by, Environment: spec.Environment, Limit: spec.Limit}
 	if !spec.Expires.IsZero() {
 		key.ExpiresAt = &spec.Expires
 	}
-	return l.writeKey(ctx, key, "keys create", by, keep)
-}
-
-func (l *Ledger) writeKey(ctx context.Context, key ferry.Key, act, by string, keep func(text string) error) (ferry.NewKey, error) {
-	text := "fry_" + key.ID + "_" + randomText(32)
-	text += "_" + keyCheck(text)
+	for _, name := range secretNames() {
+		key.Secrets = append(key.Secrets, ferry.KeySecret{Name: name, CreatedAt: now})
+	}
+	made := ferry.NewKey{Key: key, Secret: newKeyText(key.ID), Made: ferry.SecretPrimary, Secondary: newKeyText(key.ID)}
 	if keep != nil {
-		if err := keep(text); err != nil {
+		if err := keep(made.Secret); err != nil {
 			return ferry.NewKey{}, err
 		}
 	}
-	row := &keyRow{Key: key, Hash: hashSecret(text)}
-	if err := l.saveKey(ctx, row, act, by); err != nil {
+	row := &keyRow{Key: key, Hash: hashSecret(made.Secret), Second: hashSecret(made.Secondary)}
+	err := l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		if err := l.roomForKey(tx); err != nil {
+			return err
+		}
+		return l.putKey(ctx, tx, row, ferry.AuditEntry{By: by, Act: "keys create", Detail: keyDetail(&row.Key), Note: spec.Note})
+	})
+	if err != nil {
 		return ferry.NewKey{}, err
 	}
-	return ferry.NewKey{Key: key, Secret: text}, nil
+	return made, nil
 }
 
-func (l *Ledger) saveKey(ctx context.Context, row *keyRow, act, by string) error {
-	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
-		if err := mayChangeKey(tx, row); err != nil {
+// roomForKey lets a new key in: the one that was revoked longest ago makes room.
+func (l *Ledger) roomForKey(tx *bbolt.Tx) error {
+	if len(l.keys) < ferry.MaxKeys {
+		return nil
+	}
+	var oldest *keyRow
+	for _, row := range l.keys {
+		if row.RevokedAt != nil && (oldest == nil || row.RevokedAt.Before(*oldest.RevokedAt)) && tx.Bucket(bKeys).Get([]byte(row.ID)) != nil {
+			oldest = row
+		}
+	}
+	if oldest == nil {
+		return ferry.Errorf(ferry.CodeLimitReached, "there are %d keys already", len(l.keys)).
+			WithHint("revoke some first: broker keys list")
+	}
+	l.group.after = append(l.group.after, func() { delete(l.keys, oldest.ID) })
+	return tx.Bucket(bKeys).Delete([]byte(oldest.ID))
+}
+
+// putKey writes a key with its audit entry.
+func (l *Ledger) putKey(ctx context.Context, tx *bbolt.Tx, row *keyRow, e ferry.AuditEntry) error {
+	if row.RevokedAt != nil {
+		if err := l.dropOf(tx, row.ID); err != nil {
 			return err
 		}
-		if row.RevokedAt != nil {
-			if err := l.dropOf(tx, row.ID); err != nil {
-				return err
+	}
+	if err := putJSON(tx, bKeys, []byte(row.ID), row); err != nil {
+		return err
+	}
+	l.group.after = append(l.group.after, func() {
+		if before := l.keys[row.ID]; before != nil {
+			for i := range row.used {
+				row.used[i].Store(max(row.used[i].Load(), before.usedAt(i, row)))
 			}
 		}
-		if err := putJSON(tx, bKeys, []byte(row.ID), row); err != nil {
-			return err
-		}
-		l.group.after = append(l.group.after, func() { l.keys[row.ID] = row })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "key " + row.ID + " (" + row.Name + ")"})
+		l.keys[row.ID] = row
 	})
+	e.At, e.Target = time.Now().UTC(), "key "+row.ID+" ("+row.Name+")"
+	return l.audit(ctx, tx, e)
+}
+
+// usedAt is when a secret was last used that the row after it still has, else 0.
+func (row *keyRow) usedAt(i int, after *keyRow) int64 {
+	if !bytes.Equal(row.hash(i), after.hash(i)) {
+		return 0
+	}
+	return row.used[i].Load()
+}
+
+func (row *keyRow) hash(i int) []byte {
+	if i == 0 {
+		return row.Hash
+	}
+	return row.Second
 }
 
 // Authenticate finds who a key's text belongs to.
@@ -117,27 +164,39 @@ func (l *Ledger) Authenticate(text string) (ferry.Identity, error) {
 		return ferry.Errorf(ferry.CodeUnauthenticated, "the key is not valid: %s", why).
 			WithHint("an administrator makes keys with: broker keys create NAME --role sender")
 	}
-	parts := strings.Split(text, "_")
+	parts := strings.SplitN(text, "_", 5)
 	if len(parts) != 4 || parts[0] != "fry" {
 		return ferry.Identity{}, unknown("it does not look like fry_…")
 	}
-	if keyCheck(strings.Join(parts[:3], "_")) != parts[3] {
+	if keyCheck(text[:len(text)-len(parts[3])-1]) != parts[3] {
 		return ferry.Identity{}, unknown("it was cut or mistyped")
 	}
 	l.mu.RLock()
 	row, ok := l.keys[parts[1]]
 	l.mu.RUnlock()
+	which := -1
+	if ok {
+		which = row.which(hashSecret(text))
+	}
 	now := time.Now()
 	switch {
-	case !ok || subtle.ConstantTimeCompare(row.Hash, hashSecret(text)) != 1:
+	case which < 0:
 		return ferry.Identity{}, unknown("this broker does not know it")
 	case row.RevokedAt != nil:
 		return ferry.Identity{}, unknown("it was revoked")
-	case row.ExpiresAt != nil && now.After(*row.ExpiresAt):
+	case row.ExpiresAt != nil && !now.Before(*row.ExpiresAt):
 		return ferry.Identity{}, unknown("it has expired")
 	}
-	row.used.Store(now.UnixNano())
-	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes, Limit: row.Limit}, nil
+	row.used[which].Store(now.UnixNano())
+	return ferry.Identity{Name: row.Name, KeyID: row.ID, Role: row.Role, Routes: row.Routes, Environment: row.Environment, Limit: row.Limit}, nil
+}
+
+// which says which of the key's secrets has the hash, -1 for none, in a time that
+// tells nothing.
+func (row *keyRow) which(hash []byte) int {
+	which := -1
+	which = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(row.Second, hash), 1, which)
+	return subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(row.Hash, hash), 0, which)
 }
 
 // Keys lists all keys, by name.
@@ -146,17 +205,37 @@ func (l *Ledger) Keys() []ferry.Key {
 	defer l.mu.RUnlock()
 	list := make([]ferry.Key, 0, len(l.keys))
 	for _, row := range l.keys {
-		key := row.Key
-		if ns := row.used.Load(); ns != 0 {
-			t := timeOf(ns)
-			key.LastUsed = &t
-		}
-		list = append(list, key)
+		list = append(list, row.shown())
 	}
 	sort.Slice(list, func(i, j int) bool {
 		return list[i].Name < list[j].Name || list[i].Name == list[j].Name && list[i].ID < list[j].ID
 	})
 	return list
+}
+
+// shown is the key with the last uses.
+func (row *keyRow) shown() ferry.Key {
+	key := row.Key
+	key.LastUsed, key.Secrets = nil, row.secrets()
+	for i := range key.Secrets {
+		s := &key.Secrets[i]
+		if ns := row.used[i].Load(); ns != 0 {
+			at := timeOf(ns)
+			s.LastUsed = &at
+		}
+		if s.LastUsed != nil && (key.LastUsed == nil || s.LastUsed.After(*key.LastUsed)) {
+			key.LastUsed = s.LastUsed
+		}
+	}
+	return key
+}
+
+// secrets are what is kept of the key's secrets.
+func (row *keyRow) secrets() []ferry.KeySecret {
+	if len(row.Key.Secrets) == 0 { // of before there were two
+		return []ferry.KeySecret{{Name: ferry.SecretPrimary, CreatedAt: row.CreatedAt}}
+	}
+	return append([]ferry.KeySecret(nil), row.Key.Secrets...)
 }
 
 // findKey takes an id or a name that only one live key has.
@@ -184,91 +263,56 @@ func (l *Ledger) findKey(idOrName string) (*keyRow, error) {
 	return found, nil
 }
 
-// RotateKey gives a key a new secret; the old one ends at once.
-func (l *Ledger) RotateKey(ctx context.Context, idOrName, by string) (ferry.NewKey, error) {
-	row, err := l.findKey(idOrName)
-	if err != nil {
-		return ferry.NewKey{}, err
-	}
-	return l.writeKey(ctx, row.Key, "keys rotate", by, nil)
-}
-
-// RevokeKey ends a key for ever. Revoking twice is no error.
-func (l *Ledger) RevokeKey(ctx context.Context, idOrName, by string) (ferry.Key, error) {
-	row, err := l.findKey(idOrName)
-	if err != nil || row.RevokedAt != nil {
-		if row == nil {
-			return ferry.Key{}, err
-		}
-		return row.Key, err
-	}
-	now := time.Now().UTC()
-	revoked := &keyRow{Key: row.Key, Hash: bytes.Clone(row.Hash)}
-	revoked.RevokedAt = &now
-	return revoked.Key, l.saveKey(ctx, revoked, "keys revoke", by)
-}
-
-// mayChangeKey looks at the key as the group has it, so that acts which come
-// together cannot undo a revocation, or revoke the last two admin keys.
-func mayChangeKey(tx *bbolt.Tx, row *keyRow) error {
-	v := tx.Bucket(bKeys).Get([]byte(row.ID))
+// keyInTx is the key as the group has it, so that acts which come together do not
+// undo one another.
+func keyInTx(tx *bbolt.Tx, id string) (*keyRow, error) {
+	v := tx.Bucket(bKeys).Get([]byte(id))
 	if v == nil {
-		return nil // a new one
+		return nil, ferry.Errorf(ferry.CodeNotFound, "there is no key %q", id).WithHint("broker keys list shows them")
 	}
-	old := new(keyRow)
-	if err := json.Unmarshal(v, old); err != nil {
-		return damaged(fmt.Errorf("key %s: %w: %w", row.ID, errDamaged, err))
+	row := new(keyRow)
+	if err := json.Unmarshal(v, row); err != nil {
+		return nil, damaged(fmt.Errorf("key %s: %w: %w", id, errDamaged, err))
 	}
-	if old.RevokedAt != nil && row.RevokedAt == nil {
-		return ferry.Errorf(ferry.CodeConflict, "key %s was revoked", row.ID).WithHint("make a new one: broker keys create")
-	}
-	if row.RevokedAt == nil || !old.liveAdmin() {
-		return nil
-	}
+	return row, nil
+}
+
+// lastAdmin says whether a key is the only one with which keys can still be made
+// at a time.
+func lastAdmin(tx *bbolt.Tx, id string, at time.Time) (bool, error) {
 	others := 0
-	if err := eachJSON(tx, bKeys, func(k *keyRow) {
-		if k.ID != row.ID && k.liveAdmin() {
+	err := eachJSON(tx, bKeys, func(k *keyRow) {
+		if k.ID != id && k.adminAt(at) {
 			others++
 		}
-	}); err != nil {
-		return damaged(err)
-	}
-	if others == 0 {
-		return ferry.Errorf(ferry.CodeConflict, "key %s is the last admin key", row.ID).
-			WithHint("make another one first: broker keys create NAME --role admin")
-	}
-	return nil
-}
-
-func (row *keyRow) liveAdmin() bool {
-	return row.Role == ferry.RoleAdmin && row.RevokedAt == nil && (row.ExpiresAt == nil || row.ExpiresAt.After(time.Now()))
-}
-
-// audit appends an entry to the audit log, in the act's own commit.
-func (l *Ledger) audit(tx *bbolt.Tx, e ferry.AuditEntry) error {
-	b := appending(tx, bAudit)
-	seq, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	e.Seq = seq
-	return putJSON(tx, bAudit, u64(seq), e)
-}
-
-// Audit lists entries behind the sequence number after, oldest first.
-func (l *Ledger) Audit(after uint64, limit int) ([]ferry.AuditEntry, error) {
-	list := []ferry.AuditEntry{}
-	err := l.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bAudit).Cursor()
-		for k, v := c.Seek(u64(after + 1)); k != nil && len(list) < limit; k, v = c.Next() {
-			e, err := decodeJSON[ferry.AuditEntry](v)
-			if err != nil {
-				return err
-			}
-			e.Seq = binary.BigEndian.Uint64(k)
-			list = append(list, e)
-		}
-		return nil
 	})
-	return list, err
+	if err != nil {
+		return false, damaged(err)
+	}
+	return others == 0, nil
+}
+
+func (row *keyRow) adminAt(at time.Time) bool {
+	return row.Role == ferry.RoleAdmin && row.RevokedAt == nil && (row.ExpiresAt == nil || row.ExpiresAt.After(at))
+}
+
+// keyDetail is what the audit log says of what a key may.
+func keyDetail(k *ferry.Key) string {
+	text := "role " + string(k.Role)
+	if len(k.Routes) > 0 {
+		text += ", routes " + strings.Join(k.Routes, ",")
+	}
+	if k.ExpiresAt != nil {
+		text += ", expires " + k.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	if !k.Limit.Rate.IsZero() {
+		text += ", rate " + k.Limit.Rate.String()
+	}
+	if !k.Limit.Quota.IsZero() {
+		text += ", quota " + k.Limit.Quota.String()
+	}
+	if k.Environment != "" {
+		text += ", environment " + k.Environment
+	}
+	return text
 }

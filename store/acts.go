@@ -83,8 +83,21 @@ func (l *Ledger) act(ctx context.Context, id ferry.ID, size int, act ferry.Act, 
 		if err := do(tx, r); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + id.String(), Detail: l.actDetail(r, act.Act), Note: act.Note})
 	})
+}
+
+// actDetail is what the audit log says of an act beside its name: the message may
+// be gone long before the entry is read.
+func (l *Ledger) actDetail(r *record, act string) string {
+	text := "route " + l.row(r.Route).Name
+	switch act {
+	case "edit":
+		text += fmt.Sprintf(", revision %d", r.Revision)
+	case "accept":
+		text += ", reference " + r.Reference
+	}
+	return text
 }
 
 // revive makes a dead letter (or, for onConflict=replace, a discarded message)

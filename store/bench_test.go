@@ -27,6 +27,24 @@ func BenchmarkAccept(b *testing.B) {
 	}
 }
 
+// BenchmarkAcceptOfFlow is BenchmarkAccept at 64 writers, without keys: plain, and
+// with the lineage by which repeats are known.
+func BenchmarkAcceptOfFlow(b *testing.B) {
+	body := strings.Repeat("x", 1024)
+	for name, flow := range map[string]func(i int) func(*ferry.Message){
+		"plain": func(int) func(*ferry.Message) { return func(*ferry.Message) {} },
+		"flow":  func(i int) func(*ferry.Message) { return byFlow("run-1", "Post", fmt.Sprint("act-", i)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			l := newLedger(b)
+			inParallel(b, 64, func(i int) error {
+				_, err := l.Accept(context.Background(), message(body, flow(i)))
+				return err
+			})
+		})
+	}
+}
+
 func BenchmarkComplete(b *testing.B) {
 	l := newLedger(b)
 	body := strings.Repeat("x", 1024)

@@ -91,7 +91,7 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 		}
 		b.No, b.Until, b.Run = row.Bindings, time.Time{}, ""
 		row.Binding = &b
-		return l.audit(tx, ferry.AuditEntry{At: now, By: by, Act: "workers bind", Target: "route " + route + " to worker " + b.Worker, Note: note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: by, Act: "workers bind", Target: "route " + route + " to worker " + b.Worker, Note: note})
 	})
 }
 

@@ -165,7 +165,7 @@ func TestAPersonSaysThatAnInboxIsGone(t *testing.T) {
 		if r := rec(t, l, held); n != 1 || err != nil || !timeOf(r.NotBefore).Equal(time.Now().Add(2*time.Minute)) {
 			t.Errorf("%d released, %v, %+v", n, err, r)
 		}
-		list, err := l.Audit(0, 100)
+		list, err := l.Audit(0, time.Time{}, 100)
 		must0(t, err)
 		if last := list[len(list)-1]; last.Act != "workers gone" || last.Note != "scrapped" || last.By != "ann" {
 			t.Errorf("audit %+v", last)

@@ -260,7 +260,7 @@ func (l *Ledger) setMode(ctx context.Context, route string, several, pull bool) 
 		if row.Seq == 0 {
 			return nil // a new route: nothing changed for anybody
 		}
-		return l.audit(tx, ferry.AuditEntry{At: now, By: "broker", Act: act, Target: "route " + route, Note: "as the configuration says"})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: "broker", Act: act, Target: "route " + route, Note: "as the configuration says"})
 	})
 }
 

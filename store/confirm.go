@@ -87,7 +87,7 @@ func (l *Ledger) Confirm(ctx context.Context, id ferry.ID, call ferry.CallOf, c 
 		if err != nil || !audited {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: act.At, By: by, Act: act.Act, Target: "message " + id.String(), Note: act.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: act.At, By: by, Act: act.Act, Target: "message " + id.String(), Detail: l.actDetail(r, act.Act), Note: act.Note})
 	})
 	return out, err
 }

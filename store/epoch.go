@@ -66,7 +66,7 @@ func (l *Ledger) begin() error {
 			if err := meta.Put(metaEpoch, u64(max(epoch+1, uint64(audit.At.UnixMilli())))); err != nil {
 				return err
 			}
-			if err := l.audit(tx, *audit); err != nil {
+			if err := l.audit(noContext, tx, *audit); err != nil {
 				return err
 			}
 		}

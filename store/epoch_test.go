@@ -76,7 +76,7 @@ func TestARestoredLedgerBeginsAnotherEpoch(t *testing.T) {
 		if r.StartID() == start || strings.Split(r.StartID(), "-")[0] == strings.Split(start, "-")[0] {
 			t.Errorf("the copy goes by the name of the original's run, %s", start)
 		}
-		audit, err := r.Audit(0, 100)
+		audit, err := r.Audit(0, time.Time{}, 100)
 		if last := audit[len(audit)-1]; err != nil || last.Act != "new epoch" || !strings.Contains(last.Note, "7 messages") {
 			t.Errorf("audit: %+v, %v", last, err)
 		}

@@ -176,7 +176,7 @@ func TestKeys(t *testing.T) {
 			_, err := l.Authenticate(bad)
 			wantCode(t, err, ferry.CodeUnauthenticated)
 		}
-		rotated, err := l.RotateKey(ctx, "flow", "admin")
+		rotated, err := l.RotateKey(ctx, "flow", "primary", "", "admin")
 		must0(t, err)
 		_, err = l.Authenticate(sender.Secret)
 		wantCode(t, err, ferry.CodeUnauthenticated)
@@ -188,14 +188,14 @@ func TestKeys(t *testing.T) {
 		_, err = l.Authenticate(rotated.Secret)
 		wantCode(t, err, ferry.CodeUnauthenticated)
 
-		_, err = l.RevokeKey(ctx, admin.ID, "admin")
+		_, err = l.RevokeKey(ctx, admin.ID, "", "admin")
 		wantCode(t, err, ferry.CodeConflict) // the last one
 		second, err := l.CreateKey(ctx, ferry.KeySpec{Name: "second", Role: ferry.RoleAdmin}, "admin")
 		must0(t, err)
 		errs := make(chan error, 2)
 		for _, id := range []string{admin.ID, second.ID} {
 			go func() {
-				_, err := l.RevokeKey(ctx, id, "admin")
+				_, err := l.RevokeKey(ctx, id, "", "admin")
 				errs <- err
 			}()
 		}
@@ -351,13 +351,13 @@ func TestOperations(t *testing.T) {
 	if op, _ = l.StepOperation(t.Context(), "a", 0, 1); op.State != OperationDone {
 		t.Errorf("the last step: %+v", op)
 	}
-	if op, err = l.CancelOperation(t.Context(), "b", "ann"); err != nil || op.State != OperationCancelled {
+	if op, err = l.CancelOperation(t.Context(), "b", "", "ann"); err != nil || op.State != OperationCancelled {
 		t.Errorf("cancelled: %+v, %v", op, err)
 	}
 	if op, _ = l.StepOperation(t.Context(), "b", 1, 0); op.Done != 0 {
 		t.Errorf("a cancelled one went on: %+v", op)
 	}
-	_, err = l.CancelOperation(t.Context(), "b", "ann")
+	_, err = l.CancelOperation(t.Context(), "b", "", "ann")
 	wantCode(t, err, ferry.CodeConflict)
 	if left, _ := l.Selected("a", 0, 10); len(left) != 0 {
 		t.Errorf("%d of a selection are left", len(left))

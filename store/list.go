@@ -208,7 +208,7 @@ func (l *Ledger) matches(r *record, f *ferry.MessageFilter) bool {
 	if f.State != "" && l.shownState(r) != f.State {
 		return false
 	}
-	if f.Sender != "" && r.SenderName != f.Sender {
+	if f.Sender != "" && r.SenderName != f.Sender || f.Flow != "" && !r.ofFlow(f.Flow) {
 		return false
 	}
 	if f.Route != "" || f.Routes != nil {

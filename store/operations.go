@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -28,8 +30,18 @@ func (l *Ledger) StartOperation(ctx context.Context, op ferry.Operation, ids []f
 		if err := putJSON(tx, bOperations, []byte(op.ID), op); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: op.CreatedAt, By: op.By, Act: op.Act + " in bulk", Target: "operation " + op.ID, Note: op.Note})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: op.CreatedAt, By: op.By, Act: op.Act + " in bulk", Target: "operation " + op.ID, Detail: operationDetail(&op), Note: op.Note})
 	})
+}
+
+// operationDetail is what a bulk act selects.
+func operationDetail(op *ferry.Operation) string {
+	text := fmt.Sprintf("%d messages", op.Total)
+	if op.Filter != (ferry.DeadLetterFilter{}) {
+		filter, _ := json.Marshal(op.Filter) // texts and times: it cannot fail
+		text += " of " + string(filter)
+	}
+	return text
 }
 
 // dropOldOperations forgets the oldest ended ones; ids are time-ordered.
@@ -128,7 +140,7 @@ func (l *Ledger) StepOperation(ctx context.Context, id string, done, skipped int
 }
 
 // CancelOperation stops a running operation; what was done stays done.
-func (l *Ledger) CancelOperation(ctx context.Context, id, by string) (op ferry.Operation, err error) {
+func (l *Ledger) CancelOperation(ctx context.Context, id, note, by string) (op ferry.Operation, err error) {
 	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		if op, err = operation(tx, id); err != nil {
 			return err
@@ -139,7 +151,7 @@ func (l *Ledger) CancelOperation(ctx context.Context, id, by string) (op ferry.O
 		if err := endOperation(tx, &op, OperationCancelled); err != nil {
 			return err
 		}
-		return l.audit(tx, ferry.AuditEntry{At: *op.FinishedAt, By: by, Act: "operations cancel", Target: "operation " + id})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: *op.FinishedAt, By: by, Act: "operations cancel", Target: "operation " + id, Detail: fmt.Sprintf("%d of %d done", op.Done, op.Total), Note: note})
 	})
 	return op, err
 }

@@ -239,7 +239,7 @@ func (l *Ledger) DropNotices(ctx context.Context, list []ferry.Notice, audit *fe
 		if audit == nil {
 			return nil
 		}
-		return l.audit(tx, *audit)
+		return l.audit(ctx, tx, *audit)
 	})
 }
 
@@ -297,7 +297,7 @@ func (l *Ledger) giveUp(tx *bbolt.Tx, keys [][]byte, given map[ferry.NoticeTarge
 	}
 	for to, n := range by {
 		given[to] += n
-		if err := l.audit(tx, ferry.AuditEntry{
+		if err := l.audit(noContext, tx, ferry.AuditEntry{
 			At: now, By: "broker", Act: "give up notices", Target: nameOfTarget(to),
 			Note: fmt.Sprintf("%d ends of messages could not be told in time", n),
 		}); err != nil {

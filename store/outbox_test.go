@@ -135,7 +135,7 @@ func TestGiveUpNotices(t *testing.T) {
 			t.Fatalf("%d notices are left", len(list))
 		}
 		must0(t, l.sound())
-		audit, err := l.Audit(0, 10)
+		audit, err := l.Audit(0, time.Time{}, 10)
 		if err != nil || len(audit) != 1 || audit[0].Act != "give up notices" || audit[0].Note != "3 ends of messages could not be told in time" {
 			t.Fatalf("audit: %+v, %v", audit, err)
 		}
@@ -165,7 +165,7 @@ func TestTheOutboxIsBounded(t *testing.T) {
 	if list := notices(t, l, "answers"); len(list) != 1 || list[0].ID != other {
 		t.Fatalf("another target's: %+v", list)
 	}
-	audit, err := l.Audit(0, 10)
+	audit, err := l.Audit(0, time.Time{}, 10)
 	if err != nil || len(audit) != 1 || audit[0].Act != "lose notices" {
 		t.Fatalf("audit: %+v, %v", audit, err)
 	}

@@ -36,7 +36,8 @@ func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 	if err := l.revive(tx, r, rev, act); err != nil {
 		return err
 	}
-	return l.audit(tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + r.ID.String(), Note: act.Note})
+	who := ferry.WithCaller(noContext, ferry.Caller{KeyID: m.Sender.KeyID})
+	return l.audit(who, tx, ferry.AuditEntry{At: act.At, By: act.By, Act: act.Act, Target: "message " + r.ID.String(), Detail: l.actDetail(r, act.Act), Note: act.Note})
 }
 
 // replaceNote says where the revision came from that is replaced.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +99,7 @@ func TestReplaceTellsWhoDidIt(t *testing.T) {
 		t.Errorf("shown as %+v", after)
 	}
 	r := rec(t, l, id)
-	if !slices.ContainsFunc(r.Callbacks, func(c callback) bool { return c.URL == m.CallbackURL }) || r.ReplyTo == nil || *r.ReplyTo != *reply {
+	if len(r.Callbacks) != 1 || r.Callbacks[0].URL != m.CallbackURL || r.ReplyTo == nil || *r.ReplyTo != *reply {
 		t.Errorf("nobody is told its end: %+v", r)
 	}
 	for q, want := range map[string]int{"run-2": 1, "two": 1, "act-9": 1, "one": 0, "run-1": 0} {
@@ -112,7 +111,7 @@ func TestReplaceTellsWhoDidIt(t *testing.T) {
 	if len(after.Acts) != 1 || after.Acts[0].Act != "replace" || after.Acts[0].By != "mender" || after.Acts[0].Note != note {
 		t.Errorf("acts: %+v", after.Acts)
 	}
-	audit, err := l.Audit(0, 10)
+	audit, err := l.Audit(0, time.Time{}, 10)
 	if err != nil || len(audit) != 1 || audit[0].Act != "replace" || audit[0].By != "mender" || !strings.Contains(audit[0].Target, id.String()) || audit[0].Note != note {
 		t.Errorf("audit: %+v, %v", audit, err)
 	}

@@ -321,14 +321,14 @@ func (l *Ledger) updateRoute(ctx context.Context, name string, audit *ferry.Audi
 		if audit == nil {
 			return nil
 		}
-		return l.audit(tx, *audit)
+		return l.audit(ctx, tx, *audit)
 	})
 }
 
 // Pause stops hand-outs of a route until it is resumed, or until a time.
 func (l *Ledger) Pause(ctx context.Context, route, note string, until time.Time, by string) error {
 	now := time.Now().UTC()
-	entry := ferry.AuditEntry{At: now, By: by, Act: "pause", Target: "route " + route, Note: note}
+	entry := ferry.AuditEntry{At: now, By: by, Act: "pause", Target: "route " + route, Detail: untilDetail(until), Note: note}
 	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
 		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note}
 		if !until.IsZero() {
@@ -336,6 +336,13 @@ func (l *Ledger) Pause(ctx context.Context, route, note string, until time.Time,
 		}
 		return nil
 	})
+}
+
+func untilDetail(until time.Time) string {
+	if until.IsZero() {
+		return "until it is resumed"
+	}
+	return "until " + until.UTC().Format(time.RFC3339)
 }
 
 // Resume ends a pause; on a route that is not paused it only notes the time,

@@ -293,6 +293,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 	if err := eachJSON(tx, bKeys, func(row *keyRow) { l.keys[row.ID] = row }); err != nil {
 		return err
 	}
+	if err := l.readKeyUse(tx); err != nil {
+		return err
+	}
 	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func (l *Ledger) saveSubscription(tx *bbolt.Tx, sub *Subscription, act, by, note
 	kept := *sub
 	l.group.subs = append(l.group.subs, &kept)
 	l.group.after = append(l.group.after, func() { l.subs.keep(&kept) })
-	return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: sub.name(), Note: note})
+	return l.audit(noContext, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: sub.name(), Note: note})
 }
 
 // name is what the audit log calls it: where to is masked.
@@ -223,7 +223,7 @@ func (l *Ledger) Unsubscribe(ctx context.Context, id ferry.ID, by string) (was b
 		}
 		l.group.subs = slices.DeleteFunc(l.group.subs, func(s *Subscription) bool { return s.ID == id })
 		l.group.after = append(l.group.after, func() { l.subs.forget(id) })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: "subscriptions end", Target: sub.name()})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: "subscriptions end", Target: sub.name()})
 	})
 	return was, err
 }
@@ -313,7 +313,7 @@ func (l *Ledger) RotateSigner(ctx context.Context, keyID string, keep time.Durat
 		}
 		made := is
 		l.group.after = append(l.group.after, func() { l.subs.signers[keyID] = made })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: "callbacks rotate", Target: "callbacks that key " + keyID + " asks for"})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: "callbacks rotate", Target: "callbacks that key " + keyID + " asks for"})
 	})
 	return is, err
 }
@@ -445,7 +445,7 @@ func (l *Ledger) TellAgain(ctx context.Context, id ferry.ID, by string) (told in
 			return err
 		}
 		told = len(l.group.notices.fresh) - before
-		return l.audit(tx, ferry.AuditEntry{At: n.At, By: by, Act: "callbacks retry", Target: "message " + id.String()})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: n.At, By: by, Act: "callbacks retry", Target: "message " + id.String()})
 	})
 	return told, err
 }

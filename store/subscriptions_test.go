@@ -198,7 +198,7 @@ func TestARevokedKeyHearsNothing(t *testing.T) {
 		b, _ := subscribe(t, l, stays, ferry.EventCompleted, "", flowURL)
 		c, _ := subscribe(t, l, expiring, ferry.EventCompleted, "", flowURL)
 		report(t, l, accept(t, l, "x"), ferry.Delivered, ferry.Next{})
-		_, err = l.RevokeKey(t.Context(), revoked.ID, "ann")
+		_, err = l.RevokeKey(t.Context(), revoked.ID, "ann", "")
 		must0(t, err)
 		time.Sleep(2 * time.Hour)
 		report(t, l, accept(t, l, "x"), ferry.Delivered, ferry.Next{})
@@ -223,7 +223,7 @@ func TestARevokedKeyHearsNothing(t *testing.T) {
 		if n := len(l.Subscriptions("")); n != 2 {
 			t.Errorf("%d are listed after their time", n)
 		}
-		audit, err := l.Audit(0, 100)
+		audit, err := l.Audit(0, time.Time{}, 100)
 		must0(t, err)
 		if !slices.ContainsFunc(audit, func(e ferry.AuditEntry) bool {
 			return e.Act == "subscriptions drop" && strings.Contains(e.Target, a.ID.String()) && e.Note == "its key was revoked"
@@ -329,7 +329,7 @@ func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
 	if r := rec(t, l, accept(t, l, "x")); r.Untold {
 		t.Errorf("%+v", r)
 	}
-	audit, err := l.Audit(0, 100)
+	audit, err := l.Audit(0, time.Time{}, 100)
 	must0(t, err)
 	last := audit[len(audit)-1]
 	if last.Act != "lose notices" || last.Target != "callbacks that key k1 asked for" {

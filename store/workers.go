@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -59,7 +60,7 @@ func (l *Ledger) Worker(name string) (ferry.WorkerInfo, bool) {
 
 // SaveWorker writes a worker that AddWorker, a rotation or a revocation made.
 // With fresh, a name that is taken is an error.
-func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, by string) error {
+func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, note, by string) error {
 	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		known := tx.Bucket(bWorkers).Get([]byte(w.Name))
 		if fresh && known != nil {
@@ -80,6 +81,6 @@ func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool,
 			return err
 		}
 		l.group.after = append(l.group.after, func() { l.workers[w.Name] = row })
-		return l.audit(tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "worker " + w.Name})
+		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "worker " + w.Name, Detail: "routes " + strings.Join(w.Routes, ","), Note: note})
 	})
 }

@@ -11,6 +11,7 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"How the broker, its routes and workers are. Exit 0 well, 3 needs attention."`
 	Send       sendCmd       `cmd:"" help:"Send one message to a route."`
 	Messages   messagesCmd   `cmd:"" help:"Look at messages."`
+	Events     eventsCmd     `cmd:"" help:"What became of messages, as it happened."`
 	Routes     routesCmd     `cmd:"" help:"Look at routes; pause and resume them."`
 	DLQ        dlqCmd        `cmd:"" name:"dlq" help:"Dead letters: look at them, mend them, send them again."`
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`

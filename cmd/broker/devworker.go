@@ -43,9 +43,9 @@ func (d *dev) startWorker(ctx context.Context, s *server, to *devERP) (*inProces
 	if err != nil {
 		return nil, err
 	}
-	login, err := s.broker.AddWorker(ctx, devWorker, []string{devRoute}, "dev")
+	login, err := s.broker.AddWorker(ctx, devWorker, []string{devRoute}, "", "dev")
 	if ferry.CodeOf(err) == ferry.CodeExists {
-		login, err = s.broker.RotateWorker(ctx, devWorker, "dev")
+		login, err = s.broker.RotateWorker(ctx, devWorker, "", "dev")
 	}
 	if err != nil {
 		return nil, errors.Join(err, setup.Close())

@@ -26,7 +26,7 @@ type dlqFilter struct {
 	Group  string `placeholder:"ID" help:"Only this group, as dlq groups shows it."`
 	Code   string `help:"Only this error code of the destination."`
 	Sender string `placeholder:"NAME" help:"Only this sender."`
-	Flow   string `placeholder:"ID" help:"Only this flow, or flow run."`
+	Flow   string `placeholder:"ID" help:"Only this flow, or flow run, by its id."`
 	Owner  string `placeholder:"NAME" help:"Only routes of this owner."`
 	Since  string `placeholder:"TIME" help:"Set aside at or after: a time, a day, or how long ago such as 2h."`
 	Until  string `placeholder:"TIME" help:"Set aside before."`

@@ -19,6 +19,7 @@ type dlqEditCmd struct {
 	File        string `short:"f" placeholder:"FILE" help:"The new body, instead of the editor; - reads standard input."`
 	ContentType string `placeholder:"TYPE" help:"Of the new body; else as before."`
 	Note        string `help:"Why, for the audit."`
+	Force       bool   `help:"Send it although it breaks the route's schema."`
 	Yes         bool   `help:"Do not ask."`
 }
 
@@ -93,7 +94,7 @@ func (d dlqEditCmd) send(a *app, c *client.Client, e ferry.Envelope, old, mended
 	if err := a.acceptEdit(e, d.Yes); err != nil {
 		return err
 	}
-	sent, err := c.Replay(a.ctx, e.ID.String(), client.Replay{Body: mended, ContentType: media, Note: d.Note})
+	sent, err := c.Replay(a.ctx, e.ID.String(), client.Replay{Body: mended, ContentType: media, Note: d.Note, Force: d.Force})
 	return a.writeActed("sent again", sent, err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ type fake struct {
 	types    map[ferry.ID]string
 	replayed []string // requests that changed something: "POST /path body"
 	watched  int
+	looked   int    // for events
 	leaves   string // the worker that a route was bound to, away from another
 }
 
@@ -114,6 +116,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 			_, _ = w.Write(f.bodies[e.ID])
 		}
 	})
+	mux.HandleFunc("GET /v1/events", f.listEvents)
 	mux.HandleFunc("GET /v1/dead-letters", f.listDeadLetters)
 	mux.HandleFunc("GET /v1/dead-letters/groups", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, groups()...)) })
 	mux.HandleFunc("POST /v1/dead-letters/{act}", f.bulk)
@@ -228,6 +231,33 @@ func (f *fake) listMessages(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		return is(q.Get("state"), string(e.State)) && is(q.Get("route"), e.Route)
 	})
+}
+
+// listEvents gives an event of each message that has ended; behind the last comes
+// nothing, and behind "old" some are missing.
+func (f *fake) listEvents(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	page := ferry.EventPage{Items: []ferry.Event{}, NextAfter: idSent}
+	for i, e := range f.envs {
+		if f.empty || q.Get("after") == idSent || !e.State.Terminal() || !is(q.Get("type"), string(e.State)) || !is(q.Get("route"), e.Route) {
+			continue
+		}
+		event := ferry.Event{ID: e.ID, Type: ferry.EventType(e.State), Time: at(time.Duration(i) * time.Minute), Message: e}
+		if page.Items = append(page.Items, event); q.Get("order") == "desc" {
+			slices.SortFunc(page.Items, func(a, b ferry.Event) int { return b.Time.Compare(a.Time) })
+		}
+	}
+	limit := 50
+	_, _ = fmt.Sscan(q.Get("limit"), &limit)
+	page.Items = page.Items[:min(limit, len(page.Items))]
+	if q.Get("after") == "old" {
+		page.GapUntil = ptr(at(-time.Hour))
+	}
+	if f.looked++; f.looked%4 == 0 { // who follows sees the broker stop
+		refuse(w, 503, ferry.Errorf(ferry.CodeStopping, "the broker is stopping"))
+		return
+	}
+	answer(w, page)
 }
 
 func (f *fake) listDeadLetters(w http.ResponseWriter, r *http.Request) {

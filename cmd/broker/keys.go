@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"ferry"
@@ -8,20 +9,24 @@ import (
 
 type keysCmd struct {
 	Create keysCreateCmd `cmd:"" help:"Make a key; its text is shown once."`
-	List   keysListCmd   `cmd:"" help:"Every key, without its text."`
-	Rotate keysRotateCmd `cmd:"" help:"Give a key a new text; the old one ends at once."`
-	Revoke keysRevokeCmd `cmd:"" help:"End a key at once."`
+	List   keysListCmd   `cmd:"" help:"Every key, without its text, and when each of its two secrets was made and last used."`
+	Rotate keysRotateCmd `cmd:"" help:"Give one of a key's two secrets a new text; the other one goes on."`
+	Edit   keysEditCmd   `cmd:"" help:"Change what a key may, and until when; its text stays."`
+	Revoke keysRevokeCmd `cmd:"" help:"End a key at once, both of its secrets."`
 }
 
 type keysCreateCmd struct {
-	Name    string   `arg:"" help:"Who will use it, such as flow-invoices."`
-	Role    string   `required:"" enum:"sender,receiver,operator,admin" help:"sender, receiver, operator or admin."`
-	Routes  []string `placeholder:"A,B" help:"Only these routes (sender, receiver); none means all."`
-	Expires string   `placeholder:"TIME" help:"When it ends: a time, or a duration from now such as 90d."`
-	Rate    string   `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
-	Burst   int      `placeholder:"N" help:"With --rate: how many of them at once."`
-	Quota   string   `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
-	Out     string   `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
+	Name          string   `arg:"" help:"Who will use it, such as flow-invoices."`
+	Role          string   `required:"" enum:"sender,receiver,operator,admin" help:"sender, receiver, operator or admin."`
+	Routes        []string `placeholder:"A,B" help:"Only these routes (sender, receiver); none means all."`
+	Expires       string   `placeholder:"TIME" help:"When it ends: a time, or a duration from now such as 90d."`
+	EnvironmentID string   `placeholder:"ID" help:"The Power Platform environment of the flows that use it: it makes links to their runs."`
+	Rate          string   `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
+	Burst         int      `placeholder:"N" help:"With --rate: how many of them at once."`
+	Quota         string   `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
+	Both          bool     `help:"Show the second text too, on a line of its own; else broker keys rotate makes one when it is needed."`
+	Note          string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
+	Out           string   `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
 }
 
 // limit reads what the flags say of the key's limit.
@@ -41,12 +46,9 @@ func (k keysCreateCmd) limit() (l ferry.Limit, err error) {
 
 // Run makes the key.
 func (k keysCreateCmd) Run(a *app) error {
-	expires, err := a.future("--expires", k.Expires)
+	expires, err := a.notPast("--expires", k.Expires)
 	if err != nil {
 		return err
-	}
-	if !expires.IsZero() && !expires.After(a.now()) {
-		return usagef("--expires %s has passed", moment(expires))
 	}
 	limit, err := k.limit()
 	if err != nil {
@@ -56,9 +58,20 @@ func (k keysCreateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.handOverKey("made", k.Out, func() (ferry.NewKey, error) {
-		return c.CreateKey(a.ctx, ferry.KeySpec{Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires, Limit: limit})
+	return a.handOverKey("made", k.Out, k.Both, func() (ferry.NewKey, error) {
+		return c.CreateKey(a.ctx, ferry.KeySpec{
+			Name: k.Name, Role: ferry.Role(k.Role), Routes: k.Routes, Expires: expires, Environment: k.EnvironmentID, Note: k.Note, Limit: limit,
+		})
 	})
+}
+
+// notPast reads a time of a flag that must lie ahead; empty is the zero time.
+func (a *app) notPast(flag, value string) (time.Time, error) {
+	t, err := a.future(flag, value)
+	if err == nil && !t.IsZero() && !t.After(a.now()) {
+		err = usagef("%s %s has passed", flag, moment(t))
+	}
+	return t, err
 }
 
 type keysListCmd struct{}
@@ -75,10 +88,26 @@ func (keysListCmd) Run(a *app) error {
 	}
 	p, now := a.paint(), a.now()
 	return writeList(a, keys, "no keys yet",
-		[]column{left("ID"), left("NAME"), left("ROLE"), long("ROUTES"), left("STATE"), right("LAST USED"), right("AGE")},
+		[]column{left("ID"), left("NAME"), left("ROLE"), long("ROUTES"), left("STATE"), right("PRIMARY"), right("USED"), right("SECONDARY"), right("USED")},
 		func(k ferry.Key) []any {
-			return []any{k.ID, k.Name, string(k.Role), orAll(k.Routes), keyState(p, now, k), ageOf(now, k.LastUsed), age(now, k.CreatedAt)}
+			row := []any{k.ID, k.Name, string(k.Role), orAll(k.Routes), keyState(p, now, k)}
+			for _, name := range []string{ferry.SecretPrimary, ferry.SecretSecondary} {
+				made, used := secretAges(now, k, name)
+				row = append(row, made, used)
+			}
+			return row
 		})
+}
+
+// secretAges is how old a secret of a key is, and how long ago it was used; none
+// of a key that has no such secret yet.
+func secretAges(now time.Time, k ferry.Key, name string) (made, used string) {
+	for _, s := range k.Secrets {
+		if s.Name == name {
+			return age(now, s.CreatedAt), ageOf(now, s.LastUsed)
+		}
+	}
+	return "none", ageOf(now, nil)
 }
 
 func keyState(p paint, now time.Time, k ferry.Key) cell {
@@ -95,8 +124,10 @@ func keyState(p paint, now time.Time, k ferry.Key) cell {
 }
 
 type keysRotateCmd struct {
-	ID  string `arg:"" help:"The key's id, from broker keys list."`
-	Out string `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
+	ID     string `arg:"" help:"The key's id, from broker keys list."`
+	Secret string `enum:"primary,secondary,older" default:"older" help:"Which of its texts ends: primary, secondary, or the older one (${default}); that one is kept when it is in use and the newer one never was."`
+	Note   string `placeholder:"TEXT" help:"Why; kept in the audit log."`
+	Out    string `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
 }
 
 // Run gives the key a new text.
@@ -105,11 +136,64 @@ func (k keysRotateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.handOverKey("rotated", k.Out, func() (ferry.NewKey, error) { return c.RotateKey(a.ctx, k.ID) })
+	secret := k.Secret
+	if secret == "older" {
+		secret = ""
+	}
+	return a.handOverKey("rotated", k.Out, false, func() (ferry.NewKey, error) { return c.RotateKey(a.ctx, k.ID, secret, k.Note) })
+}
+
+type keysEditCmd struct {
+	ID            string   `arg:"" help:"The key's id, from broker keys list."`
+	Expires       string   `placeholder:"TIME" help:"When it ends: a time, a duration from now such as 90d, or never."`
+	Routes        []string `placeholder:"A,B" help:"Only these routes (sender, receiver), or all."`
+	EnvironmentID *string  `placeholder:"ID" help:"The Power Platform environment of the flows that use it; empty: none."`
+	Note          string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
+}
+
+// Run changes the key.
+func (k keysEditCmd) Run(a *app) error {
+	edit := ferry.KeyEdit{Environment: k.EnvironmentID, Note: k.Note}
+	if len(k.Routes) > 0 {
+		edit.Routes = &k.Routes
+		if len(k.Routes) == 1 && k.Routes[0] == "all" {
+			edit.Routes = &[]string{}
+		}
+	}
+	if k.Expires != "" {
+		edit.Expires = new(time.Time)
+		if k.Expires != "never" {
+			var err error
+			if *edit.Expires, err = a.notPast("--expires", k.Expires); err != nil {
+				return err
+			}
+		}
+	}
+	if edit.Routes == nil && edit.Expires == nil && edit.Environment == nil {
+		return usagef("nothing is to change").withHint("--expires, --routes or --environment-id")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	key, err := c.EditKey(a.ctx, k.ID, edit)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(key)
+	}
+	until := "never ends"
+	if key.ExpiresAt != nil {
+		until = "ends at " + moment(*key.ExpiresAt)
+	}
+	a.printf("key %s of %s (%s, routes: %s) %s\n", key.ID, key.Name, key.Role, orAll(key.Routes), until)
+	return nil
 }
 
 type keysRevokeCmd struct {
-	ID string `arg:"" help:"The key's id, from broker keys list."`
+	ID   string `arg:"" help:"The key's id, from broker keys list."`
+	Note string `placeholder:"TEXT" help:"Why; kept in the audit log."`
 }
 
 // Run ends the key.
@@ -118,7 +202,7 @@ func (k keysRevokeCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	key, err := c.RevokeKey(a.ctx, k.ID)
+	key, err := c.RevokeKey(a.ctx, k.ID, k.Note)
 	if err != nil {
 		return err
 	}
@@ -130,29 +214,38 @@ func (k keysRevokeCmd) Run(a *app) error {
 }
 
 // handOverKey calls make and hands its secret over, the only time that anybody
-// sees it: into file, else to stdout.
-func (a *app) handOverKey(verb, file string, make func() (ferry.NewKey, error)) error {
+// sees it: into file, else to stdout. With both the secondary one follows it, on a
+// line of its own.
+func (a *app) handOverKey(verb, file string, both bool, make func() (ferry.NewKey, error)) error {
 	var key ferry.NewKey
+	texts := ""
 	err := a.handOver(file, func() (secret string, err error) {
 		key, err = make()
-		return key.Secret, err
+		list := []string{key.Secret}
+		if both && key.Secondary != "" {
+			list = append(list, key.Secondary)
+		}
+		texts = strings.Join(list, "\n")
+		return texts, err
 	})
 	if err != nil {
 		return err
 	}
 	if a.json() {
 		if file != "" {
-			key.Secret = ""
 			return a.writeJSON(key.Key)
 		}
 		return a.writeJSON(key)
 	}
 	a.remark("key %s of %s (%s, routes: %s) is %s", key.ID, key.Name, key.Role, orAll(key.Routes), verb)
+	if key.Secondary == "" {
+		a.remark("this is its %s text; the other one is as good as before", key.Made)
+	}
 	if file != "" {
 		a.remark("it lies in %s; nobody can show it again", file)
 		return nil
 	}
 	a.remark("nobody can show it again:")
-	a.printf("%s\n", key.Secret)
+	a.printf("%s\n", texts)
 	return nil
 }

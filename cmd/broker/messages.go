@@ -24,7 +24,8 @@ type messagesListCmd struct {
 	Route  string `help:"Only this route."`
 	State  string `placeholder:"STATE" help:"Only this state: accepted, queued, retrying, completed, deadLettered or discarded."`
 	Sender string `placeholder:"NAME" help:"Only this sender."`
-	Q      string `name:"q" placeholder:"TEXT" help:"Id, key, correlation id, ordering key, reference, sender or flow run: whole, or its beginning."`
+	Flow   string `placeholder:"ID" help:"Only this flow, or flow run, by its id."`
+	Q      string `name:"q" placeholder:"TEXT" help:"Id, key, correlation id, ordering key, reference, sender, flow or flow run: whole, or its beginning."`
 	Since  string `placeholder:"TIME" help:"Accepted at or after: a time, a day, or how long ago such as 2h."`
 	Until  string `placeholder:"TIME" help:"Accepted before."`
 	Limit  int    `default:"50" help:"At most so many."`
@@ -33,7 +34,7 @@ type messagesListCmd struct {
 
 // Run lists messages.
 func (m messagesListCmd) Run(a *app) error {
-	f := ferry.MessageFilter{Route: m.Route, State: ferry.State(m.State), Sender: m.Sender, Q: m.Q}
+	f := ferry.MessageFilter{Route: m.Route, State: ferry.State(m.State), Sender: m.Sender, Flow: m.Flow, Q: m.Q}
 	if f.State != "" && !f.State.Valid() {
 		return usagef("--state %q is no state", m.State).withHint("one of: %s", joined(ferry.States()))
 	}

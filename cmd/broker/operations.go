@@ -174,7 +174,8 @@ func (a *app) pause(d time.Duration) error {
 }
 
 type operationsCancelCmd struct {
-	ID string `arg:"" help:"The operation."`
+	ID   string `arg:"" help:"The operation."`
+	Note string `placeholder:"TEXT" help:"Why; kept in the audit log."`
 }
 
 // Run cancels the operation.
@@ -183,7 +184,7 @@ func (o operationsCancelCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	operation, err := c.CancelOperation(a.ctx, o.ID)
+	operation, err := c.CancelOperation(a.ctx, o.ID, o.Note)
 	if err != nil {
 		return err
 	}

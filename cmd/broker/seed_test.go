@@ -37,7 +37,11 @@ func mustID(s string) ferry.ID {
 func (f *fake) seed() {
 	f.add(idRejected, "supplier-invoices", `{"number":"R-1","total":118.90,"lines":[{"amount":119.00}]}`, "application/json", func(e *ferry.Envelope) {
 		e.IdempotencyKey, e.CorrelationID = "inv-4711", "case-9"
-		e.Sender = ferry.Sender{Name: "flow-prod", Flow: &ferry.Flow{Name: "b81c", RunID: "08585", Operation: "Post_invoice", Environment: "contoso"}}
+		e.Sender = ferry.Sender{Name: "flow-prod", Flow: &ferry.Flow{
+			Name: "b81c", RunID: "08585", Operation: "Post_invoice", TrackingID: "act-9", Environment: "contoso",
+			RunURL: "https://make.powerautomate.com/environments/contoso/flows/b81c/runs/08585",
+		}}
+		e.PossibleRepeatOf = mustID(idUnknown)
 		e.Owner = &ferry.Owner{Name: "Accounts payable", Email: "ap@example.com"}
 		e.Properties = map[string]string{"plant": "4", "Country": "DE"}
 		e.Acts = []ferry.Act{{Act: "replay", By: "alice", At: at(-10 * time.Minute), Note: "ERP was patched"}}
@@ -175,27 +179,39 @@ func operation(state string, done int) ferry.Operation {
 }
 
 func (f *fake) accessRoutes(mux *http.ServeMux) {
-	key := ferry.Key{ID: "k7", Name: "flow-invoices", Role: ferry.RoleSender, Routes: []string{"supplier-invoices"}, CreatedAt: at(-2 * time.Hour)}
+	key := ferry.Key{ID: "k7", Name: "flow-invoices", Role: ferry.RoleSender, Routes: []string{"supplier-invoices"}, CreatedAt: at(-2 * time.Hour), Secrets: []ferry.KeySecret{{Name: ferry.SecretPrimary, CreatedAt: at(-2 * time.Hour)}}}
 	mux.HandleFunc("GET /v1/keys", func(w http.ResponseWriter, r *http.Request) {
 		revoked, expired, ending := key, key, key
 		revoked.ID, revoked.RevokedAt = "k8", ptr(at(-time.Hour))
 		expired.ID, expired.ExpiresAt = "k9", ptr(at(-time.Hour))
 		ending.ID, ending.ExpiresAt, ending.Routes, ending.LastUsed = "k10", ptr(at(50*time.Hour)), nil, ptr(at(-time.Minute))
+		ending.Secrets = []ferry.KeySecret{
+			{Name: ferry.SecretPrimary, CreatedAt: at(-2 * time.Hour), LastUsed: ptr(at(-time.Minute))}, {Name: ferry.SecretSecondary, CreatedAt: at(-time.Hour)},
+		}
 		answer(w, items(f, key, revoked, expired, ending))
 	})
 	made := func(secret string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			var in struct{ Name string }
+			var in struct{ Name, Secret string }
 			_ = json.NewDecoder(r.Body).Decode(&in)
 			if in.Name == "taken" {
 				refuse(w, 409, ferry.Errorf(ferry.CodeExists, "there is a key named taken"))
 				return
 			}
-			answer(w, ferry.NewKey{Key: key, Secret: secret})
+			k := ferry.NewKey{Key: key, Secret: secret, Made: firstOf(in.Secret, ferry.SecretSecondary)}
+			if in.Name != "" {
+				k.Made, k.Secondary = ferry.SecretPrimary, secret+"_2"
+			}
+			answer(w, k)
 		}
 	}
 	mux.HandleFunc("POST /v1/keys", made("fry_k7_made_secret"))
 	mux.HandleFunc("POST /v1/keys/{id}/rotate", made("fry_k7_rotated_secret"))
+	mux.HandleFunc("POST /v1/keys/{id}/edit", func(w http.ResponseWriter, r *http.Request) {
+		edited := key
+		edited.ExpiresAt = ptr(at(90 * 24 * time.Hour))
+		answer(w, edited)
+	})
 	mux.HandleFunc("POST /v1/keys/{id}/revoke", func(w http.ResponseWriter, r *http.Request) { answer(w, key) })
 	mux.HandleFunc("GET /v1/workers", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, workerInfos()...)) })
 	mux.HandleFunc("POST /v1/workers", func(w http.ResponseWriter, r *http.Request) {

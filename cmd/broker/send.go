@@ -22,6 +22,7 @@ type sendCmd struct {
 	ContentType   string            `placeholder:"TYPE" help:"Content type; else told from the file's name or the body."`
 	Key           string            `placeholder:"KEY" help:"Idempotency key: your name for this message. A repeat is recognised by it."`
 	CorrelationID string            `name:"correlation-id" placeholder:"ID" help:"Groups the messages of one business case."`
+	Version       string            `placeholder:"VERSION" help:"Version of the route that the message is of."`
 	OrderingKey   string            `placeholder:"KEY" help:"Messages of one ordering key are delivered one after the other."`
 	DeliverAt     string            `placeholder:"TIME" help:"Not before: a time with offset, or a duration from now such as 2h."`
 	TimeToLive    string            `placeholder:"DURATION" help:"Give up after this long, such as 12h or 30d."`
@@ -85,6 +86,7 @@ func (s sendCmd) message(a *app) (ferry.Message, error) {
 		Properties:     s.Property,
 		CallbackURL:    s.CallbackURL,
 		OnConflict:     s.OnConflict,
+		Version:        s.Version,
 	}
 	var err error
 	if m.DeliverAt, err = a.future("--deliver-at", s.DeliverAt); err != nil {

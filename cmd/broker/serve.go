@@ -21,6 +21,7 @@ import (
 	"ferry/broker"
 	"ferry/certs"
 	"ferry/config"
+	"ferry/jwtauth"
 	"ferry/queue/drivers"
 	"ferry/secret"
 )
@@ -113,9 +114,10 @@ type server struct {
 	transport transport
 	intakes   *intakes // nil: no route takes in from elsewhere
 	secrets   *secrets // reads every reference of the file
-	access    *access  // nil: there is no access log
 	callbacks callbacks
+	access    *access // nil: there is no access log
 	handler   http.Handler
+	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
 
 	certificate *certs.Certificate // nil: plain HTTP
@@ -176,6 +178,9 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 		log: log, secrets: secrets,
 		connections: api.Connections{Most: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress},
 	}
+	if s.issuers, err = openIssuers(cfg, log); err != nil {
+		return nil, err
+	}
 	if s.certificate, err = certificateOf(cfg, log); err != nil {
 		return nil, err
 	}
@@ -202,6 +207,12 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
+	callbacks, err := openCallbacks(cfg)
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	callbacks.options(&opts)
+	s.callbacks = callbacks
 	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -213,12 +224,6 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}()
 	access.options(&opts)
 	s.access = access
-	callbacks, err := openCallbacks(cfg)
-	if err != nil {
-		return nil, errors.Join(err, in.close(ctx))
-	}
-	callbacks.options(&opts)
-	s.callbacks = callbacks
 	refs, err := drivers.BodyRefs(cfg.BodyRef, secrets.Resolver)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
@@ -232,10 +237,15 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	s.broker = b
 	s.connections.Closed = b.ConnectionClosed
-	s.handler = api.New(b, api.Options{
-		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies, AccessLog: access.log(),
-		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins,
-	})
+	surface := api.Options{
+		Log: log, Environment: cfg.Environment, Version: version(), PublicURL: cfg.PublicURL, Metrics: b.Metrics(), SAS: policies,
+		Limits: limitsOf(cfg), Origins: cfg.CORS.Origins, Certificates: certificates(cfg), AccessLog: access.log(),
+	}
+	if s.issuers != nil {
+		surface.Tokens = s.issuers
+		s.issuers.Start()
+	}
+	s.handler = api.New(b, surface)
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
@@ -274,11 +284,14 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *server) stop() error {
+	if s.issuers != nil {
+		s.issuers.Close()
+	}
 	s.intakes.rest() // while the ledger still takes what is in hand
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	defer s.callbacks.Close()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
+	s.callbacks.Close()
 	s.secrets.close()
 	return errors.Join(err, s.access.close())
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ferry"
 	"ferry/client"
 )
 
@@ -22,7 +23,7 @@ const defaultServer = "http://127.0.0.1:8080"
 var localKey = filepath.Join("data", "admin.key")
 
 // maxKeyFile bounds what is read of a key file, bytes.
-const maxKeyFile = 4 << 10
+const maxKeyFile = ferry.MaxToken + 2 // a token may be in the place of a key
 
 // located is the server to speak to, and the key to show it.
 type located struct {

@@ -49,11 +49,15 @@ func (a *app) summary(e ferry.Envelope) []pair {
 		pair{"conflict", p.red(printable(e.Conflict))},
 		pair{"reference", p.green(oneLine(e.Reference))},
 		pair{"result", printable(string(e.Result))},
+		pair{"note", p.yellow(printable(e.ResultNote))},
+		pair{"version", ofVersion(e)},
 		pair{"key", oneLine(e.IdempotencyKey)},
 		pair{"correlation", oneLine(e.CorrelationID)},
 		pair{"ordering key", oneLine(e.OrderingKey)},
 		pair{"properties", properties(e.Properties)},
 		pair{"sender", sender(e.Sender)},
+		pair{"flow run", runLink(e.Sender.Flow)},
+		pair{"may repeat", mayRepeat(e.PossibleRepeatOf)},
 		pair{"owner", owner(e.Owner)},
 		pair{"body", body(e)},
 		pair{"accepted", ago(now, e.CreatedAt)},
@@ -144,6 +148,7 @@ func sender(s ferry.Sender) string {
 			{"flow", f.Name},
 			{"run", f.RunID},
 			{"action", f.Operation},
+			{"tracking", f.TrackingID},
 			{"in", f.Environment},
 		} {
 			if p.text != "" {
@@ -152,6 +157,23 @@ func sender(s ferry.Sender) string {
 		}
 	}
 	return oneLine(strings.Join(parts, ", "))
+}
+
+// runLink is the page of the run, for a click.
+func runLink(f *ferry.Flow) string {
+	if f == nil {
+		return ""
+	}
+	return oneLine(f.RunURL)
+}
+
+// mayRepeat says which earlier message the same action of the run sent, with the
+// same body.
+func mayRepeat(id ferry.ID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String() + ": the same run sent the same body with the same action"
 }
 
 func owner(o *ferry.Owner) string {
@@ -252,7 +274,7 @@ func (a *app) writeActs(acts []ferry.Act) {
 	if len(acts) == 0 {
 		return
 	}
-	a.printf("\n%s\n", a.paint().bold("what operators did"))
+	a.printf("\n%s\n", a.paint().bold("what was done to it"))
 	widest := 0
 	for _, act := range acts {
 		widest = max(widest, width(oneLine(act.Act)))
@@ -268,4 +290,12 @@ func actLine(now time.Time, act ferry.Act) string {
 		text += ": " + oneLine(act.Note)
 	}
 	return text
+}
+
+// ofVersion is the route's version that the message is of, and the worker's.
+func ofVersion(e ferry.Envelope) string {
+	if e.DeliverAs != "" {
+		return e.Version + ", delivered as " + e.DeliverAs
+	}
+	return e.Version
 }

@@ -23,6 +23,7 @@ type workersAddCmd struct {
 	Name   string   `arg:"" help:"The worker, as worker.yaml calls it."`
 	Routes []string `required:"" placeholder:"A,B" help:"The routes that it may deliver."`
 	Out    string   `required:"" placeholder:"FILE" help:"Write the credential (an nkey seed) here, readable by you only; the file must not exist."`
+	Note   string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
 
 	NATSConfig string `name:"nats-config" placeholder:"FILE" help:"With a NATS server elsewhere: write the worker's entry for its configuration here instead of printing it."`
 
@@ -41,7 +42,7 @@ func (w workersAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.handOverSeed("added", w.Out, w.NATSConfig, "", func() (ferry.NewWorker, error) { return c.AddWorker(a.ctx, w.Name, w.Routes) })
+	return a.handOverSeed("added", w.Out, w.NATSConfig, "", func() (ferry.NewWorker, error) { return c.AddWorker(a.ctx, w.Name, w.Routes, w.Note) })
 }
 
 type workersListCmd struct{}
@@ -86,6 +87,7 @@ func workerState(p paint, now time.Time, w ferry.WorkerInfo) cell {
 
 type workersRotateCmd struct {
 	Name string `arg:"" help:"The worker."`
+	Note string `placeholder:"TEXT" help:"Why; kept in the audit log."`
 	Out  string `required:"" placeholder:"FILE" help:"Write the credential here, readable by you only; the file must not exist."`
 
 	NATSConfig string `name:"nats-config" placeholder:"FILE" help:"With a NATS server elsewhere: write the worker's entry for its configuration here instead of printing it."`
@@ -98,11 +100,12 @@ func (w workersRotateCmd) Run(a *app) error {
 		return err
 	}
 	const before = "its old login ends when its entry is replaced at the NATS server\n"
-	return a.handOverSeed("rotated", w.Out, w.NATSConfig, before, func() (ferry.NewWorker, error) { return c.RotateWorker(a.ctx, w.Name) })
+	return a.handOverSeed("rotated", w.Out, w.NATSConfig, before, func() (ferry.NewWorker, error) { return c.RotateWorker(a.ctx, w.Name, w.Note) })
 }
 
 type workersRevokeCmd struct {
 	Name string `arg:"" help:"The worker."`
+	Note string `placeholder:"TEXT" help:"Why; kept in the audit log."`
 }
 
 // Run shuts the worker out.
@@ -111,7 +114,7 @@ func (w workersRevokeCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	worker, err := c.RevokeWorker(a.ctx, w.Name)
+	worker, err := c.RevokeWorker(a.ctx, w.Name, w.Note)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (w *world) startBroker() {
 		w.t.Fatalf("the broker does not start: %v", err)
 	}
 	for i := range w.cfg.workers {
-		if _, err := b.AddWorker(context.Background(), workerName(i), []string{route}, "simulator"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
+		if _, err := b.AddWorker(context.Background(), workerName(i), []string{route}, "", "simulator"); err != nil && ferry.CodeOf(err) != ferry.CodeExists {
 			w.t.Fatal(err)
 		}
 	}

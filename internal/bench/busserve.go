@@ -49,7 +49,7 @@ func serveDouble() error {
 // route is the contender's. Over Service Bus the window is what brokers have there by
 // default.
 func (o contenderOptions) route() ferry.Route {
-	r := ferry.Route{Name: benchRoute, Several: o.several}
+	r := ferry.Route{Name: benchRoute, Several: o.several, Schema: o.schema()}
 	if o.kind == kindBus {
 		r.Window = ferry.MaxWindow
 	}
@@ -91,7 +91,7 @@ func (c *contender) handleBus(mux *http.ServeMux) {
 }
 
 func (c *contender) startBusWorker(ctx context.Context, dir string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func serve(o contenderOptions) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics()}))
+	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics(), Limits: o.guards()}))
 	mux.HandleFunc("GET /completed", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.completed()) })
 	if c.bus != nil {
 		c.handleBus(mux)
@@ -136,7 +136,9 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		return nil, "", err
 	}
 	switch o.kind {
-	case kindLedger:
+	case kindLedger, kindGuarded:
+	case kindOpen:
+		c.service = openDoor{b}
 	case kindNone:
 		c.service = &noLedger{Service: b}
 	case kindFile:
@@ -251,7 +253,7 @@ func openAdapter(erpURL string) (adapters.Destination, adapters.Adapter, error) 
 }
 
 func (c *contender) startWorker(ctx context.Context, dir, erpURL string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}
@@ -280,7 +282,7 @@ func (c *contender) startWorker(ctx context.Context, dir, erpURL string) error {
 // startQueue carries messages over the same queue as Ferry, from the HTTP
 // surface to the same adapter, and keeps nothing of them.
 func (c *contender) startQueue(ctx context.Context, erpURL string) error {
-	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "bench")
+	login, err := c.broker.AddWorker(ctx, benchWorker, []string{benchRoute}, "", "bench")
 	if err != nil {
 		return err
 	}

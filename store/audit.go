@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"sort"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// audit appends an entry to the audit log, in the act's own commit. It is never
+// changed or removed there; each entry is chained to the one before it.
+func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) error {
+	caller := ferry.CallerOf(ctx)
+	e.KeyID, e.RequestID = caller.KeyID, caller.RequestID
+	b := appending(tx, bAudit)
+	var chain ferry.AuditChain
+	if _, v := b.Cursor().Last(); v != nil {
+		last, err := decodeJSON[ferry.AuditEntry](v)
+		if err != nil {
+			return damaged(err)
+		}
+		chain.Follow(last)
+	}
+	seq, err := b.NextSequence()
+	if err != nil {
+		return err
+	}
+	e.Seq, e.At = seq, e.At.UTC().Truncate(time.Millisecond) // as it is shown
+	e.Hash = chain.Next(e)
+	return putJSON(tx, bAudit, u64(seq), e)
+}
+
+// Audit lists entries behind the sequence number after, at or after a time (zero:
+// any), oldest first.
+func (l *Ledger) Audit(after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
+	list := []ferry.AuditEntry{}
+	err := l.db.View(func(tx *bbolt.Tx) error {
+		if !since.IsZero() {
+			before, err := auditBefore(tx, since)
+			if err != nil {
+				return err
+			}
+			after = max(after, before)
+		}
+		c := tx.Bucket(bAudit).Cursor()
+		for k, v := c.Seek(u64(after + 1)); k != nil && len(list) < limit; k, v = c.Next() {
+			e, err := decodeJSON[ferry.AuditEntry](v)
+			if err != nil {
+				return err
+			}
+			e.Seq = binary.BigEndian.Uint64(k)
+			list = append(list, e)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// auditBefore is the number of the last entry before a time. Entries are numbered
+// without a gap, in the order of time.
+func auditBefore(tx *bbolt.Tx, at time.Time) (uint64, error) {
+	b := tx.Bucket(bAudit)
+	k, _ := b.Cursor().Last()
+	if k == nil {
+		return 0, nil
+	}
+	var fault error
+	n := sort.Search(int(binary.BigEndian.Uint64(k)), func(i int) bool {
+		e, err := decodeJSON[ferry.AuditEntry](b.Get(u64(uint64(i) + 1)))
+		if err != nil {
+			fault = err
+		}
+		return !e.At.Before(at)
+	})
+	return uint64(n), fault
+}
