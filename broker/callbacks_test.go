@@ -99,7 +99,7 @@ func calledBack(t *testing.T, test func(t *testing.T, f *flows, s *subscribers))
 		if strings.Contains(s.log.String()+f.log.String(), "sig=") {
 			t.Error("an address stands in the log")
 		}
-		audit, err := w.b.ledger.Audit(0, 1000)
+		audit, err := w.b.ledger.Audit(0, time.Time{}, 1000)
 		if err != nil || strings.Contains(fmt.Sprint(audit), "sig=") {
 			t.Errorf("an address stands in the audit log, or %v", err)
 		}
