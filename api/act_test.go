@@ -22,9 +22,6 @@ func noActs() map[string]string {
 		"subscribeCompleted":    "a sender's own subscription",
 		"subscribeDeadLettered": "a sender's own subscription",
 		"unsubscribe":           "a sender's own subscription",
-		"rotateSubscription":    "a sender's own secret",
-		"rotateCallbackSecret":  "a sender's own secret",
-		"retryCallbacks":        "nothing is changed by it but when",
 	}
 }
 
