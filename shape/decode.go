@@ -14,21 +14,28 @@ import (
 // because encoding/json lets what is wrong pass in silence: of two members of one
 // name the schema would see the last, and the destination perhaps the first.
 func decode(data []byte) (any, *ferry.Error) {
+	v, _, fault := decodeBody(data)
+	return v, fault
+}
+
+// decodeBody is decode, and says whether there is what has to be bounded with care:
+// numbers with exponents or of many digits, or objects of very many members.
+func decodeBody(data []byte) (v any, odd bool, fault *ferry.Error) {
 	d := decoder{data: data}
-	v, fault := d.value(0)
-	if fault != nil {
-		return nil, fault
+	if v, fault = d.value(0); fault != nil {
+		return nil, false, fault
 	}
 	if d.space(); d.at < len(data) {
-		return nil, d.fault("something follows the JSON value")
+		return nil, false, d.fault("something follows the JSON value")
 	}
-	return v, nil
+	return v, d.odd, nil
 }
 
 // decoder reads data from at on.
 type decoder struct {
 	data []byte
 	at   int
+	odd  bool
 }
 
 func (d *decoder) fault(what string) *ferry.Error {
@@ -139,6 +146,7 @@ func (d *decoder) object(depth int) (any, *ferry.Error) {
 			d.at++
 		case '}':
 			d.at++
+			d.odd = d.odd || len(out) > maxMembers
 			return out, nil
 		default:
 			if d.at == len(d.data) {
@@ -229,7 +237,9 @@ func (d *decoder) number() (any, *ferry.Error) {
 		if !digits() {
 			return nil, d.fault("a number lacks digits")
 		}
+		d.odd = true
 	}
+	d.odd = d.odd || d.at-start > 100
 	return json.Number(d.data[start:d.at]), nil
 }
 
