@@ -32,6 +32,7 @@ type quick struct {
 	all            []*quick
 	any            []*quick
 	numeric, texty bool
+	unique         bool
 }
 
 const (
@@ -152,6 +153,8 @@ func (c *quickCompiler) keyword(q *quick, pointer, keyword string, value any) bo
 		a, ok := amountOf(value)
 		q.bounds, q.numeric = append(q.bounds, bound{keyword, a}), true
 		return ok
+	case "uniqueItems":
+		q.unique, _ = value.(bool)
 	case "pattern":
 		text, _ := value.(string)
 		var err error
@@ -320,12 +323,35 @@ func (q *quick) array(v []any, left *int, depth int) bool {
 	if !within(len(v), q.least[1], q.most[1]) {
 		return false
 	}
+	if q.unique && !distinct(v) {
+		return false
+	}
 	if q.items == nil {
 		return true
 	}
 	for _, item := range v {
 		if !q.items.hold(item, left, depth+1) {
 			return false
+		}
+	}
+	return true
+}
+
+// distinct says that items differ: a few texts, or one of anything.
+func distinct(v []any) bool {
+	const most = 50
+	if len(v) > most {
+		return false
+	}
+	for i, item := range v {
+		s, is := item.(string)
+		if !is && len(v) > 1 {
+			return false
+		}
+		for _, before := range v[:i] {
+			if before == s {
+				return false
+			}
 		}
 	}
 	return true
