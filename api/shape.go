@@ -27,7 +27,7 @@ func versions() []endpoint {
 	path := "/v1/routes/{route}/versions/{version}/messages"
 	return []endpoint{
 		{
-			method: http.MethodPost, path: path, id: "sendMessageOfVersion", roles: senders, handle: (*call).send,
+			method: http.MethodPost, path: path, id: "sendMessageOfVersion", roles: senders, sends: true, handle: (*call).send,
 			summary: "Send a message of a version of a route", text: text, params: sendParams(), body: &body{text: "the payload"},
 			answers: []reply{
 				{201, "the message is on disk", ferry.Accepted{}, nil, []string{"Location"}},
@@ -35,13 +35,13 @@ func versions() []endpoint {
 			},
 		},
 		{
-			method: http.MethodPost, path: path + "/batch", id: "sendBatchOfVersion", roles: senders, handle: (*call).sendBatch,
+			method: http.MethodPost, path: path + "/batch", id: "sendBatchOfVersion", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages of a version of a route", text: text, params: batchParams(),
 			body:    batchBody(),
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 		{
-			method: http.MethodPost, path: path + "/wait", id: "sendMessageOfVersionAndWait", roles: senders, handle: (*call).sendAndWait,
+			method: http.MethodPost, path: path + "/wait", id: "sendMessageOfVersionAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
 			summary: "Send a message of a version of a route and wait for its end", text: text,
 			params: append(sendParams(), waitParams()...), body: &body{text: "the payload"},
 			answers: []reply{{202, "the message is on disk; its end is at the Location", ferry.Accepted{}, nil, []string{"Location", "Retry-After"}}},
