@@ -26,12 +26,6 @@ type awaiting struct {
 	Turn  uint64              `json:"turn,omitempty"` // in which Early came
 }
 
-// callback is an address that is told how the message ends.
-type callback struct {
-	URL string `json:"url"`           // often a secret
-	Key string `json:"key,omitempty"` // the id of the key that asked: its secret signs
-}
-
 // awaits says whether the destination took the record's message, or may have,
 // and is to say later what became of it.
 func (r *record) awaits() bool { return r.Awaiting != nil && r.Awaiting.Since != 0 }
