@@ -3,10 +3,12 @@ package api_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,9 +207,12 @@ func FuzzBearer(f *testing.F) {
 	}}})
 	f.Cleanup(v.Close)
 	h := api.New(newFake(), api.Options{Log: slog.New(slog.DiscardHandler), Tokens: v})
+	var from atomic.Uint32
 	f.Fuzz(func(t *testing.T, text string) {
 		r := httptest.NewRequest(http.MethodGet, "http://b/v1/me", nil)
 		r.Header["Authorization"] = []string{"Bearer " + text}
+		n := from.Add(1) // many bad ones from one address are not looked at
+		r.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:1", byte(n>>16), byte(n>>8), byte(n))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if _, known := fakeKeys[strings.TrimSpace(text)]; known && w.Code == 200 {
