@@ -49,11 +49,11 @@ func subscriptions() []endpoint {
 	secret := []reply{{200, "the secret", ferry.CallbackSecret{}, nil, nil}}
 	return []endpoint{
 		{
-			method: post, path: "/v1/subscriptions/completed", id: "subscribeCompleted", roles: readers, summary: "Be told when a message is completed",
+			method: post, path: "/v1/subscriptions/completed", id: "subscribeCompleted", act: true, roles: readers, summary: "Be told when a message is completed",
 			text: text, body: &body{of: SubscribeRequest{}}, answers: made, handle: func(c *call) error { return c.subscribe(ferry.EventCompleted) },
 		},
 		{
-			method: post, path: "/v1/subscriptions/dead-lettered", id: "subscribeDeadLettered", roles: readers, summary: "Be told when a message is dead-lettered",
+			method: post, path: "/v1/subscriptions/dead-lettered", id: "subscribeDeadLettered", act: true, roles: readers, summary: "Be told when a message is dead-lettered",
 			text: text, body: &body{of: SubscribeRequest{}}, answers: made, handle: func(c *call) error { return c.subscribe(ferry.EventDeadLettered) },
 		},
 		{method: get, path: "/v1/subscriptions", id: "listSubscriptions", roles: readers, handle: (*call).listSubscriptions, summary: "List subscriptions: the key's own, or all for operators", answers: []reply{{200, "the subscriptions", List[ferry.Subscription]{}, nil, nil}}},
@@ -107,7 +107,7 @@ func (c *call) unsubscribe() error {
 	if err := c.require(readers); err != nil {
 		return err
 	}
-	c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
+	c.act()
 	if err := c.api.svc.Unsubscribe(c.ctx(), id, c.who); err != nil {
 		return err
 	}

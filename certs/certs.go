@@ -32,7 +32,10 @@ const maxFile = 1 << 20
 // Options of Load.
 type Options struct {
 	Cert, Key string // PEM files
-	ClientCA  string // PEM file: whose certificates callers may show; empty: none are asked for
+	// KeyText reads the key from elsewhere; Key then only names it. Without a Cert, it
+	// holds the certificates as well. Nil: Key is a file.
+	KeyText  func() (string, error)
+	ClientCA string // PEM file: whose certificates callers may show; empty: none are asked for
 	// MinVersion is tls.VersionTLS12, the default, or tls.VersionTLS13.
 	MinVersion uint16
 	// PublicURL is what callers call: a certificate that is not for its host is
@@ -44,6 +47,7 @@ type Options struct {
 // Certificate is a certificate that follows its files.
 type Certificate struct {
 	opts    Options
+	both    bool // the key's text holds the certificates
 	current atomic.Pointer[loaded]
 
 	mu      sync.Mutex // around a look
@@ -68,7 +72,10 @@ func Load(opts Options) (*Certificate, error) {
 	if opts.MinVersion == 0 {
 		opts.MinVersion = tls.VersionTLS12
 	}
-	c := &Certificate{opts: opts}
+	c := &Certificate{opts: opts, both: opts.Cert == "" && opts.KeyText != nil}
+	if c.both {
+		c.opts.Cert = opts.Key // what sentences call it
+	}
 	f, err := c.read()
 	if err != nil {
 		return nil, err
@@ -183,7 +190,7 @@ func (c *Certificate) read() (f files, err error) {
 		what, path string
 		into       *[]byte
 	}{{"tls.cert", c.opts.Cert, &f.cert}, {"tls.key", c.opts.Key, &f.key}, {"tls.clientCa", c.opts.ClientCA, &f.clientCA}} {
-		if one.path == "" {
+		if one.path == "" || one.into == &f.key && c.opts.KeyText != nil || one.into == &f.cert && c.both {
 			continue
 		}
 		info, err := os.Stat(one.path)
@@ -196,6 +203,17 @@ func (c *Certificate) read() (f files, err error) {
 		if *one.into, err = os.ReadFile(one.path); err != nil {
 			return f, bad("%s: %w", one.what, err).WithHint("check that this process may read the file")
 		}
+	}
+	if c.opts.KeyText == nil {
+		return f, nil
+	}
+	text, err := c.opts.KeyText()
+	if err != nil {
+		return f, bad("tls.key: %w", err).WithHint("the secret holds the key in PEM, and without tls.cert the certificate, too")
+	}
+	f.key = []byte(text)
+	if c.both {
+		f.cert = f.key
 	}
 	return f, nil
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
@@ -328,6 +329,44 @@ func TestReload(t *testing.T) {
 }
 
 // TestWatch: it takes no longer than Every until a change is seen.
+// A key that lies elsewhere is asked for at each look; without a file of
+// certificates its text holds them as well.
+func TestKeyFromElsewhere(t *testing.T) {
+	a := newAuthority(t)
+	one, oneKey := a.pair("one.example")
+	two, twoKey := a.pair("two.example")
+	text, fault := string(oneKey)+string(one), error(nil)
+	c, err := certs.Load(certs.Options{Key: "@Microsoft.KeyVault(VaultName=v;SecretName=c)", KeyText: func() (string, error) { return text, fault }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(name, problem string) {
+		t.Helper()
+		if info := c.Info(); len(info.Names) != 1 || info.Names[0] != name || !strings.Contains(info.Problem, problem) || problem == "" && info.Problem != "" {
+			t.Errorf("%+v, want %s, %q", info, name, problem)
+		}
+	}
+	is("one.example", "")
+	if text = string(twoKey) + string(two); !c.Look() {
+		t.Error("another certificate is not seen")
+	}
+	is("two.example", "")
+	fault = errors.New("the vault is away")
+	if c.Look() {
+		t.Error("taken over without a key")
+	}
+	is("two.example", "the vault is away")
+	fault = nil
+	c.Look()
+	is("two.example", "")
+	text = string(oneKey) // without its certificate
+	c.Look()
+	is("two.example", "are not a pair")
+	if strings.Contains(c.Info().Problem, "PRIVATE") {
+		t.Error(c.Info().Problem)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	a := newAuthority(t)
 	firstCert, firstKey := a.pair("broker.test")

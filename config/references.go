@@ -67,11 +67,16 @@ func collectRefs(v reflect.Value, path string, list *[]Reference) {
 			}
 		}
 	case reflect.String:
+		if v.Type() == secretFileType && v.String() != "" {
+			*list = append(*list, Reference{path, SecretFile(v.String()).Ref()})
+		}
 		if v.Type() == refType && v.String() != "" {
 			*list = append(*list, Reference{path, secret.Ref(v.String())})
 		}
 	}
 }
+
+var secretFileType = reflect.TypeFor[SecretFile]()
 
 func mapOf(v reflect.Value) map[string]reflect.Value {
 	out := map[string]reflect.Value{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/adapters/adaptertest/practice"
 	"ferry/internal/vaultdouble"
 )
 
@@ -65,7 +66,7 @@ type vaultWorld struct {
 
 func newVaultWorld(t *testing.T, refresh string, broker ...string) *vaultWorld {
 	t.Helper()
-	w := newWorld(t, options{})
+	w := newWorld(t, options{erp: practice.Settings{Required: []string{"number"}}})
 	double, err := vaultdouble.Start(w.dir, vaultOpener)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +93,7 @@ func newVaultWorld(t *testing.T, refresh string, broker ...string) *vaultWorld {
 func (v *vaultWorld) post(key, id string) int {
 	v.t.Helper()
 	token := signSAS("http://"+v.api+"/"+invoices, "flows", key)
-	answer := v.bus(http.MethodPost, "/"+invoices+"/messages", token, `{"invoice":{"number":"`+id+`","supplier":"s","total":1}}`, "Content-Type: application/json", `BrokerProperties: {"MessageId":"`+id+`"}`)
+	answer := v.bus(http.MethodPost, "/"+invoices+"/messages", token, invoice(id), "Content-Type: application/json", `BrokerProperties: {"MessageId":"`+id+`"}`)
 	return answer.status
 }
 

@@ -255,6 +255,9 @@ func (l *Ledger) findKey(idOrName string) (*keyRow, error) {
 		}
 	}
 	if found == nil {
+		if strings.HasPrefix(idOrName, "fry_") { // its whole text, which must not be repeated
+			return nil, ferry.Errorf(ferry.CodeNotFound, "a key's text is not its id").WithHint("the id is the part behind the first fry_; broker keys list shows it")
+		}
 		return nil, ferry.Errorf(ferry.CodeNotFound, "there is no key %q", idOrName).WithHint("broker keys list shows them")
 	}
 	return found, nil

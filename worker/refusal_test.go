@@ -112,6 +112,50 @@ func TestOneLogonWithAWrongPassword(t *testing.T) {
 	})
 }
 
+// rereading is a script whose secret is kept, and read anew when it is asked to.
+type rereading struct {
+	*script
+	reread func()
+}
+
+func (r rereading) Reread() { r.reread() }
+
+// A refused secret that is kept elsewhere is read anew while the refusal holds, and
+// what was rotated there goes on by itself.
+func TestARefusedSecretIsReadAnew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := w.secured("wrong")
+		var mu sync.Mutex
+		asked, there := 0, "wrong"
+		w.change = func(r *Route) {
+			r.Destination = NewDest(DestOptions{Name: "erp", Concurrency: 8, Destination: rereading{w.erp, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				asked++
+				now := there
+				w.erp.set(func(s *script) { s.print = now })
+				l.set(func(l *logons) { l.now = now })
+			}}})
+			w.dest = r.Destination
+		}
+		w.run()
+		w.publish(w.handOuts(10)...)
+		time.Sleep(time.Minute)
+		mu.Lock()
+		if tries, _, _, _ := l.seen(); tries != 1 || asked < 5 || asked > 13 {
+			w.t.Errorf("%d logons, read anew %d times in a minute", tries, asked)
+		}
+		w.clear()
+		there = "right"
+		mu.Unlock()
+		time.Sleep(2 * watchInterval)
+		synctest.Wait()
+		if tries, _, _, _ := l.seen(); tries != 1 || len(w.all()) != 9 {
+			w.t.Errorf("%d wrong logons, %d of the 9 others came through", tries, len(w.all()))
+		}
+	})
+}
+
 // A secret that changes while all is well is as unknown as the first.
 func TestAChangedSecretIsTriedOnce(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -24,7 +24,10 @@ func (c checkCmd) Run(a *app) error {
 	for i, r := range cfg.Routes {
 		routes[i] = r.Name
 	}
-	cert, err := certificateOf(cfg, slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	secrets := openSecrets(cfg, quiet)
+	defer secrets.close()
+	cert, err := certificateOf(cfg, secrets.Resolver, quiet)
 	if err != nil {
 		return err
 	}
@@ -35,16 +38,16 @@ func (c checkCmd) Run(a *app) error {
 			a.remark("warning: %s", w)
 		}
 	}
-	secrets, unread := a.checkSecrets(cfg, c.Offline)
+	checkedSecrets, unread := secrets.check(cfg, c.Offline, a.now())
 	if a.json() {
 		return errors.Join(unread, a.writeJSON(checked{
-			Secrets: secrets,
+			Secrets: checkedSecrets,
 			File:    c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
 			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Certificate: certificate,
 		}))
 	}
 	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
-	a.tellSecrets(secrets)
+	a.tellSecrets(checkedSecrets)
 	pairs := []pair{
 		{"listen", cfg.Listen},
 		{"public URL", cfg.PublicURL},

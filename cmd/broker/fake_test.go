@@ -130,6 +130,17 @@ func (f *fake) routes(mux *http.ServeMux) {
 		answer(w, items(f, ferry.Reconciliation{Route: "supplier-invoices", Day: "2026-11-23", Accepted: 1000, Pending: 1, Completed: 996, DeadLetters: 3, Balanced: true},
 			ferry.Reconciliation{Route: "orders", Day: "2026-11-22", Accepted: 10, Completed: 9}))
 	})
+	mux.HandleFunc("GET /v1/usage", func(w http.ResponseWriter, r *http.Request) {
+		day := ""
+		if strings.Contains(r.URL.Query().Get("by"), "day") {
+			day = "2026-11-23"
+		}
+		answer(w, items(f, ferry.UsageRow{
+			Day: day, Key: "k7", Name: "=flow\x1b[2J", Route: r.URL.Query().Get("route"), Requests: 12, Accepted: 9, Repeats: 1, Refused: 3,
+			ByCode:  map[ferry.Code]int64{ferry.CodeEmptyBody: 1, ferry.CodeInvalid: 2},
+			BytesIn: 4096, Latency: &ferry.Latency{Count: 10, Mean: 1.5, P50: 1, P95: 4, P99: 8.5, Max: 8.5},
+		}))
+	})
 	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, items(f, ferry.AuditEntry{Seq: 7, At: at(-time.Hour), By: "admin", Act: "discard", Target: idRejected, Note: "test\x1b[2Jmessage"}))
 	})

@@ -8,6 +8,7 @@ import (
 	"ferry/api"
 	"ferry/certs"
 	"ferry/config"
+	"ferry/secret"
 )
 
 // limitsOf are the limits of the file in the words of the surface: of each route
@@ -31,11 +32,18 @@ func limitsOf(cfg *config.Broker) api.Limits {
 }
 
 // certificateOf is the listener's certificate; nil without TLS.
-func certificateOf(cfg *config.Broker, log *slog.Logger) (*certs.Certificate, error) {
+func certificateOf(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger) (*certs.Certificate, error) {
 	if cfg.TLS == nil {
 		return nil, nil
 	}
-	opts := certs.Options{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key, ClientCA: cfg.TLS.ClientCA, PublicURL: cfg.PublicURL, Log: log}
+	opts := certs.Options{Cert: cfg.TLS.Cert, Key: string(cfg.TLS.Key), ClientCA: cfg.TLS.ClientCA, PublicURL: cfg.PublicURL, Log: log}
+	if opts.Key = cfg.TLS.Key.Path(); opts.Key == "" {
+		opts.Key = cfg.TLS.Key.Ref().String()
+		opts.KeyText = func() (string, error) {
+			value, err := resolver.Resolve(cfg.TLS.Key.Ref())
+			return value.Reveal(), err
+		}
+	}
 	if cfg.TLS.MinVersion == "1.3" {
 		opts.MinVersion = tls.VersionTLS13
 	}

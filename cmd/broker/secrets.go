@@ -53,22 +53,20 @@ type checkedSecret struct {
 	Note    string `json:"note,omitempty"`
 }
 
-// checkSecrets reads every secret that the file refers to; the error says that some
+// check reads every secret that the file refers to; the error says that some
 // cannot be read.
-func (a *app) checkSecrets(cfg *config.Broker, offline bool) (list []checkedSecret, err error) {
+func (s *secrets) check(cfg *config.Broker, offline bool, now time.Time) (list []checkedSecret, err error) {
 	if offline {
 		return nil, nil
 	}
-	secrets := openSecrets(cfg, slog.New(slog.DiscardHandler))
-	defer secrets.close()
 	failed := 0
 	for _, r := range cfg.References() {
-		s := checkedSecret{Path: r.Path, Secret: r.Ref.String()}
-		if err := secrets.look(r.Ref, &s, a.now()); err != nil {
+		one := checkedSecret{Path: r.Path, Secret: r.Ref.String()}
+		if err := s.look(r.Ref, &one, now); err != nil {
 			failed++
-			s.Problem, s.Hint = err.Error(), hintOf(err)
+			one.Problem, one.Hint = err.Error(), hintOf(err)
 		}
-		list = append(list, s)
+		list = append(list, one)
 	}
 	if failed > 0 {
 		err = ferry.Errorf(ferry.CodeBadConfig, "%d of %s cannot be read", failed, count(len(list), "secret"))

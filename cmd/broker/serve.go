@@ -181,7 +181,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	if s.issuers, err = openIssuers(cfg, log); err != nil {
 		return nil, err
 	}
-	if s.certificate, err = certificateOf(cfg, log); err != nil {
+	if s.certificate, err = certificateOf(cfg, secrets.Resolver, log); err != nil {
 		return nil, err
 	}
 	in, err := openIntakes(cfg, secrets.Resolver, log)
