@@ -192,7 +192,7 @@ func (c *call) handle(eps []*endpoint) error {
 			return err
 		}
 		if c.ep.act {
-			c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
+			c.act()
 		}
 		if err := c.admit(); err != nil {
 			return err

@@ -46,6 +46,11 @@ func (c *call) require(roles []ferry.Role) error {
 	return nil
 }
 
+// act lets what is done for the request be audited as the caller's.
+func (c *call) act() {
+	c.r = c.r.WithContext(ferry.WithCaller(c.ctx(), ferry.Caller{KeyID: c.who.KeyID, RequestID: c.id}))
+}
+
 func (c *call) caller() (ferry.Identity, error) {
 	key, fromBearer, err := c.key()
 	switch {

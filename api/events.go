@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"ferry"
+	"ferry/shape"
 )
 
 // Events is what became of messages, for hosts that cannot be called.
@@ -26,7 +27,7 @@ func events() []endpoint {
 			{name: "route", in: inQuery, text: "only this route"},
 			{name: "type", in: inQuery, enum: enum(ferry.EventTypes()), text: "only this type"},
 		},
-		answers: []reply{{200, "the events", ferry.EventPage{}, nil, nil}},
+		answers: []reply{{200, "the events; as a batch of CloudEvents where Accept asks for one, with nextAfter in the header Ferry-Next-After", ferry.EventPage{}, []string{shape.EventBatchType}, nil}},
 	}}
 }
 
@@ -69,6 +70,9 @@ func (c *call) listEvents() error {
 	}
 	for i := range page.Items {
 		c.complete(&page.Items[i].Message)
+	}
+	if c.wants(shape.EventBatchType) {
+		return c.answerEvents(&page)
 	}
 	return c.json(http.StatusOK, page)
 }

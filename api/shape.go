@@ -27,7 +27,7 @@ func versions() []endpoint {
 	path := "/v1/routes/{route}/versions/{version}/messages"
 	return []endpoint{
 		{
-			method: http.MethodPost, path: path, id: "sendMessageOfVersion", roles: senders, handle: (*call).send,
+			method: http.MethodPost, path: path, id: "sendMessageOfVersion", roles: senders, sends: true, handle: (*call).send,
 			summary: "Send a message of a version of a route", text: text, params: sendParams(), body: &body{text: "the payload"},
 			answers: []reply{
 				{201, "the message is on disk", ferry.Accepted{}, nil, []string{"Location"}},
@@ -35,13 +35,13 @@ func versions() []endpoint {
 			},
 		},
 		{
-			method: http.MethodPost, path: path + "/batch", id: "sendBatchOfVersion", roles: senders, handle: (*call).sendBatch,
+			method: http.MethodPost, path: path + "/batch", id: "sendBatchOfVersion", roles: senders, sends: true, handle: (*call).sendBatch,
 			summary: "Send up to 500 messages of a version of a route", text: text, params: batchParams(),
 			body:    batchBody(),
 			answers: []reply{{200, "one result per message", BatchAnswer{}, nil, nil}},
 		},
 		{
-			method: http.MethodPost, path: path + "/wait", id: "sendMessageOfVersionAndWait", roles: senders, handle: (*call).sendAndWait,
+			method: http.MethodPost, path: path + "/wait", id: "sendMessageOfVersionAndWait", roles: senders, sends: true, handle: (*call).sendAndWait,
 			summary: "Send a message of a version of a route and wait for its end", text: text,
 			params: append(sendParams(), waitParams()...), body: &body{text: "the payload"},
 			answers: []reply{{202, "the message is on disk; its end is at the Location", ferry.Accepted{}, nil, []string{"Location", "Retry-After"}}},
@@ -185,12 +185,12 @@ func (c *call) eventBatch(route *ferry.Route) (bool, error) {
 	return true, nil
 }
 
-// wantsEvent says whether the caller asks for a CloudEvent.
-func (c *call) wantsEvent() bool {
+// wants says whether the caller asks for a content type by its name.
+func (c *call) wants(contentType string) bool {
 	for _, v := range c.r.Header["Accept"] {
 		for part := range strings.SplitSeq(v, ",") {
 			media, parameters, _ := strings.Cut(strings.TrimSpace(part), ";")
-			if strings.EqualFold(strings.TrimSpace(media), shape.EventType) && strings.ReplaceAll(parameters, " ", "") != "q=0" {
+			if strings.EqualFold(strings.TrimSpace(media), contentType) && strings.ReplaceAll(parameters, " ", "") != "q=0" {
 				return true
 			}
 		}
@@ -201,15 +201,39 @@ func (c *call) wantsEvent() bool {
 // answerEnvelope answers a completed envelope, as a CloudEvent where one is asked for.
 func (c *call) answerEnvelope(status int, e *ferry.Envelope) error {
 	c.w.Header().Add("Vary", "Accept")
-	if !c.wantsEvent() {
+	if !c.wants(shape.EventType) {
 		return c.json(status, e)
 	}
-	event, err := shape.CloudEvent(e, c.publicURL())
+	event, err := shape.CloudEvent(e, c.publicURL(), encode(e))
 	if err != nil {
 		return err
 	}
 	c.w.Header()["Content-Type"] = []string{shape.EventType}
 	c.write(status, event)
+	return nil
+}
+
+// nextAfterHeader tells where the next page of events begins, where the answer has no
+// room for it.
+const nextAfterHeader = "Ferry-Next-After"
+
+// answerEvents answers a page of ends as a batch of CloudEvents.
+func (c *call) answerEvents(page *ferry.EventPage) error {
+	b := []byte{'['}
+	for i := range page.Items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		e := &page.Items[i].Message
+		event, err := shape.CloudEvent(e, c.publicURL(), encode(e))
+		if err != nil {
+			return err
+		}
+		b = append(b, event...)
+	}
+	c.w.Header().Set(nextAfterHeader, page.NextAfter)
+	c.w.Header()["Content-Type"] = []string{shape.EventBatchType}
+	c.write(http.StatusOK, append(b, ']'))
 	return nil
 }
 

@@ -202,6 +202,29 @@ func TestMessagesAsCloudEvents(t *testing.T) {
 	}
 }
 
+func TestEndsAsCloudEvents(t *testing.T) {
+	s := newSurface(t)
+	s.fake.kill(s.send(`{"n":1}`).ID)
+	got := s.call("operator-key", http.MethodGet, "/v1/events", "", "Accept: application/cloudevents-batch+json")
+	var events []json.RawMessage
+	if err := json.Unmarshal(got.body, &events); err != nil || len(events) != 1 || got.Header.Get("Content-Type") != shape.EventBatchType || got.Header.Get("Ferry-Next-After") == "" {
+		t.Fatalf("%v: %d %v %s", err, got.StatusCode, got.Header, got.body)
+	}
+	e, fault := shape.ReadEvent(shape.EventType, events[0])
+	if fault != nil || e.Attributes["type"] != shape.TypeDeadLettered {
+		t.Errorf("%s: %v", events[0], fault)
+	}
+	// A subscription that wants events gets the same one.
+	var envelope ferry.Envelope
+	if err := json.Unmarshal(e.Data, &envelope); err != nil {
+		t.Fatal(err)
+	}
+	told, fault := shape.ReadEvent(shape.EventType, api.EnvelopeEvent(envelope, "http://broker.test/"))
+	if fault != nil || told.Attributes["id"] != e.Attributes["id"] || told.Attributes["source"] != e.Attributes["source"] {
+		t.Errorf("%v, want %v (%v)", told, e.Attributes, fault)
+	}
+}
+
 func TestEditsThatBreakTheSchema(t *testing.T) {
 	s := newSurface(t)
 	a := s.send(`{"n":1}`)

@@ -49,11 +49,11 @@ func subscriptions() []endpoint {
 	secret := []reply{{200, "the secret", ferry.CallbackSecret{}, nil, nil}}
 	return []endpoint{
 		{
-			method: post, path: "/v1/subscriptions/completed", id: "subscribeCompleted", roles: readers, summary: "Be told when a message is completed",
+			method: post, path: "/v1/subscriptions/completed", id: "subscribeCompleted", act: true, roles: readers, summary: "Be told when a message is completed",
 			text: text, body: &body{of: SubscribeRequest{}}, answers: made, handle: func(c *call) error { return c.subscribe(ferry.EventCompleted) },
 		},
 		{
-			method: post, path: "/v1/subscriptions/dead-lettered", id: "subscribeDeadLettered", roles: readers, summary: "Be told when a message is dead-lettered",
+			method: post, path: "/v1/subscriptions/dead-lettered", id: "subscribeDeadLettered", act: true, roles: readers, summary: "Be told when a message is dead-lettered",
 			text: text, body: &body{of: SubscribeRequest{}}, answers: made, handle: func(c *call) error { return c.subscribe(ferry.EventDeadLettered) },
 		},
 		{method: get, path: "/v1/subscriptions", id: "listSubscriptions", roles: readers, handle: (*call).listSubscriptions, summary: "List subscriptions: the key's own, or all for operators", answers: []reply{{200, "the subscriptions", List[ferry.Subscription]{}, nil, nil}}},
@@ -62,11 +62,11 @@ func subscriptions() []endpoint {
 			text:    "With the address of Location no key is needed, and it is answered the same however often it is called. With an id it needs the key that subscribed, or an operator's.",
 			answers: []reply{{204, "there is no such subscription any more", nil, nil, nil}},
 		},
-		{method: post, path: "/v1/subscriptions/{id}/rotate", id: "rotateSubscription", roles: readers, handle: (*call).rotateSubscription, summary: "Give a subscription another secret", body: rotate, answers: []reply{{200, "the subscription with its new secret", ferry.NewSubscription{}, nil, nil}}},
+		{method: post, path: "/v1/subscriptions/{id}/rotate", id: "rotateSubscription", act: true, roles: readers, handle: (*call).rotateSubscription, summary: "Give a subscription another secret", body: rotate, answers: []reply{{200, "the subscription with its new secret", ferry.NewSubscription{}, nil, nil}}},
 		{method: get, path: "/v1/callbacks/secret", id: "getCallbackSecret", roles: readers, handle: (*call).callbackSecret, summary: "The secret that callbacks are signed with which the key's messages ask for", answers: secret},
-		{method: post, path: "/v1/callbacks/secret/rotate", id: "rotateCallbackSecret", roles: readers, handle: (*call).rotateCallbackSecret, summary: "Give the key's callbacks another secret", body: rotate, answers: secret},
+		{method: post, path: "/v1/callbacks/secret/rotate", id: "rotateCallbackSecret", act: true, roles: readers, handle: (*call).rotateCallbackSecret, summary: "Give the key's callbacks another secret", body: rotate, answers: secret},
 		{method: get, path: "/v1/callbacks", id: "listCallbacks", roles: operators, handle: (*call).listCallbacks, summary: "List whom ends of messages wait for", answers: []reply{{200, "the targets, those that fail first", List[ferry.CallbackTarget]{}, nil, nil}}},
-		{method: post, path: "/v1/callbacks/retry", id: "retryCallbacks", roles: operators, handle: (*call).retryCallbacks, summary: "Try callbacks now, or tell the end of a message once more", body: &body{of: ferry.RetryRequest{}, text: "one of callback, message and all"}, answers: []reply{{200, "what is tried", ferry.RetryAnswer{}, nil, nil}}},
+		{method: post, path: "/v1/callbacks/retry", id: "retryCallbacks", act: true, roles: operators, handle: (*call).retryCallbacks, summary: "Try callbacks now, or tell the end of a message once more", body: &body{of: ferry.RetryRequest{}, text: "one of callback, message and all"}, answers: []reply{{200, "what is tried", ferry.RetryAnswer{}, nil, nil}}},
 	}
 }
 
@@ -107,6 +107,7 @@ func (c *call) unsubscribe() error {
 	if err := c.require(readers); err != nil {
 		return err
 	}
+	c.act()
 	if err := c.api.svc.Unsubscribe(c.ctx(), id, c.who); err != nil {
 		return err
 	}

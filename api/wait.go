@@ -168,7 +168,7 @@ func pauseAfter(waited time.Duration) time.Duration {
 func began(e *ferry.Envelope) time.Time {
 	began := e.CreatedAt
 	for _, act := range e.Acts {
-		if (act.Act == "replay" || act.Act == "edit") && act.At.After(began) {
+		if (act.Act == "replay" || act.Act == "edit" || act.Act == "replace") && act.At.After(began) {
 			began = act.At
 		}
 	}

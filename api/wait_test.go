@@ -211,12 +211,14 @@ func TestRetryAfterDoubles(t *testing.T) {
 		if diff := cmp.Diff([]string{"5", "10", "20", "40", "60", "60", "60"}, pauses(7)); diff != "" {
 			t.Error(diff)
 		}
-		s.fake.kill(id)
-		time.Sleep(72 * time.Hour)
-		s.fake.end(id, ferry.StateAccepted, ferry.Act{Act: "replay", By: "olga", At: time.Now()})
-		a = s.call("", http.MethodGet, location, "")
-		if diff := cmp.Diff([]string{"5", "10", "20"}, pauses(3)); diff != "" {
-			t.Errorf("after a replay: %s", diff)
+		for _, act := range []string{"replay", "edit", "replace"} {
+			s.fake.kill(id)
+			time.Sleep(72 * time.Hour)
+			s.fake.end(id, ferry.StateAccepted, ferry.Act{Act: act, By: "olga", At: time.Now()})
+			a = s.call("", http.MethodGet, location, "")
+			if diff := cmp.Diff([]string{"5", "10", "20"}, pauses(3)); diff != "" {
+				t.Errorf("after %s: %s", act, diff)
+			}
 		}
 	})
 }

@@ -21,10 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ferry"
-	"ferry/mapping"
-	"ferry/privacy"
 	"ferry/queue"
-	"ferry/shape"
 	"ferry/store"
 )
 
@@ -136,19 +133,6 @@ type Broker struct {
 	peeks    chan struct{} // a token per large body in memory for a look inside
 }
 
-// route is a configured route with what was compiled for it.
-type route struct {
-	ferry.Route
-	orderBy *mapping.Program
-	search  []*mapping.Program
-	mask    *privacy.FieldMask // nil: nothing is masked
-	door    *shape.Door        // nil: messages pass as they are
-	relay   *relay
-	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
-
-	receivers receivers // where they pull
-}
-
 // New opens the ledger in DataDir and starts the queue. Nothing is delivered
 // before Start. Errors are *ferry.Error where a person can mend them.
 func New(ctx context.Context, opts Options) (*Broker, error) {
@@ -207,44 +191,6 @@ func setDefault(d *time.Duration, value time.Duration) {
 	if *d == 0 {
 		*d = value
 	}
-}
-
-func (b *Broker) compile(r ferry.Route) (*route, error) {
-	if r.Window == 0 {
-		r.Window = ferry.DefaultWindow
-	}
-	if r.MaxBytes == 0 {
-		r.MaxBytes = ferry.DefaultMaxBody
-	}
-	if r.TimeToLive == 0 {
-		r.TimeToLive = ferry.DefaultTimeToLive
-	}
-	setDefault(&r.Lock, ferry.DefaultReceiveLock)
-	if r.MaxDeliveries == 0 {
-		r.MaxDeliveries = ferry.DefaultMaxDeliveries
-	}
-	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
-	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
-	var err error
-	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
-		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
-	}
-	if compiled.door, err = shape.New(&compiled.Route); err != nil {
-		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
-	}
-	if r.OrderBy != "" {
-		if compiled.orderBy, err = mapping.Compile(r.OrderBy); err != nil {
-			return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: orderBy: %w", r.Name, err)
-		}
-	}
-	for _, src := range r.SearchKeys {
-		p, err := mapping.Compile(src)
-		if err != nil {
-			return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: searchKeys: %w", r.Name, err)
-		}
-		compiled.search = append(compiled.search, p)
-	}
-	return compiled, nil
 }
 
 func (b *Broker) open(ctx context.Context) error {

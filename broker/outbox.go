@@ -151,10 +151,14 @@ func (o *outbox) tell(ctx context.Context, t *telling, again bool) {
 	if p, ok := o.b.opts.Tellers[t.to.Kind].(Pager); ok {
 		most, within = p.Page()
 	}
+	next := most
+	if again {
+		next = 1 // to see whether it is back
+	}
 	var err error
 	for err == nil && ctx.Err() == nil {
 		var list []ferry.Notice
-		if list, err = o.b.ledger.Notices(t.to, t.after, most); err != nil {
+		if list, err = o.b.ledger.Notices(t.to, t.after, next); err != nil {
 			break
 		}
 		if len(list) == 0 {
@@ -166,6 +170,7 @@ func (o *outbox) tell(ctx context.Context, t *telling, again bool) {
 		}
 		t.after = list[len(list)-1].Seq
 		err = o.page(ctx, t, within, list)
+		next = most
 	}
 	o.told(ctx, t, again, err)
 }

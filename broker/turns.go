@@ -24,19 +24,22 @@ type turns struct {
 const (
 	tellAtOnce  = 96 // targets whose last telling went well
 	againAtOnce = 32 // and those whose last one failed
-	laneAtOnce  = 8
-	laneAgain   = 2
+	laneAtOnce  = 32
+	laneAgain   = 4
 	laneFails   = 3 // tellings that failed in a row: the whole host may be down
-	laneDown    = 2 // targets at a time then
+	laneDown    = 8 // targets at a time then
 )
 
 // lane is the targets of one host.
 type lane struct {
-	name         string
-	fresh, tried []*telling // ready
-	busy, again  int
-	fails        int
-	inRing       bool
+	name string
+	// Ready: subscriptions and the like, addresses that one message asked for, of which
+	// there may be many more, and those whose last telling failed.
+	few, many, tried []*telling
+	ofMany           bool // whose turn it is of the first two
+	busy, again      int
+	fails            int
+	inRing           bool
 }
 
 // telling is how far one target is.
@@ -96,10 +99,13 @@ func (q *turns) ready(t *telling) {
 		heap.Remove(&q.later, t.index)
 	}
 	t.state = tellingReady
-	if t.fails > 0 {
+	switch {
+	case t.fails > 0:
 		t.lane.tried = append(t.lane.tried, t)
-	} else {
-		t.lane.fresh = append(t.lane.fresh, t)
+	case t.to.Kind == ferry.ReplyCallback:
+		t.lane.many = append(t.lane.many, t)
+	default:
+		t.lane.few = append(t.lane.few, t)
 	}
 	if !t.lane.inRing {
 		t.lane.inRing = true
@@ -127,7 +133,7 @@ func (q *turns) next(now time.Time) (t *telling, in time.Duration) {
 			q.busy++
 			l.busy++
 		}
-		if l.inRing = len(l.fresh)+len(l.tried) > 0; l.inRing {
+		if l.inRing = len(l.few)+len(l.many)+len(l.tried) > 0; l.inRing {
 			q.ring = append(q.ring, l)
 		}
 		if t != nil {
@@ -146,19 +152,26 @@ func (q *turns) take(l *lane) *telling {
 	if l.fails >= laneFails {
 		most = laneDown
 	}
-	if len(l.fresh) > 0 && q.busy-q.again < tellAtOnce && l.busy-l.again < most {
-		t := l.fresh[0]
-		l.fresh = l.fresh[1:]
-		return t
+	if len(l.few)+len(l.many) > 0 && q.busy-q.again < tellAtOnce && l.busy-l.again < most {
+		l.ofMany = !l.ofMany
+		if len(l.few) == 0 || l.ofMany && len(l.many) > 0 {
+			return first(&l.many)
+		}
+		return first(&l.few)
 	}
 	if len(l.tried) > 0 && q.again < againAtOnce && l.again < laneAgain {
-		t := l.tried[0]
-		l.tried = l.tried[1:]
 		q.again++
 		l.again++
-		return t
+		return first(&l.tried)
 	}
 	return nil
+}
+
+func first(list *[]*telling) *telling {
+	t := (*list)[0]
+	(*list)[0] = nil
+	*list = (*list)[1:]
+	return t
 }
 
 // done gives the turn back; wasAgain is whether the telling before had failed.

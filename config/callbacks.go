@@ -18,6 +18,9 @@ type Callbacks struct {
 	Allow []string `yaml:"allow"`
 	// CA is a file of certificates in PEM that callbacks trust beside the system's.
 	CA string `yaml:"ca"`
+	// Format is what callbacks are sent as: json, the default, the message itself; or
+	// cloudevents, CloudEvents 1.0 in JSON whose data is the message.
+	Format string `yaml:"format"`
 	// Timeout is how long one callback may take; default 10 s, from 1 s to 1 min.
 	Timeout time.Duration `yaml:"timeout"`
 }
@@ -27,7 +30,16 @@ const (
 	maxCallbackAllow       = 100
 )
 
-func (c *Callbacks) complete() { setDefault(&c.Timeout, defaultCallbackTimeout) }
+// The formats of callbacks.
+const (
+	FormatJSON        = "json"
+	FormatCloudEvents = "cloudevents"
+)
+
+func (c *Callbacks) complete() {
+	setDefault(&c.Timeout, defaultCallbackTimeout)
+	setDefault(&c.Format, FormatJSON)
+}
 
 func (c *Callbacks) check(d *decoder) {
 	if len(c.Allow) > maxCallbackAllow {
@@ -40,6 +52,7 @@ func (c *Callbacks) check(d *decoder) {
 		}
 	}
 	d.checkFile("callbacks.ca", c.CA)
+	d.checkOneOf("callbacks.format", c.Format, FormatJSON, FormatCloudEvents)
 	d.checkSpan("callbacks.timeout", int64(c.Timeout), int64(time.Second), int64(time.Minute), showDuration)
 }
 

@@ -11,17 +11,20 @@ const (
 	maxDescription = 500 // characters
 )
 
-// checkTitles wants that people can tell the routes apart.
+// checkTitles wants that people can tell the routes apart, where somebody chose titles.
 func (b *Broker) checkTitles(d *decoder) {
-	routes, first := b.FerryRoutes(), map[string]string{}
+	routes, first := b.FerryRoutes(), map[string]int{}
 	for i := range routes {
 		title := strings.ToLower(routes[i].Heading())
-		if other, twice := first[title]; twice && routes[i].Name != other {
-			d.at(fmt.Sprintf("routes[%d].title", i), "people see titles, and could not tell the two apart: give another title",
-				"the routes %s and %s have the same title %q", other, routes[i].Name, routes[i].Heading())
+		at, twice := first[title]
+		if !twice {
+			first[title] = i
 			continue
 		}
-		first[title] = routes[i].Name
+		if other := &routes[at]; other.Name != routes[i].Name && (other.Title != "" || routes[i].Title != "") {
+			d.at(fmt.Sprintf("routes[%d].title", i), "people see titles, and could not tell the two apart: give another title",
+				"the routes %s and %s have the same title %q", other.Name, routes[i].Name, routes[i].Heading())
+		}
 	}
 }
 

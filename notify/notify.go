@@ -29,7 +29,8 @@ type Options struct {
 	CA      []byte
 	Timeout time.Duration // of one callback; default 10 s
 	// Encode makes the body of a callback.
-	Encode  func(ferry.Envelope) []byte
+	Encode      func(ferry.Envelope) []byte
+	ContentType string // of what Encode makes; default application/json
 	Version string // of the broker, for User-Agent
 
 	// Resolve and Dial stand in for the system's, in tests.
@@ -55,6 +56,9 @@ const (
 func New(opts Options) (*Notifier, error) {
 	if opts.Timeout <= 0 {
 		opts.Timeout = defaultTimeout
+	}
+	if opts.ContentType == "" {
+		opts.ContentType = "application/json"
 	}
 	if opts.Resolve == nil {
 		opts.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -171,7 +175,7 @@ func (n *Notifier) tell(ctx context.Context, e *ferry.Ending) error {
 	if err != nil {
 		return fmt.Errorf("%w: its address cannot be read", ferry.ErrUntellable)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", n.opts.ContentType)
 	req.Header.Set("User-Agent", "Ferry/"+n.opts.Version)
 	req.Header.Set("Ferry-Event", string(ferry.EventOf(e.State)))
 	req.Header.Set("Ferry-Message-Id", e.ID.String())

@@ -189,7 +189,11 @@ func TestDescribe(t *testing.T) {
 func TestEnvelopeAsEvent(t *testing.T) {
 	id := ferry.NewID(time.Unix(1_800_000_000, 0))
 	e := ferry.Envelope{ID: id, Route: "invoices", State: ferry.StateCompleted, Generation: 2, UpdatedAt: time.Unix(1_800_000_100, 0), CorrelationID: "c-1", Reference: "INV-1"}
-	text, err := CloudEvent(&e, "https://broker.example/")
+	data, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := CloudEvent(&e, "https://broker.example/", data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +214,7 @@ func TestEnvelopeAsEvent(t *testing.T) {
 	}
 	for state, kind := range map[ferry.State]string{ferry.StateDeadLettered: TypeDeadLettered, ferry.StateDiscarded: TypeDiscarded, ferry.StateRetrying: TypePending} {
 		e.State = state
-		if text, err := CloudEvent(&e, ""); err != nil || !strings.Contains(string(text), `"type":"`+kind+`"`) {
+		if text, err := CloudEvent(&e, "", data); err != nil || !strings.Contains(string(text), `"type":"`+kind+`"`) {
 			t.Errorf("%s: %s, %v", state, text, err)
 		}
 	}

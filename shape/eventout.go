@@ -25,14 +25,10 @@ const (
 )
 
 // CloudEvent gives an envelope as a CloudEvent 1.0 in JSON: what became of a message.
-// publicURL is where the broker is reached; the event's source is the message's route
+// data is the envelope as the surface writes it; publicURL is where the broker is reached; the event's source is the message's route
 // there, its subject the message's id. The same end of the same message has the same
 // id of the event, however often it is told.
-func CloudEvent(e *ferry.Envelope, publicURL string) ([]byte, error) {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
+func CloudEvent(e *ferry.Envelope, publicURL string, data []byte) ([]byte, error) {
 	kind := TypePending
 	switch e.State {
 	case ferry.StateCompleted:

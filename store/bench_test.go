@@ -79,22 +79,35 @@ func inParallel(b *testing.B, writers int, call func(i int) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
 
-// TestIdempotencyEntrySize holds the bound in bytes against what entries cost.
+// TestIdempotencyEntrySize holds the bound in bytes against what entries cost, of
+// keys alone, and of keys beside what flows send without them.
 func TestIdempotencyEntrySize(t *testing.T) {
-	var before, after runtime.MemStats
-	x := newIdemIndex(ferry.IdempotencyWindow, 64<<20)
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	start := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	for i := range 2 * x.most { // full, and in the middle of forgetting
-		x.add(idemKeyOf(1, string(u32(uint32(i)))), ferry.NewID(start.Add(time.Duration(i)*time.Second/4)))
+	const bytes = 16 << 20
+	for name, flows := range map[string]int{"keys": 0, "keys and flows": 2} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			x := newIdemIndex(ferry.IdempotencyWindow, bytes)
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			start := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+			for i := range 4 * x.most { // full, and forgotten several times over
+				id := ferry.NewID(start.Add(time.Duration(i) * time.Second / 4))
+				x.add(idemKeyOf(1, string(u32(uint32(i)))), id)
+				for j := range flows { // with tracking id and without
+					x.addRepeat(idemKeyOf(uint32(2+j), string(u32(uint32(i)))), id)
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			used := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+			t.Logf("%d entries, %d of flows, %d bytes each", x.keys.n+x.repeats.n, x.repeats.n, used/int64(x.keys.n+x.repeats.n))
+			if used > bytes {
+				t.Errorf("the full index takes %d MiB", used>>20)
+			}
+			if flows > 0 && x.repeats.n == 0 {
+				t.Error("nothing of the flows is in it")
+			}
+			runtime.KeepAlive(x)
+		})
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	used := int64(after.HeapAlloc) - int64(before.HeapAlloc)
-	t.Logf("%d entries, %d bytes each", len(x.ids), used/int64(len(x.ids)))
-	if used > 64<<20 {
-		t.Errorf("the full index takes %d MiB", used>>20)
-	}
-	runtime.KeepAlive(x)
 }

@@ -25,59 +25,61 @@ func idemKeyOf(route uint32, key string) idemKey {
 // every accept. Its truth are the records, from which it is rebuilt at start.
 //
 // It is bounded twice: by the windows, and by memory. Entries are forgotten oldest
-// first, in buckets of time. Repeats of flows take room from keys up to a share;
-// beyond it they take each other's.
+// first, a generation at a time. Repeats of flows take room from keys up to a
+// share; beyond it they take each other's.
 type idemIndex struct {
-	most int // entries, of both kinds
-
-	ids     map[idemKey]ferry.ID
+	most    int // entries, of both kinds
 	keys    idemAges
 	repeats idemAges
 }
 
-// idemAges are the entries of one kind by their age.
+// idemAges are the entries of one kind by their age. A generation is filled and
+// then dropped whole: a map whose entries come and go one by one takes up to twice
+// the room.
 type idemAges struct {
-	window  time.Duration
-	n       int          // keys in the buckets
-	buckets []idemBucket // oldest first
+	window      time.Duration
+	room        int // entries; those of a generation are a part of it
+	n           int // entries
+	generations []idemGeneration
 }
 
-type idemBucket struct {
-	start, end time.Time // of the ids behind its keys
-	keys       []idemKey
+type idemGeneration struct {
+	start, end time.Time // of its ids
+	ids        map[idemKey]ferry.ID
 }
 
 const (
-	// idemEntryBytes is what one entry costs: 32 bytes in the map at a load of one
-	// half to seven eighths, and 16 in its bucket.
+	// idemEntryBytes is what one entry costs at the most: 33 bytes at a load of 0.44
+	// to 0.875, and what maps have beside their entries.
 	idemEntryBytes  = 96
-	idemBucketCount = 56 // buckets per window: three hours each in seven days
-	repeatShare     = 4  // one entry in so many may be a flow's, when memory is short
+	idemGenerations = 4 // per window, and of the room: each is asked for each key
+	repeatShare     = 4 // one entry in so many may be a flow's, when memory is short
 )
 
 func newIdemIndex(window time.Duration, bytes int) *idemIndex {
+	most := max(bytes/idemEntryBytes, 1000)
 	return &idemIndex{
-		most: max(bytes/idemEntryBytes, 1000), ids: map[idemKey]ferry.ID{},
-		keys: idemAges{window: window}, repeats: idemAges{window: ferry.RepeatWindow},
+		most: most, keys: idemAges{window: window, room: most}, repeats: idemAges{window: ferry.RepeatWindow, room: most / repeatShare},
 	}
 }
 
 // find returns the newest message of the key inside the window.
 func (x *idemIndex) find(key idemKey, now time.Time) (ferry.ID, bool) {
-	return x.findIn(&x.keys, key, now)
+	return x.keys.find(key, now)
 }
 
 // findRepeat is find for what a flow sent without a key.
 func (x *idemIndex) findRepeat(key idemKey, now time.Time) (ferry.ID, bool) {
-	return x.findIn(&x.repeats, key, now)
+	return x.repeats.find(key, now)
 }
 
-func (x *idemIndex) findIn(a *idemAges, key idemKey, now time.Time) (ferry.ID, bool) {
-	id, ok := x.ids[key]
-	if !ok || now.Sub(id.Time()) > a.window {
-		return ferry.ID{}, false
+func (a *idemAges) find(key idemKey, now time.Time) (ferry.ID, bool) {
+	for i := len(a.generations) - 1; i >= 0; i-- {
+		if id, ok := a.generations[i].ids[key]; ok {
+			return id, now.Sub(id.Time()) <= a.window
+		}
 	}
-	return id, true
+	return ferry.ID{}, false
 }
 
 func (x *idemIndex) add(key idemKey, id ferry.ID) { x.addTo(&x.keys, key, id) }
@@ -86,59 +88,33 @@ func (x *idemIndex) addRepeat(key idemKey, id ferry.ID) { x.addTo(&x.repeats, ke
 
 func (x *idemIndex) addTo(a *idemAges, key idemKey, id ferry.ID) {
 	at := id.Time()
-	width := a.window / idemBucketCount
-	if n := len(a.buckets); n == 0 || at.Sub(a.buckets[n-1].start) > width {
-		a.buckets = append(a.buckets, idemBucket{start: at})
-		x.forget(a, at.Add(-a.window-width))
+	n := len(a.generations)
+	if n == 0 || at.Sub(a.generations[n-1].start) > a.window/idemGenerations || len(a.generations[n-1].ids) >= a.room/idemGenerations {
+		a.generations = append(a.generations, idemGeneration{start: at, ids: map[idemKey]ferry.ID{}})
+		for len(a.generations) > 1 && a.generations[0].end.Before(at.Add(-a.window)) {
+			a.forgetOldest()
+		}
 	}
-	last := &a.buckets[len(a.buckets)-1]
-	if before, ok := x.ids[key]; !ok || before.Time().Before(last.start) {
-		last.keys = append(last.keys, key) // else it stands there
-		a.n++
-	}
-	x.ids[key] = id
+	last := &a.generations[len(a.generations)-1]
+	before := len(last.ids)
+	last.ids[key] = id
+	a.n += len(last.ids) - before
 	if at.After(last.end) {
 		last.end = at
 	}
-	for x.keys.n+x.repeats.n > x.most {
-		x.makeRoom(at)
+	if x.keys.n+x.repeats.n <= x.most {
+		return
+	}
+	if x.repeats.n > x.repeats.room {
+		x.repeats.forgetOldest()
+	} else {
+		x.keys.forgetOldest()
 	}
 }
 
-// makeRoom forgets the oldest bucket, or of a single one the first half.
-func (x *idemIndex) makeRoom(at time.Time) {
-	a := &x.keys
-	if x.repeats.n > x.most/repeatShare || a.n == 0 {
-		a = &x.repeats
-	}
-	if len(a.buckets) == 1 {
-		whole := a.buckets[0]
-		half := (len(whole.keys) + 1) / 2
-		a.buckets = []idemBucket{
-			{start: whole.start, end: whole.end, keys: slices.Clone(whole.keys[:half])},
-			{start: at, end: whole.end, keys: slices.Clone(whole.keys[half:])},
-		}
-	}
-	x.forgetOldest(a)
-}
-
-// forget drops buckets that started before t.
-func (x *idemIndex) forget(a *idemAges, t time.Time) {
-	for len(a.buckets) > 1 && a.buckets[0].start.Before(t) {
-		x.forgetOldest(a)
-	}
-}
-
-func (x *idemIndex) forgetOldest(a *idemAges) {
-	oldest := a.buckets[0]
-	a.buckets = slices.Clone(a.buckets[1:])
-	a.n -= len(oldest.keys)
-	for _, key := range oldest.keys {
-		// The key may have been used again since.
-		if id, ok := x.ids[key]; ok && !id.Time().After(oldest.end) {
-			delete(x.ids, key)
-		}
-	}
+func (a *idemAges) forgetOldest() {
+	a.n -= len(a.generations[0].ids)
+	a.generations = slices.Clone(a.generations[1:]) // what it no longer holds is collected
 }
 
 // rebuild reads the keys of the window from the records, and what flows sent

@@ -149,7 +149,7 @@ func (l *Ledger) Subscribe(ctx context.Context, sub Subscription) (is Subscripti
 		}
 		sub.Signer = Signer{Generation: 1, Since: sub.CreatedAt}
 		is, merged = sub, false
-		return l.saveSubscription(tx, &sub, "subscriptions create", sub.KeyName, "")
+		return l.saveSubscription(ctx, tx, &sub, "subscriptions create", sub.KeyName, "")
 	})
 	return is, merged, err
 }
@@ -190,14 +190,14 @@ func (*Ledger) currentSubscription(tx *bbolt.Tx, id ferry.ID) (*Subscription, er
 	return &sub, nil
 }
 
-func (l *Ledger) saveSubscription(tx *bbolt.Tx, sub *Subscription, act, by, note string) error {
+func (l *Ledger) saveSubscription(ctx context.Context, tx *bbolt.Tx, sub *Subscription, act, by, note string) error {
 	if err := putJSON(tx, bSubs, sub.ID[:], sub); err != nil {
 		return err
 	}
 	kept := *sub
 	l.group.subs = append(l.group.subs, &kept)
 	l.group.after = append(l.group.after, func() { l.subs.keep(&kept) })
-	return l.audit(noContext, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: sub.name(), Note: note})
+	return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: sub.name(), Note: note})
 }
 
 // name is what the audit log calls it: where to is masked.
@@ -245,7 +245,7 @@ func (l *Ledger) DropSubscription(ctx context.Context, id ferry.ID, why string) 
 
 func (l *Ledger) drop(tx *bbolt.Tx, sub *Subscription, why string) error {
 	sub.DroppedAt, sub.DroppedWhy = time.Now().UTC(), why
-	return l.saveSubscription(tx, sub, "subscriptions drop", "broker", why)
+	return l.saveSubscription(noContext, tx, sub, "subscriptions drop", "broker", why)
 }
 
 // dropOf ends the subscriptions of a key, in the commit that revokes it.
@@ -279,7 +279,7 @@ func (l *Ledger) RotateSubscription(ctx context.Context, id ferry.ID, keep time.
 		}
 		sub.Signer, sub.Check = sub.Signer.next(time.Now().UTC(), keep), check
 		is = *sub
-		return l.saveSubscription(tx, sub, "subscriptions rotate", by, "")
+		return l.saveSubscription(ctx, tx, sub, "subscriptions rotate", by, "")
 	})
 	return is, err
 }

@@ -8,6 +8,7 @@ import (
 	"ferry/broker"
 	"ferry/config"
 	"ferry/notify"
+	"ferry/shape"
 )
 
 // callbacks tell the ends of messages over HTTP.
@@ -18,6 +19,9 @@ func openCallbacks(cfg *config.Broker) (callbacks, error) {
 	opts := notify.Options{
 		Allow: cfg.Callbacks.Allow, Timeout: cfg.Callbacks.Timeout, Version: version(),
 		Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
+	}
+	if cfg.Callbacks.Format == config.FormatCloudEvents {
+		opts.Encode, opts.ContentType = func(e ferry.Envelope) []byte { return api.EnvelopeEvent(e, cfg.PublicURL) }, shape.EventType
 	}
 	if path := cfg.Callbacks.CA; path != "" {
 		pem, err := os.ReadFile(path)

@@ -49,6 +49,13 @@ routes:
   - {name: large, maxBytes: 100MiB}
   - {name: pulled, workers: pull, lock: 5s}
   - {name: typed, schema: DIR/schema.json}
+  - name: shaped
+    accept: [json, xml, form]
+    request: '{number: (.number // .invoice.number // "none"), lines: [.. | numbers?]}'
+    versionBy: {field: .version}
+    versions:
+      - {name: v1, default: true}
+      - {name: v2, schema: DIR/schema.json, request: ".", sunset: 2030-01-01}
 `
 
 const hostileSchema = `{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","required":["number"],"additionalProperties":false,
@@ -133,7 +140,7 @@ func besiege(t *testing.T) *besieged {
 	if b.admin, err = client.New("http://"+b.address, own.Secret, client.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	b.target.Routes, b.target.MaxBody = []string{"orders", "notes", "large", "pulled", "typed", "nowhere", "v1"}, 2<<20
+	b.target.Routes, b.target.MaxBody = []string{"orders", "notes", "large", "pulled", "typed", "shaped", "shaped", "nowhere", "v1"}, 2<<20
 	b.learn()
 	return b
 }

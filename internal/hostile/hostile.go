@@ -183,6 +183,8 @@ func (g *Generator) fill(path string) string {
 		switch path[from+1 : to] {
 		case "route":
 			value = pick(g, g.t.Routes...)
+		case "version":
+			value = pick(g, "v1", "v2", "v9", "")
 		case "id", "message":
 			if len(g.t.IDs) > 0 && g.chance(2) {
 				value = pick(g, g.t.IDs...)
