@@ -99,7 +99,7 @@ func calledBack(t *testing.T, test func(t *testing.T, f *flows, s *subscribers))
 		if strings.Contains(s.log.String()+f.log.String(), "sig=") {
 			t.Error("an address stands in the log")
 		}
-		audit, err := w.b.ledger.Audit(0, 1000)
+		audit, err := w.b.ledger.Audit(0, time.Time{}, 1000)
 		if err != nil || strings.Contains(fmt.Sprint(audit), "sig=") {
 			t.Errorf("an address stands in the audit log, or %v", err)
 		}
@@ -423,7 +423,7 @@ func TestWhatIsGoneIsDropped(t *testing.T) {
 		if n := f.waitingNotices(); n != 0 {
 			t.Errorf("%d wait after a day", n)
 		}
-		audit, err := f.b.ledger.Audit(0, 1000)
+		audit, err := f.b.ledger.Audit(0, time.Time{}, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -458,7 +458,7 @@ func TestARevokedKeyIsToldNothing(t *testing.T) {
 		if before != 1 || f.waitingNotices() != 1 {
 			t.Fatalf("%d calls, %d wait", before, f.waitingNotices())
 		}
-		if _, err := f.b.RevokeKey(t.Context(), "flow", "ann"); err != nil {
+		if _, err := f.b.RevokeKey(t.Context(), "flow", "no more", "ann"); err != nil {
 			t.Fatal(err)
 		}
 		s.Answer(func(string, int) int { return http.StatusAccepted })

@@ -21,6 +21,10 @@ const Folder = "FERRY_OAUTH2_MOCK"
 const (
 	FailOnce   = "fail-once"   // its first answer to a client is 503
 	TwoSeconds = "two-seconds" // tokens live so long
+	Ferry      = "ferry"       // tokens are for api://ferry, with the role Ferry.Send
+	Other      = "other-audience"
+	Expired    = "expired"
+	Rotate     = "rotate" // later tokens are signed with a new key, by turns
 )
 
 //go:embed server.mjs

@@ -1,6 +1,8 @@
 // Runs oauth2-mock-server of the folder that is named, on a free port. The scopes
 // that a client asks for choose its ways: fail-once (the first answer of a client
-// is 503), two-seconds (tokens live so long).
+// is 503), two-seconds (tokens live so long), ferry (for the audience and with the
+// role of the broker's tests), other-audience, expired, rotate (later tokens are
+// signed with a new key by turns).
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 
@@ -15,8 +17,12 @@ const scopes = (req) => (req.body?.scope ?? '').split(' ');
 server.service.on('beforeTokenSigning', (token, req) => {
   token.payload.jti = crypto.randomUUID();
   if (scopes(req).includes('two-seconds')) token.payload.exp = token.payload.iat + 2;
+  if (scopes(req).includes('ferry')) Object.assign(token.payload, { sub: 'app-1', aud: 'api://ferry', roles: ['Ferry.Send'] });
+  if (scopes(req).includes('other-audience')) token.payload.aud = 'api://other';
+  if (scopes(req).includes('expired')) token.payload.exp = token.payload.iat - 600;
 });
 server.service.on('beforeResponse', (response, req) => {
+  if (scopes(req).includes('rotate')) server.issuer.keys.generate('RS256');
   if (scopes(req).includes('two-seconds')) response.body.expires_in = 2;
   const client = req.headers.authorization ?? req.body.client_id;
   if (scopes(req).includes('fail-once') && !failed.has(client)) {
