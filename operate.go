@@ -71,6 +71,7 @@ type KeyEdit struct {
 	Expires     *time.Time // zero: never
 	Routes      *[]string  // none means all
 	Environment *string
+	Limit       *Limit // the whole of it; zero: the broker's for every key
 	Note        string // why, for the audit log
 }
 

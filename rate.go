@@ -118,6 +118,24 @@ type Limit struct {
 // IsZero says whether nothing is limited.
 func (l Limit) IsZero() bool { return l.Rate.IsZero() && l.Quota.IsZero() }
 
+// String is the limit in few words, "none" without one.
+func (l Limit) String() string {
+	text := ""
+	if !l.Rate.IsZero() {
+		text = l.Rate.String() + ", " + strconv.Itoa(l.BurstOr()) + " at once"
+	}
+	if !l.Quota.IsZero() {
+		if text != "" {
+			text += "; "
+		}
+		text += l.Quota.String()
+	}
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
 // Check says what cannot be meant. The error has the code invalid.
 func (l Limit) Check() *Error {
 	switch {

@@ -113,10 +113,11 @@ func (c *call) rotateKey() error {
 
 // EditKeyRequest changes what a key may, and until when. What is absent stays.
 type EditKeyRequest struct {
-	ExpiresAt     *string   `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; empty: never"`
-	Routes        *[]string `json:"routes,omitempty" doc:"sender and receiver: which; an empty list: all"`
-	EnvironmentID *string   `json:"environmentId,omitempty" doc:"Power Platform environment of the flows that use it; empty: none"`
-	Note          string    `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
+	ExpiresAt     *string      `json:"expiresAt,omitempty" doc:"RFC 3339 with an offset; empty: never"`
+	Routes        *[]string    `json:"routes,omitempty" doc:"sender and receiver: which; an empty list: all"`
+	EnvironmentID *string      `json:"environmentId,omitempty" doc:"Power Platform environment of the flows that use it; empty: none"`
+	Limit         *ferry.Limit `json:"limit,omitempty" doc:"the whole limit; an empty object: the broker's for every key"`
+	Note          string       `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
 }
 
 func (c *call) editKey() error {
@@ -124,13 +125,19 @@ func (c *call) editKey() error {
 	if err := c.decode(&in, maxCommand, false); err != nil {
 		return err
 	}
-	if in.ExpiresAt == nil && in.Routes == nil && in.EnvironmentID == nil {
-		return invalid("", "the request changes nothing").WithHint("give expiresAt, routes or environmentId")
+	if in.ExpiresAt == nil && in.Routes == nil && in.EnvironmentID == nil && in.Limit == nil {
+		return invalid("", "the request changes nothing").WithHint("give expiresAt, routes, environmentId or limit")
+	}
+	if in.Limit != nil {
+		if fault := in.Limit.Check(); fault != nil {
+			fault.Details = []ferry.ErrorDetail{{Detail: fault.Message, Pointer: "/limit"}}
+			return fault
+		}
 	}
 	if err := checkNote(in.Note, false); err != nil {
 		return err
 	}
-	edit := ferry.KeyEdit{Routes: in.Routes, Environment: in.EnvironmentID, Note: in.Note}
+	edit := ferry.KeyEdit{Routes: in.Routes, Environment: in.EnvironmentID, Limit: in.Limit, Note: in.Note}
 	if in.Routes != nil {
 		if err := c.checkRoutes(*in.Routes); err != nil {
 			return err

@@ -363,6 +363,14 @@ func TestKeyWithLimits(t *testing.T) {
 		t.Errorf("made with %+v", made.Limit)
 	}
 	for body, code := range map[string]ferry.Code{
+		`{"limit":{"burst":5}}`: ferry.CodeInvalid, `{"limit":{"rate":"x"}}`: ferry.CodeBadDuration, `{}`: ferry.CodeInvalid,
+	} {
+		s.refusal(s.call("admin-key", http.MethodPost, "/v1/keys/k9/edit", body), code)
+	}
+	if a := s.call("admin-key", http.MethodPost, "/v1/keys/k9/edit", `{"limit":{}}`); a.StatusCode != http.StatusOK {
+		t.Errorf("a limit is taken away: %d %s", a.StatusCode, a.body)
+	}
+	for body, code := range map[string]ferry.Code{
 		`{"name":"flow","role":"sender","limit":{"rate":"600"}}`:                ferry.CodeBadDuration,
 		`{"name":"flow","role":"sender","limit":{"burst":5}}`:                   ferry.CodeInvalid,
 		`{"name":"flow","role":"sender","limit":{"quota":"5/m"}}`:               ferry.CodeInvalid,

@@ -238,7 +238,10 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusCreated {
 				t.Fatalf("answer %d: %d, %v", i, resp.StatusCode, err)
 			}
-			if want := "/v1/messages/" + f.order[i].String(); !strings.HasSuffix(resp.Header.Get("Location"), want) {
+			f.mu.Lock()
+			want := "/v1/messages/" + f.order[i].String()
+			f.mu.Unlock()
+			if !strings.HasSuffix(resp.Header.Get("Location"), want) {
 				t.Fatalf("answer %d is at %s, want %s", i, resp.Header.Get("Location"), want)
 			}
 		}

@@ -21,8 +21,11 @@ import (
 func FuzzSurface(f *testing.F) {
 	g := hostile.New(1, hostile.Target{
 		Calls: []hostile.Call{
-			{Method: "POST", Path: "/v1/routes/{route}/messages"}, {Method: "GET", Path: "/v1/messages/{id}/body"}, {Method: "POST", Path: "/v1/routes/{route}/messages/batch", Query: []string{"partial"}},
-			{Method: "POST", Path: "/{route}/messages"}, {Method: "GET", Path: "/v1/dead-letters", Query: []string{"q", "limit"}},
+			{Method: "POST", Path: "/v1/routes/{route}/messages"},
+			{Method: "GET", Path: "/v1/messages/{id}/body"},
+			{Method: "POST", Path: "/v1/routes/{route}/messages/batch", Query: []string{"partial"}},
+			{Method: "POST", Path: "/{route}/messages"},
+			{Method: "GET", Path: "/v1/dead-letters", Query: []string{"q", "limit"}},
 		},
 		Routes: []string{"orders", "small", "pings"}, Keys: []string{"admin-key", "sender-key", "receiver-key"}, MaxBody: 64 << 10,
 	})

@@ -458,7 +458,7 @@ func TestARevokedKeyIsToldNothing(t *testing.T) {
 		if before != 1 || f.waitingNotices() != 1 {
 			t.Fatalf("%d calls, %d wait", before, f.waitingNotices())
 		}
-		if _, err := f.b.RevokeKey(t.Context(), "flow", "", "ann"); err != nil {
+		if _, err := f.b.RevokeKey(t.Context(), "flow", "no more", "ann"); err != nil {
 			t.Fatal(err)
 		}
 		s.Answer(func(string, int) int { return http.StatusAccepted })

@@ -46,11 +46,12 @@ func (c *Client) RotateKey(ctx context.Context, id, secret, note string) (ferry.
 // EditKey changes what a key may, and until when; its secrets stay.
 func (c *Client) EditKey(ctx context.Context, id string, edit ferry.KeyEdit) (ferry.Key, error) {
 	in := struct {
-		ExpiresAt   *string   `json:"expiresAt,omitempty"`
-		Routes      *[]string `json:"routes,omitempty"`
-		Environment *string   `json:"environmentId,omitempty"`
-		Note        string    `json:"note,omitempty"`
-	}{Routes: edit.Routes, Environment: edit.Environment, Note: edit.Note}
+		ExpiresAt   *string      `json:"expiresAt,omitempty"`
+		Routes      *[]string    `json:"routes,omitempty"`
+		Environment *string      `json:"environmentId,omitempty"`
+		Limit       *ferry.Limit `json:"limit,omitempty"`
+		Note        string       `json:"note,omitempty"`
+	}{Routes: edit.Routes, Environment: edit.Environment, Limit: edit.Limit, Note: edit.Note}
 	if edit.Expires != nil {
 		at := formatTime(*edit.Expires)
 		in.ExpiresAt = &at

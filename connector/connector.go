@@ -116,7 +116,8 @@ func sorted(routes []ferry.Route) []ferry.Route {
 // messages in the terms that makers' tools read, as JSON. Without a schema it is one
 // free field.
 func RouteSchema(route *ferry.Route) json.RawMessage {
-	schema, _ := bodySchema(route.Schema)
+	whole, _ := plainForm(route)
+	schema, _ := bodySchema(whole)
 	if schema.text("type") != "object" { // the tools show fields of objects only
 		schema = obj("type", "object")
 	}

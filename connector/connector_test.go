@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -67,20 +68,33 @@ func hostile() []ferry.Route {
 			{"<img src=x>", obj("type", "string")},
 			{"a/b~c", obj("type", "string")},
 			{"connectionId", obj("type", "string")},
-			{"type", obj("type", "string")}, {"properties", obj("type", "object", "properties", obj("type", obj("type", "string")))},
-			{"required", obj("type", "array")}, {"enum", obj("type", "array", "items", obj("type", "string"))}, {"items", obj("type", "string")},
-			{"oneOf", obj("type", "string")}, {"not", obj("type", "string")}, {"x-ms-visibility", obj("type", "string")},
-			{"default", obj("type", "string")}, {"example", obj("type", "string")}, {"allOf", obj("type", "string")},
-			{"__proto__", obj("type", "string")}, {"hasOwnProperty", obj("type", "string")}, {"toString", obj("type", "boolean")},
+			{"type", obj("type", "string")},
+			{"properties", obj("type", "object", "properties", obj("type", obj("type", "string")))},
+			{"required", obj("type", "array")},
+			{"enum", obj("type", "array", "items", obj("type", "string"))},
+			{"items", obj("type", "string")},
+			{"oneOf", obj("type", "string")},
+			{"not", obj("type", "string")},
+			{"x-ms-visibility", obj("type", "string")},
+			{"default", obj("type", "string")},
+			{"example", obj("type", "string")},
+			{"allOf", obj("type", "string")},
+			{"__proto__", obj("type", "string")},
+			{"hasOwnProperty", obj("type", "string")},
+			{"toString", obj("type", "boolean")},
 			{strings.Repeat("n", 500), obj("type", "string")},
-			{"Same Name", obj("type", "string")}, {"sameName", obj("type", "string")}, {"same-name", obj("type", "string", "title", "Same name")},
+			{"Same Name", obj("type", "string")},
+			{"sameName", obj("type", "string")},
+			{"same-name", obj("type", "string", "title", "Same name")},
 			{"enumeration", obj("enum", []any{json.Number("1"), json.Number("1.0"), "one", nil, true}, "type", texts("integer", "null"))},
 			{"noValues", obj("type", "string", "enum", []any{json.Number("1")})},
 			{"huge", obj("type", "number", "minimum", json.Number("1e999"), "maximum", json.Number("5"), "default", json.Number("-1e999"))},
 			{"negative", object{{"type", "string"}, {"minLength", json.Number("-1")}, {"maxLength", json.Number("2.5")}, {"format", "iban"}, {"pattern", "("}}},
 			{"wrongDefault", obj("type", "integer", "default", "seven")},
-			{"nowhere", obj("$ref", "#/$defs/absent")}, {"outside", obj("$ref", "https://example.com/schema.json")},
-			{"self", obj("$ref", "#")}, {"loop", obj("$ref", "#/$defs/loop")},
+			{"nowhere", obj("$ref", "#/$defs/absent")},
+			{"outside", obj("$ref", "https://example.com/schema.json")},
+			{"self", obj("$ref", "#")},
+			{"loop", obj("$ref", "#/$defs/loop")},
 			{"tuple", obj("type", "array", "items", []any{obj("type", "string"), obj("type", "number")})},
 			{"dynamic", obj("$dynamicRef", "#meta")},
 		},
@@ -94,6 +108,54 @@ func hostile() []ferry.Route {
 		{Name: "bomb", Schema: bomb()},
 		{Name: "message", Schema: json.RawMessage(`false`)},
 		{Name: "message-and-wait", Title: "🚢"},
+	}
+}
+
+// versioned are routes with versions.
+func versioned(t *testing.T) []ferry.Route {
+	t.Helper()
+	ended := time.Date(2027, 1, 31, 23, 0, 0, 0, time.UTC)
+	return []ferry.Route{
+		{Name: "orders", Schema: routeOf(t, "sales-orders").Schema, Versions: []ferry.RouteVersion{
+			{Name: "1", Default: true, Deprecated: ended.AddDate(-1, 0, 0), Sunset: ended},
+			{Name: "2.1", Form: ferry.Form{Schema: routeOf(t, "items").Schema}},
+		}},
+		{Name: "payments", Versions: []ferry.RouteVersion{{Name: "2026-11-26"}, {Name: "xml", Form: ferry.Form{Accept: []string{ferry.AcceptXML}}}}},
+		{Name: "readings", Accept: []string{ferry.AcceptForm, ferry.AcceptJSON}},
+	}
+}
+
+// TestVersionsHaveActionsOfTheirOwn: so that a new version changes nothing for flows
+// that use another.
+func TestVersionsHaveActionsOfTheirOwn(t *testing.T) {
+	routes := versioned(t)
+	c, err := Make(routes, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(fileNamed(t, c, DefinitionFile))
+	for want, there := range map[string]bool{
+		`"SendToOrders"`: true, `"SendV1ToOrders"`: true, `"SendV21x`: true, `"summary": "Send to orders (version 2-1) and wait"`: true,
+		`"/v1/routes/orders/versions/2.1/messages/wait"`: true, `This version ends on 2027-01-31. Hands over`: true, `"deprecated": true`: true,
+		`"SendToPayments"`: false, `ToPayments"`: true, `/versions/xml/`: false, `"SendToReadings"`: true,
+	} {
+		if strings.Contains(doc, want) != there {
+			t.Errorf("%s is there: %v", want, !there)
+		}
+	}
+	if notes := strings.Join(c.Notes, "\n"); !strings.Contains(notes, "route payments (version xml): it takes no JSON") {
+		t.Errorf("notes: %s", notes)
+	}
+	before := parts(t, routes)
+	routes[0].Versions = append(routes[0].Versions, ferry.RouteVersion{Name: "3", Form: ferry.Form{Schema: routeOf(t, "vendors").Schema}})
+	after := parts(t, routes)
+	if len(after) != len(before)+3 {
+		t.Errorf("a version adds %d parts", len(after)-len(before))
+	}
+	for part, text := range before {
+		if after[part] != text {
+			t.Errorf("another version changes %s", part)
+		}
 	}
 }
 
@@ -125,6 +187,7 @@ func fixtures(t *testing.T) map[string]Connector {
 	add("one", []ferry.Route{routeOf(t, "supplier-invoices")}, Options{PublicURL: "https://broker.contoso.com"})
 	add("twelve", twelve(t), entra)
 	add("behind-a-gateway", []ferry.Route{routeOf(t, "items")}, oauth)
+	add("versions", versioned(t), Options{PublicURL: "https://broker.contoso.com"})
 	add("hostile", hostile(), Options{Title: "Ferry (test)"})
 	return made
 }

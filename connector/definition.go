@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,27 +17,78 @@ type definition struct {
 	notes   []string
 }
 
-// typed is a route with actions of its own.
+// typed is a route with actions of its own, or one of its versions.
 type typed struct {
 	route  *ferry.Route
 	id     string // in operation ids
+	send   string // what the ids of its actions begin with
+	path   string // of its messages, below the prefix
 	called string // in the titles of actions
 	schema object // nil: any JSON
+	ends   string // what is said of a version that ends
+	old    bool   // not for new flows
 }
 
+// addRoute adds a route: as it is for messages that name no version, then each of
+// its versions.
 func (d *definition) addRoute(route *ferry.Route) {
-	t := typed{route: route, id: pascal(route.Name), called: called(route)}
-	schema, notes := bodySchema(route.Schema)
-	t.schema = schema
+	path := "/v1/routes/" + route.Name
+	if len(route.Versions) == 0 || route.Version("") != nil || route.VersionBy.Field != "" {
+		schema, accept := plainForm(route)
+		d.add(typed{route: route, id: pascal(route.Name), send: "Send", path: path + "/messages", called: called(route)}, schema, accept)
+	}
+	for i := range route.Versions {
+		v := &route.Versions[i]
+		t := typed{
+			route: route, id: "V" + word(v.Name) + "To" + pascal(route.Name), send: "SendV" + word(v.Name), path: path + "/versions/" + v.Name + "/messages",
+			called: called(route) + " (version " + heading(apartDots(v.Name), ferry.MaxVersionLength) + ")", old: !v.Deprecated.IsZero(),
+		}
+		if !v.Sunset.IsZero() {
+			t.ends = "This version ends on " + v.Sunset.UTC().Format("2006-01-02") + ". "
+		}
+		schema, accept := formOf(route, v)
+		d.add(t, schema, accept)
+	}
+}
+
+func (d *definition) add(t typed, schema json.RawMessage, accept []string) {
+	name := t.route.Name + strings.TrimPrefix(t.called, called(t.route))
+	if len(accept) > 0 && !slices.Contains(accept, ferry.AcceptJSON) {
+		d.notes = append(d.notes, "route "+name+": it takes no JSON, so it has no actions")
+		return
+	}
+	made, notes := bodySchema(schema)
+	t.schema = made
 	for _, note := range notes {
-		d.notes = append(d.notes, "route "+route.Name+": "+note)
+		d.notes = append(d.notes, "route "+name+": "+note)
 	}
 	for _, other := range d.routes {
 		if strings.EqualFold(other.id, t.id) {
-			d.notes = append(d.notes, fmt.Sprintf("the routes %s and %s differ too little: Power Platform may take their actions for the same; rename one, or leave one out", other.route.Name, route.Name))
+			d.notes = append(d.notes, fmt.Sprintf("the routes %s and %s differ too little: Power Platform may take their actions for the same; rename one, or leave one out", other.route.Name, t.route.Name))
 		}
 	}
 	d.routes = append(d.routes, t)
+}
+
+// plainForm is what a message that names no version is held against.
+func plainForm(route *ferry.Route) (schema json.RawMessage, accept []string) {
+	if v := route.Version(""); v != nil {
+		return formOf(route, v)
+	}
+	return route.Schema, route.Accept
+}
+
+// formOf is what a version's message is held against: what a version does not say is
+// as the route says.
+func formOf(route *ferry.Route, v *ferry.RouteVersion) (schema json.RawMessage, accept []string) {
+	schema, accept = v.Schema, v.Accept
+	if schema == nil {
+		schema = route.Schema
+	}
+	if accept == nil {
+		accept = route.Accept
+	}
+	return schema, accept
 }
 
 // called is the route in the title of an action: its own title as it is, else its

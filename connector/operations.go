@@ -34,13 +34,22 @@ func (d *definition) operations() object {
 		if about != "" {
 			about += " "
 		}
-		path := at + "/v1/routes/" + t.route.Name + "/messages"
+		path := at + t.path
+		about = t.ends + about
 		paths = append(paths,
-			member{path, object{{"post", sendOperation("SendTo"+t.id, "Send to "+t.called, about+sendText, options(), t.body(), "important")}}},
-			member{path + "/wait", object{{"post", waitOperation("SendAndWaitTo"+t.id, "Send to "+t.called+" and wait", about+waitText, waitOptions(), t.body(), "important")}}},
+			member{path, object{{"post", t.retire(sendOperation(t.send+"To"+pascal(t.route.Name), "Send to "+t.called, about+sendText, options(), t.body(), "important"))}}},
+			member{path + "/wait", object{{"post", t.retire(waitOperation(t.send+"AndWaitTo"+pascal(t.route.Name), "Send to "+t.called+" and wait", about+waitText, waitOptions(), t.body(), "important"))}}},
 		)
 	}
 	return paths
+}
+
+// retire keeps an old version's action out of new flows; those that have it go on.
+func (t *typed) retire(op object) object {
+	if !t.old {
+		return op
+	}
+	return append(op, member{"deprecated", true})
 }
 
 func sendOperation(id, summary, text string, parameters []any, body object, visibility string) object {

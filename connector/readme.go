@@ -32,7 +32,8 @@ func readme(d *definition, notes []string) []byte {
 	p("there keep working while routes, optional fields and new values of lists are added: nothing else in the files changes")
 	p("then. These changes break flows that use what they touch: a route renamed or taken out; a field renamed, taken out or of")
 	p("another kind; a field that was optional and is required now; a value taken out of a list; a body that had fields and has")
-	p("none, or the other way round. Give the new form a route of its own, and take the old one out when no flow uses it.")
+	p("none, or the other way round; another default version. Give the new form a version or a route of its own, and take the old")
+	p("one out when no flow uses it.")
 	p("Designers show a changed definition after some minutes, in flows that are opened anew.")
 	return []byte(b.String())
 }

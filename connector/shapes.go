@@ -93,6 +93,7 @@ func message() object {
 		)),
 		whole("attemptsTotal", "Attempts Total", "How many calls there were."),
 		whole("revision", "Revision", "Which content it is: 1, and one more each time somebody mended it."),
+		text("version", "Version", "The version of the route that the message is of."),
 		whole("generation", "Generation", "1, and one more each time it was sent again."),
 		text("contentType", "Content Type", "The kind of content."),
 		whole("size", "Size", "Bytes of the content."),
@@ -106,6 +107,7 @@ func message() object {
 				text("name", "Flow Name", "The id of the flow."),
 				text("runId", "Flow Run ID", "The id of the run."),
 				text("operation", "Flow Action", "The name of the action."),
+				link("runUrl", "Flow Run URL", "The page of the run, where its parts are known."),
 			))},
 		))},
 		member{"owner", titled("Owner", "Whom to ask about the route.", group(

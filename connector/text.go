@@ -41,6 +41,24 @@ func pascal(name string) string {
 	return b.String()
 }
 
+// word is a version's name as a part of operation ids: as it is where it has small
+// letters and digits only, else with a check of the name.
+func word(name string) string {
+	kept := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(name))
+	if kept != name {
+		kept += fmt.Sprintf("x%08x", crc32.ChecksumIEEE([]byte(name)))
+	}
+	return kept
+}
+
+// apartDots writes 2-1 for 2.1: titles have no periods.
+func apartDots(name string) string { return strings.ReplaceAll(name, ".", "-") }
+
 // tidy is text in one line, without control characters and what does not show.
 func tidy(s string) string {
 	s = strings.Map(func(r rune) rune {

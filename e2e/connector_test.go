@@ -50,6 +50,9 @@ func useConnector(t *testing.T) *made {
 		Routes: []ferry.Route{{
 			Name: invoices, Schema: json.RawMessage(schema), Pull: true, Lock: time.Minute, MaxDeliveries: 3,
 			Owner: &ferry.Owner{Name: "Accounts payable", Email: "ap@contoso.com"},
+		}, {
+			Name: "orders", Pull: true, Lock: time.Minute, MaxDeliveries: 3,
+			Versions: []ferry.RouteVersion{{Name: "1", Default: true}, {Name: "2", Form: ferry.Form{Schema: json.RawMessage(schema)}}},
 		}},
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return memTransport{queue.New(mem.Broker(), queue.Options{})}, nil
@@ -246,6 +249,16 @@ func TestConnectorAnswersAreTrue(t *testing.T) {
 	if fields := schema["schema"].(map[string]any)["properties"].(map[string]any); fields["number"].(map[string]any)["x-ms-summary"] != "Number" {
 		t.Errorf("schema: %v", schema)
 	}
+	for i, id := range []string{"SendToOrders", "SendV1ToOrders", "SendV2ToOrders"} {
+		if _, sent := m.do(id, "201", "201", map[string]string{"messageId": id}, body); sent["version"] != []string{"1", "1", "2"}[i] {
+			t.Errorf("%s: %v", id, sent)
+		}
+		m.do(strings.Replace(id, "ToOrders", "AndWaitToOrders", 1), "202", "202", map[string]string{"messageId": id}, body)
+	}
+	if _, refused := m.do("SendV2ToOrders", "422", "default", nil, `{"total":1}`); refused["code"] != "invalid" {
+		t.Errorf("version 2 takes what is none: %v", refused)
+	}
+
 	for _, item := range m.doc.Paths.Map() {
 		for _, op := range item.Operations() {
 			hook := strings.HasPrefix(op.OperationID, "When") || op.OperationID == "Unsubscribe" // TestConnectorTriggersAreTrue

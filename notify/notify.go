@@ -31,7 +31,7 @@ type Options struct {
 	// Encode makes the body of a callback.
 	Encode      func(ferry.Envelope) []byte
 	ContentType string // of what Encode makes; default application/json
-	Version string // of the broker, for User-Agent
+	Version     string // of the broker, for User-Agent
 
 	// Resolve and Dial stand in for the system's, in tests.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)

@@ -14,21 +14,29 @@ import (
 // because encoding/json lets what is wrong pass in silence: of two members of one
 // name the schema would see the last, and the destination perhaps the first.
 func decode(data []byte) (any, *ferry.Error) {
-	d := decoder{data: data}
-	v, fault := d.value(0)
-	if fault != nil {
-		return nil, fault
+	v, _, fault := decodeBody(data)
+	return v, fault
+}
+
+// decodeBody is decode, and says whether there is what has to be bounded with care:
+// numbers with exponents or of many digits, or objects of very many members.
+func decodeBody(data []byte) (v any, odd bool, fault *ferry.Error) {
+	d := decoder{data: data, src: string(data)}
+	if v, fault = d.value(0); fault != nil {
+		return nil, false, fault
 	}
 	if d.space(); d.at < len(data) {
-		return nil, d.fault("something follows the JSON value")
+		return nil, false, d.fault("something follows the JSON value")
 	}
-	return v, nil
+	return v, d.odd, nil
 }
 
 // decoder reads data from at on.
 type decoder struct {
 	data []byte
+	src  string // data: names, texts and numbers are parts of it, as they stand there
 	at   int
+	odd  bool
 }
 
 func (d *decoder) fault(what string) *ferry.Error {
@@ -139,6 +147,7 @@ func (d *decoder) object(depth int) (any, *ferry.Error) {
 			d.at++
 		case '}':
 			d.at++
+			d.odd = d.odd || len(out) > maxMembers
 			return out, nil
 		default:
 			if d.at == len(d.data) {
@@ -229,11 +238,13 @@ func (d *decoder) number() (any, *ferry.Error) {
 		if !digits() {
 			return nil, d.fault("a number lacks digits")
 		}
+		d.odd = true
 	}
-	return json.Number(d.data[start:d.at]), nil
+	d.odd = d.odd || d.at-start > 100
+	return json.Number(d.src[start:d.at]), nil
 }
 
-// text reads a string. One without escapes costs one allocation.
+// text reads a string. One without escapes costs nothing.
 func (d *decoder) text() (string, *ferry.Error) {
 	d.at++ // "
 	start := d.at
@@ -241,12 +252,12 @@ func (d *decoder) text() (string, *ferry.Error) {
 	for d.at < len(d.data) {
 		switch c := d.data[d.at]; {
 		case c == '"':
-			raw := d.data[start:d.at]
-			if !plain && !utf8.Valid(raw) {
+			text := d.src[start:d.at]
+			if !plain && !utf8.ValidString(text) {
 				return "", d.fault("a text is not UTF-8")
 			}
 			d.at++
-			return string(raw), nil
+			return text, nil
 		case c == '\\':
 			return d.escaped(start)
 		case c < 0x20:

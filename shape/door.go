@@ -207,7 +207,7 @@ func (d *Door) shape(ctx context.Context, m *ferry.Message, payload []byte) ([]b
 		}
 		return nil, fault
 	}
-	value, fault := decode(body)
+	value, odd, fault := decodeBody(body)
 	if fault != nil {
 		return nil, fault
 	}
@@ -222,7 +222,7 @@ func (d *Door) shape(ctx context.Context, m *ferry.Message, payload []byte) ([]b
 		}
 	}
 	if f.schema != nil {
-		if fault := f.schema.hold(ctx, value); fault != nil {
+		if fault := f.schema.hold(ctx, value, odd); fault != nil {
 			return nil, fault
 		}
 	}
@@ -370,11 +370,11 @@ func (d *Door) Holds(ctx context.Context, version, contentType string, body []by
 	if len(body) > ferry.MaxMapped {
 		return TooLarge(int64(len(body)))
 	}
-	value, fault := decode(bytes.TrimPrefix(body, []byte("\ufeff")))
+	value, odd, fault := decodeBody(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if fault != nil {
 		return fault
 	}
-	return f.schema.hold(ctx, value)
+	return f.schema.hold(ctx, value, odd)
 }
 
 // TooLarge is the answer to a body that is too large to be looked into.

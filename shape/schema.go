@@ -18,6 +18,7 @@ const maxMembers = 20_000
 // Schema is a compiled JSON Schema. It may be used concurrently.
 type Schema struct {
 	check *conform.Validator
+	quick *quick // nil: none
 }
 
 // CompileSchema compiles one document, as [Bundle] makes it: JSON Schema 2020-12,
@@ -36,12 +37,16 @@ func CompileSchema(document json.RawMessage) (*Schema, error) {
 		return nil, bad("the schema cannot be used: %s", reason(err)).
 			WithHint("patterns are those of Go, which are those of JavaScript without looking ahead or behind; all it refers to must be in its files")
 	}
-	return &Schema{check: check}, nil
+	return &Schema{check: check, quick: quickOf(value)}, nil
 }
 
 // hold holds a value that decode made to the schema. All violations are told, at
 // most conform.MaxViolations, each with a pointer; no value is repeated.
-func (s *Schema) hold(ctx context.Context, value any) *ferry.Error {
+// odd is as decodeBody says it.
+func (s *Schema) hold(ctx context.Context, value any, odd bool) *ferry.Error {
+	if s.quick != nil && !odd && s.quick.fits(value) {
+		return nil
+	}
 	list, err := s.check.Check(ctx, value)
 	switch {
 	case err != nil && ctx.Err() != nil:

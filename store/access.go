@@ -124,7 +124,7 @@ func (l *Ledger) roomForKey(tx *bbolt.Tx) error {
 // putKey writes a key with its audit entry.
 func (l *Ledger) putKey(ctx context.Context, tx *bbolt.Tx, row *keyRow, e ferry.AuditEntry) error {
 	if row.RevokedAt != nil {
-		if err := l.dropOf(tx, row.ID); err != nil {
+		if err := l.dropOf(ctx, tx, row.ID); err != nil {
 			return err
 		}
 	}

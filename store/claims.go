@@ -30,6 +30,20 @@ const (
 // somebody set the clock.
 func (l *Ledger) clock() time.Time { return l.opened.Add(time.Since(l.opened)) }
 
+// holder is who has claimed the current turn of a message, where several
+// workers deliver a route.
+type holder struct {
+	Worker string `json:"worker"`
+	Inbox  string `json:"inbox"` // its inbox's identity
+	Nonce  string `json:"nonce"` // of the delivery: the same one asks again and gets the same grant
+	Until  int64  `json:"until"` // Unix ns by the ledger's clock: no call of the claim runs longer
+	Bound  int64  `json:"bound"` // ns after Until during which the destination may still write
+	// Pull: a receiver holds it; Inbox and Nonce are its lock. Most is after how many
+	// locks without a word the message is set aside.
+	Pull bool `json:"pull,omitempty"`
+	Most int  `json:"most,omitempty"`
+}
+
 // Claim asks for a turn.
 type Claim struct {
 	ID     ferry.ID

@@ -11,6 +11,21 @@ import (
 	"ferry"
 )
 
+// awaiting is what a message waits for whose destination took it and says later
+// what became of it.
+type awaiting struct {
+	StatusURL string `json:"statusUrl,omitempty"` // where to ask; empty: it calls back
+	Since     int64  `json:"since"`               // Unix ns; 0: nothing is awaited, only Early is kept
+	// What the last poll came to, for people.
+	Asked int64  `json:"asked,omitempty"` // Unix ns
+	Said  string `json:"said,omitempty"`
+	// Early is a rejection that came while a worker could hold the message: it takes
+	// effect with the receipt of the turn. It stays when it ended the message, so
+	// that a repeat is known.
+	Early *ferry.Confirmation `json:"early,omitempty"`
+	Turn  uint64              `json:"turn,omitempty"` // in which Early came
+}
+
 // awaits says whether the destination took the record's message, or may have,
 // and is to say later what became of it.
 func (r *record) awaits() bool { return r.Awaiting != nil && r.Awaiting.Since != 0 }

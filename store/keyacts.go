@@ -122,6 +122,10 @@ func (row *keyRow) edit(edit *ferry.KeyEdit) (changes []string) {
 		}
 		changes = append(changes, text)
 	}
+	if edit.Limit != nil {
+		row.Limit = *edit.Limit
+		changes = append(changes, "limit "+row.Limit.String())
+	}
 	if edit.Environment != nil {
 		row.Environment = *edit.Environment
 		changes = append(changes, "environment "+*edit.Environment)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -13,6 +14,12 @@ import (
 // Who is told the end of a message: who asked with it, by a queue to reply to or
 // an address to call back, and who subscribed. Each gets a notice in the commit
 // that ends the message.
+
+// callback is an address that is told how the message ends.
+type callback struct {
+	URL string `json:"url"`           // often a secret
+	Key string `json:"key,omitempty"` // the id of the key that asked: its secret signs
+}
 
 // ask notes whom a message, or a repeat of it, asks to be told. It says whether
 // anything is new, and whether an address is.
@@ -186,4 +193,31 @@ func nameOfTarget(to ferry.NoticeTarget) string {
 	default:
 		return "replies to " + to.Target + " on route " + to.Route
 	}
+}
+
+// TellAgain writes notices of a message's end once more, for who asked to be
+// called back and who subscribes. It says how many.
+func (l *Ledger) TellAgain(ctx context.Context, id ferry.ID, by string) (told int, err error) {
+	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil {
+			return err
+		}
+		if !r.State.Terminal() {
+			return ferry.Errorf(ferry.CodeConflict, "message %s has not ended", id).WithHint("its end is told when it comes")
+		}
+		before := len(l.group.notices.fresh)
+		n := noticeOf(r, ferry.NewID(time.Now()))
+		for _, c := range r.Callbacks {
+			if err := l.putCallback(tx, r, n, c); err != nil {
+				return err
+			}
+		}
+		if err := l.putSubscribed(tx, r, n); err != nil {
+			return err
+		}
+		told = len(l.group.notices.fresh) - before
+		return l.audit(ctx, tx, ferry.AuditEntry{At: n.At, By: by, Act: "callbacks retry", Target: "message " + id.String()})
+	})
+	return told, err
 }

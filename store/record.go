@@ -74,35 +74,6 @@ type record struct {
 	RepeatOf ferry.ID
 }
 
-// holder is who has claimed the current turn of a message, where several
-// workers deliver a route.
-type holder struct {
-	Worker string `json:"worker"`
-	Inbox  string `json:"inbox"` // its inbox's identity
-	Nonce  string `json:"nonce"` // of the delivery: the same one asks again and gets the same grant
-	Until  int64  `json:"until"` // Unix ns by the ledger's clock: no call of the claim runs longer
-	Bound  int64  `json:"bound"` // ns after Until during which the destination may still write
-	// Pull: a receiver holds it; Inbox and Nonce are its lock. Most is after how many
-	// locks without a word the message is set aside.
-	Pull bool `json:"pull,omitempty"`
-	Most int  `json:"most,omitempty"`
-}
-
-// awaiting is what a message waits for whose destination took it and says later
-// what became of it.
-type awaiting struct {
-	StatusURL string `json:"statusUrl,omitempty"` // where to ask; empty: it calls back
-	Since     int64  `json:"since"`               // Unix ns; 0: nothing is awaited, only Early is kept
-	// What the last poll came to, for people.
-	Asked int64  `json:"asked,omitempty"` // Unix ns
-	Said  string `json:"said,omitempty"`
-	// Early is a rejection that came while a worker could hold the message: it takes
-	// effect with the receipt of the turn. It stays when it ended the message, so
-	// that a repeat is known.
-	Early *ferry.Confirmation `json:"early,omitempty"`
-	Turn  uint64              `json:"turn,omitempty"` // in which Early came
-}
-
 // callback is an address that is told how the message ends.
 type callback struct {
 	URL string `json:"url"`           // often a secret

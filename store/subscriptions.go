@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -33,22 +32,6 @@ type Subscription struct {
 
 	DroppedAt  time.Time `json:"droppedAt,omitzero"`
 	DroppedWhy string    `json:"droppedWhy,omitempty"`
-}
-
-// Signer says which secret signs, and until when the one before does as well.
-type Signer struct {
-	Generation int       `json:"generation"`
-	Since      time.Time `json:"since,omitzero"`
-	OldUntil   time.Time `json:"oldUntil,omitzero"`
-}
-
-// next is the signer behind a rotation.
-func (s Signer) next(now time.Time, keep time.Duration) Signer {
-	n := Signer{Generation: s.Generation + 1, Since: now}
-	if keep > 0 {
-		n.OldUntil = now.Add(keep)
-	}
-	return n
 }
 
 // subscriptions are those of the ledger, in memory: guarded by Ledger.mu, changed
@@ -238,18 +221,18 @@ func (l *Ledger) DropSubscription(ctx context.Context, id ferry.ID, why string) 
 			return err
 		}
 		did = true
-		return l.drop(tx, sub, why)
+		return l.drop(ctx, tx, sub, why)
 	})
 	return did, err
 }
 
-func (l *Ledger) drop(tx *bbolt.Tx, sub *Subscription, why string) error {
+func (l *Ledger) drop(ctx context.Context, tx *bbolt.Tx, sub *Subscription, why string) error {
 	sub.DroppedAt, sub.DroppedWhy = time.Now().UTC(), why
-	return l.saveSubscription(noContext, tx, sub, "subscriptions drop", "broker", why)
+	return l.saveSubscription(ctx, tx, sub, "subscriptions drop", "broker", why)
 }
 
 // dropOf ends the subscriptions of a key, in the commit that revokes it.
-func (l *Ledger) dropOf(tx *bbolt.Tx, keyID string) error {
+func (l *Ledger) dropOf(ctx context.Context, tx *bbolt.Tx, keyID string) error {
 	var list []*Subscription
 	if err := eachJSON(tx, bSubs, func(s *Subscription) {
 		if s.KeyID == keyID && !s.dropped() {
@@ -259,7 +242,7 @@ func (l *Ledger) dropOf(tx *bbolt.Tx, keyID string) error {
 		return damaged(err)
 	}
 	for _, s := range list {
-		if err := l.drop(tx, s, "its key was revoked"); err != nil {
+		if err := l.drop(ctx, tx, s, "its key was revoked"); err != nil {
 			return err
 		}
 	}
@@ -286,36 +269,6 @@ func (l *Ledger) RotateSubscription(ctx context.Context, id ferry.ID, keep time.
 
 func noSubscription(id string) *ferry.Error {
 	return ferry.Errorf(ferry.CodeNotFound, "there is no subscription %s", id).WithHint("broker callbacks list shows them")
-}
-
-// Signer is that of the callbacks that a key's messages ask for.
-func (l *Ledger) Signer(keyID string) Signer {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if s, ok := l.subs.signers[keyID]; ok {
-		return s
-	}
-	return Signer{Generation: 1}
-}
-
-// RotateSigner gives it its successor.
-func (l *Ledger) RotateSigner(ctx context.Context, keyID string, keep time.Duration, by string) (is Signer, err error) {
-	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
-		is = Signer{Generation: 1}
-		if v := tx.Bucket(bSigners).Get([]byte(keyID)); v != nil {
-			if err := json.Unmarshal(v, &is); err != nil {
-				return damaged(err)
-			}
-		}
-		is = is.next(time.Now().UTC(), keep)
-		if err := putJSON(tx, bSigners, []byte(keyID), is); err != nil {
-			return err
-		}
-		made := is
-		l.group.after = append(l.group.after, func() { l.subs.signers[keyID] = made })
-		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: "callbacks rotate", Target: "callbacks that key " + keyID + " asks for"})
-	})
-	return is, err
 }
 
 // Subscription returns a subscription and whether it may be told anything: nil
@@ -421,31 +374,4 @@ func (l *Ledger) ForgetSubscriptions(ctx context.Context, before time.Time) erro
 		}
 		return nil
 	})
-}
-
-// TellAgain writes notices of a message's end once more, for who asked to be
-// called back and who subscribes. It says how many.
-func (l *Ledger) TellAgain(ctx context.Context, id ferry.ID, by string) (told int, err error) {
-	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
-		r, err := must(tx, id)
-		if err != nil {
-			return err
-		}
-		if !r.State.Terminal() {
-			return ferry.Errorf(ferry.CodeConflict, "message %s has not ended", id).WithHint("its end is told when it comes")
-		}
-		before := len(l.group.notices.fresh)
-		n := noticeOf(r, ferry.NewID(time.Now()))
-		for _, c := range r.Callbacks {
-			if err := l.putCallback(tx, r, n, c); err != nil {
-				return err
-			}
-		}
-		if err := l.putSubscribed(tx, r, n); err != nil {
-			return err
-		}
-		told = len(l.group.notices.fresh) - before
-		return l.audit(ctx, tx, ferry.AuditEntry{At: n.At, By: by, Act: "callbacks retry", Target: "message " + id.String()})
-	})
-	return told, err
 }

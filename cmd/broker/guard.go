@@ -64,3 +64,24 @@ func (s *server) scheme() string {
 	}
 	return "http"
 }
+
+// limitFlags say what a key may send, as a whole.
+type limitFlags struct {
+	Rate  string `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
+	Burst int    `placeholder:"N" help:"With --rate: how many of them at once."`
+	Quota string `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
+}
+
+func (k limitFlags) limit() (l ferry.Limit, err error) {
+	l.Burst = k.Burst
+	if l.Rate, err = ferry.ParseRate(k.Rate); err != nil {
+		return l, usagef("--rate: %v", err).withHint("such as 600/m")
+	}
+	if l.Quota, err = ferry.ParseRate(k.Quota); err != nil {
+		return l, usagef("--quota: %v", err).withHint("such as 10000/d")
+	}
+	if fault := l.Check(); fault != nil {
+		return l, usagef("%s", fault.Message).withHint("%s", fault.Hint)
+	}
+	return l, nil
+}

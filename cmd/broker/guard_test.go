@@ -266,9 +266,21 @@ func TestQuotaOutlivesARestart(t *testing.T) {
 	refused(send(common, "orders"), ferry.CodeQuotaExceeded)
 	refused(send(common, "notes"), ferry.CodeTooManyRequests) // its burst is 1
 	for _, k := range must(s.broker.Keys(t.Context()))(t) {
-		if k.Name == "own" && k.Limit.Quota.Calls != 1 {
+		if k.Name != "own" {
+			continue
+		}
+		if k.Limit.Quota.Calls != 1 {
 			t.Errorf("the key came back with the limit %+v", k.Limit)
 		}
+		// A larger number is the same quota: what was used of it stays used.
+		larger := ferry.Limit{Quota: ferry.Rate{Calls: 2, Per: 31 * 24 * time.Hour}}
+		if _, err := s.broker.EditKey(t.Context(), k.ID, ferry.KeyEdit{Limit: &larger}, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if err := send(own, "orders"); err != nil {
+			t.Error(err)
+		}
+		refused(send(own, "orders"), ferry.CodeQuotaExceeded)
 	}
 }
 

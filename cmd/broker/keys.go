@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -21,27 +22,10 @@ type keysCreateCmd struct {
 	Routes        []string `placeholder:"A,B" help:"Only these routes (sender, receiver); none means all."`
 	Expires       string   `placeholder:"TIME" help:"When it ends: a time, or a duration from now such as 90d."`
 	EnvironmentID string   `placeholder:"ID" help:"The Power Platform environment of the flows that use it: it makes links to their runs."`
-	Rate          string   `placeholder:"N/m" help:"How many messages it may send, such as 600/m; in the place of limits.perKey."`
-	Burst         int      `placeholder:"N" help:"With --rate: how many of them at once."`
-	Quota         string   `placeholder:"N/d" help:"How many messages it may send in a UTC day, or another window, such as 10000/d."`
-	Both          bool     `help:"Show the second text too, on a line of its own; else broker keys rotate makes one when it is needed."`
-	Note          string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
-	Out           string   `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
-}
-
-// limit reads what the flags say of the key's limit.
-func (k keysCreateCmd) limit() (l ferry.Limit, err error) {
-	l.Burst = k.Burst
-	if l.Rate, err = ferry.ParseRate(k.Rate); err != nil {
-		return l, usagef("--rate: %v", err).withHint("such as 600/m")
-	}
-	if l.Quota, err = ferry.ParseRate(k.Quota); err != nil {
-		return l, usagef("--quota: %v", err).withHint("such as 10000/d")
-	}
-	if fault := l.Check(); fault != nil {
-		return l, usagef("%s", fault.Message).withHint("%s", fault.Hint)
-	}
-	return l, nil
+	limitFlags
+	Both bool   `help:"Show the second text too, on a line of its own; else broker keys rotate makes one when it is needed."`
+	Note string `placeholder:"TEXT" help:"Why; kept in the audit log."`
+	Out  string `placeholder:"FILE" help:"Write the key here, readable by you only; the file must not exist."`
 }
 
 // Run makes the key.
@@ -87,13 +71,20 @@ func (keysListCmd) Run(a *app) error {
 		return err
 	}
 	p, now := a.paint(), a.now()
-	return writeList(a, keys, "no keys yet",
-		[]column{left("ID"), left("NAME"), left("ROLE"), long("ROUTES"), left("STATE"), right("PRIMARY"), right("USED"), right("SECONDARY"), right("USED")},
+	columns := []column{left("ID"), left("NAME"), left("ROLE"), long("ROUTES"), left("STATE"), right("PRIMARY"), right("USED"), right("SECONDARY"), right("USED")}
+	limited := slices.ContainsFunc(keys, func(k ferry.Key) bool { return !k.Limit.IsZero() })
+	if limited {
+		columns = append(columns, left("LIMIT"))
+	}
+	return writeList(a, keys, "no keys yet", columns,
 		func(k ferry.Key) []any {
 			row := []any{k.ID, k.Name, string(k.Role), orAll(k.Routes), keyState(p, now, k)}
 			for _, name := range []string{ferry.SecretPrimary, ferry.SecretSecondary} {
 				made, used := secretAges(now, k, name)
 				row = append(row, made, used)
+			}
+			if limited {
+				row = append(row, k.Limit.String())
 			}
 			return row
 		})
@@ -148,7 +139,9 @@ type keysEditCmd struct {
 	Expires       string   `placeholder:"TIME" help:"When it ends: a time, a duration from now such as 90d, or never."`
 	Routes        []string `placeholder:"A,B" help:"Only these routes (sender, receiver), or all."`
 	EnvironmentID *string  `placeholder:"ID" help:"The Power Platform environment of the flows that use it; empty: none."`
-	Note          string   `placeholder:"TEXT" help:"Why; kept in the audit log."`
+	limitFlags
+	NoLimit bool   `help:"Take its own limit away."`
+	Note    string `placeholder:"TEXT" help:"Why; kept in the audit log."`
 }
 
 // Run changes the key.
@@ -169,8 +162,17 @@ func (k keysEditCmd) Run(a *app) error {
 			}
 		}
 	}
-	if edit.Routes == nil && edit.Expires == nil && edit.Environment == nil {
-		return usagef("nothing is to change").withHint("--expires, --routes or --environment-id")
+	limit, err := k.limit()
+	switch {
+	case err != nil:
+		return err
+	case k.NoLimit && !limit.IsZero():
+		return usagef("--no-limit and a limit are both given")
+	case k.NoLimit || !limit.IsZero():
+		edit.Limit = &limit
+	}
+	if edit.Routes == nil && edit.Expires == nil && edit.Environment == nil && edit.Limit == nil {
+		return usagef("nothing is to change").withHint("--expires, --routes, --environment-id, --rate, --quota or --no-limit")
 	}
 	c, err := a.client()
 	if err != nil {
