@@ -74,12 +74,6 @@ type record struct {
 	RepeatOf ferry.ID
 }
 
-// callback is an address that is told how the message ends.
-type callback struct {
-	URL string `json:"url"`           // often a secret
-	Key string `json:"key,omitempty"` // the id of the key that asked: its secret signs
-}
-
 // nextTurn is the next turn of the message: what was handed out before is old.
 func (r *record) nextTurn() {
 	if rules.On(rules.Turn) {
