@@ -285,9 +285,3 @@ func answer[T any](c *call, status int, v T, err error) error {
 	}
 	return c.json(status, v)
 }
-
-// noBody takes no body, or an empty object as some senders insist on.
-func (c *call) noBody() error {
-	var nothing struct{}
-	return c.decode(&nothing, maxCommand, true)
-}
