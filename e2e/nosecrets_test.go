@@ -404,9 +404,20 @@ func (s *scan) useERP(key, next string) {
 func (s *scan) show() {
 	s.t.Helper()
 	for _, args := range [][]string{
-		{"status"}, {"status", "-o", "json"}, {"audit", "-o", "json"}, {"usage", "-o", "json"}, {"usage", "--csv"}, {"usage"},
-		{"messages", "list", "-o", "json"}, {"dlq", "list", "-o", "json"}, {"dlq", "groups", "-o", "json"}, {"keys", "list", "-o", "json"}, {"workers", "list", "-o", "json"},
-		{"routes", "list", "-o", "json"}, {"me", "-o", "json"}, {"callbacks", "list", "-o", "json"},
+		{"status"},
+		{"status", "-o", "json"},
+		{"audit", "-o", "json"},
+		{"usage", "-o", "json"},
+		{"usage", "--csv"},
+		{"usage"},
+		{"messages", "list", "-o", "json"},
+		{"dlq", "list", "-o", "json"},
+		{"dlq", "groups", "-o", "json"},
+		{"keys", "list", "-o", "json"},
+		{"workers", "list", "-o", "json"},
+		{"routes", "list", "-o", "json"},
+		{"me", "-o", "json"},
+		{"callbacks", "list", "-o", "json"},
 	} {
 		r := s.try(args...)
 		s.see("broker "+strings.Join(args, " "), []byte(r.out+r.errOut))
