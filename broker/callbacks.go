@@ -239,9 +239,22 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 		}
 	})
 	if a.Targets == 0 && !req.All {
-		return a, ferry.Errorf(ferry.CodeNotFound, "nothing waits for a next try at %q", cut(req.Callback, 200)).WithHint("broker callbacks list shows what does")
+		return a, ferry.Errorf(ferry.CodeNotFound, "nothing waits for a next try at %q", maskedTarget(req.Callback)).WithHint("broker callbacks list shows what does")
 	}
-	return a, nil
+	target := "every callback that waits"
+	if !req.All {
+		target = "callbacks to " + maskedTarget(req.Callback)
+	}
+	return a, b.ledger.NoteAct(ctx, ferry.AuditEntry{By: by, Act: "callbacks retry", Target: target, Detail: fmt.Sprintf("%d targets", a.Targets)})
+}
+
+// maskedTarget is a target as an operator named it, who may have pasted an address
+// with a signature in it.
+func maskedTarget(named string) string {
+	if strings.Contains(named, "://") {
+		return ferry.MaskURL(named)
+	}
+	return cut(named, 200)
 }
 
 // address fills in where a callback goes and what signs it. It says false for who

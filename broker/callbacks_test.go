@@ -556,6 +556,9 @@ func TestRetryCallbacks(t *testing.T) {
 		if out, err := f.b.RetryCallbacks(t.Context(), ferry.RetryRequest{Callback: targets[0].Callback}, "ann"); err != nil || out.Targets != 1 {
 			t.Fatalf("%+v, %v", out, err)
 		}
+		if log, err := f.b.Audit(t.Context(), 0, time.Time{}, 100); err != nil || log[len(log)-1].Act != "callbacks retry" || log[len(log)-1].Target != "callbacks to "+targets[0].Callback || log[len(log)-1].By != "ann" {
+			t.Errorf("the audit log ends with %+v, %v", log[len(log)-1], err)
+		}
 		synctest.Wait()
 		if n := len(s.Calls(sub.CallbackURL)); n != before+1 || f.waitingNotices() != 0 {
 			t.Errorf("called %d times, then %d, %d wait", before, n, f.waitingNotices())

@@ -34,6 +34,12 @@ func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) er
 	return putJSON(tx, bAudit, u64(seq), e)
 }
 
+// NoteAct appends an act that changes nothing in the ledger itself.
+func (l *Ledger) NoteAct(ctx context.Context, e ferry.AuditEntry) error {
+	e.At = time.Now().UTC()
+	return l.update(ctx, 0, func(tx *bbolt.Tx) error { return l.audit(ctx, tx, e) })
+}
+
 // Audit lists entries behind the sequence number after, at or after a time (zero:
 // any), oldest first.
 func (l *Ledger) Audit(after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error) {
