@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 	"os"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -47,6 +48,7 @@ type Credential struct {
 	// believed as it stands.
 	Authority string
 	OneTry    bool // a fetch that failed is not repeated by itself
+	Soon      bool // it is repeated twice, within 3 s, instead of for ten and more
 }
 
 // New makes the credential; nothing is called before it is used. client carries
@@ -58,6 +60,9 @@ func New(c Credential, client *http.Client) (azcore.TokenCredential, error) {
 	}
 	if c.OneTry {
 		options.Retry.MaxRetries = -1
+	}
+	if c.Soon {
+		options.Retry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 300 * time.Millisecond, MaxRetryDelay: time.Second}
 	}
 	if c.Authority != "" {
 		options.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority}

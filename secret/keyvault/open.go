@@ -153,6 +153,7 @@ func (v *vaults) open() error {
 	c := azure.Credential{
 		Kind: v.cfg.Credential.Type, TenantID: v.cfg.Credential.TenantID, ClientID: v.cfg.Credential.ClientID,
 		Certificate: v.cfg.Credential.Certificate, TokenFile: v.cfg.Credential.TokenFile, Authority: v.cfg.Authority,
+		Soon: true, // a read has 10 s for both, the token and the secret
 	}
 	for _, s := range []struct {
 		ref secret.Ref
