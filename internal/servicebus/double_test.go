@@ -20,7 +20,11 @@ func TestMain(m *testing.M) {
 	if code := m.Run(); code != 0 {
 		os.Exit(code)
 	}
-	if err := goleak.Find(); err != nil {
+	// The SDK (azservicebus v1.11.0) opens a link twice when two calls find it closed at
+	// the same moment, and never ends the renewer of the first claim.
+	renewer := goleak.IgnoreTopFunction(
+		"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus/internal.(*Namespace).startNegotiateClaimRenewer.func3")
+	if err := goleak.Find(renewer); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
