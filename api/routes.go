@@ -126,7 +126,14 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
 		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
 	}
-	for _, more := range [][]endpoint{waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(), serviceBus()} {
+	for _, more := range [][]endpoint{
+		waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(),
+		rescue(),
+		reloading(),
+		queueLink(),
+		operatorEvents(),
+		serviceBus(),
+	} {
 		list = append(list, more...)
 	}
 	return list

@@ -81,8 +81,8 @@ func (b *Broker) CreateKey(ctx context.Context, spec ferry.KeySpec, by string) (
 
 func (b *Broker) knownRoutes(routes []string) error {
 	for _, r := range routes {
-		if _, ok := b.routes[r]; !ok {
-			return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", r).WithHint("this broker has %v", b.names)
+		if _, ok := b.route(r); !ok {
+			return ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", r).WithHint("this broker has %v", b.names())
 		}
 	}
 	return nil
@@ -123,7 +123,7 @@ func (b *Broker) AddWorker(ctx context.Context, name string, routes []string, no
 		return ferry.NewWorker{}, err
 	}
 	if len(routes) == 0 {
-		return ferry.NewWorker{}, ferry.Errorf(ferry.CodeInvalid, "a worker needs at least one route").WithHint("this broker has %v", b.names)
+		return ferry.NewWorker{}, ferry.Errorf(ferry.CodeInvalid, "a worker needs at least one route").WithHint("this broker has %v", b.names())
 	}
 	if err := b.knownRoutes(routes); err != nil {
 		return ferry.NewWorker{}, err
@@ -159,7 +159,7 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		return ferry.NewWorker{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
 	}
 	for _, name := range w.Routes { // it may have been held back while its worker was revoked
-		if r, ok := b.routes[name]; ok {
+		if r, ok := b.route(name); ok {
 			r.relay.nudge()
 		}
 	}

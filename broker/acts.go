@@ -25,7 +25,7 @@ func (b *Broker) checkRevision(id ferry.ID, body []byte) error {
 	if err != nil {
 		return err
 	}
-	r, ok := b.routes[e.Route]
+	r, ok := b.route(e.Route)
 	switch {
 	case !ok:
 		return nil

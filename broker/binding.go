@@ -95,7 +95,7 @@ func (b *Broker) hearOfBinding(ctx context.Context, info *store.RouteLedger, wor
 // hearGoodbye takes a worker's word that it stops: nobody has to wait for the end
 // of the words that it was given.
 func (b *Broker) hearGoodbye(ctx context.Context, h queue.Hello) {
-	for _, name := range b.names {
+	for _, name := range b.names() {
 		if err := b.ledger.Left(ctx, name, h.Inbox, h.Run); err != nil {
 			b.log.Warn("that a worker has stopped could not be noted", "route", name, "worker", h.Worker, "error", err)
 		}
@@ -109,7 +109,7 @@ func (b *Broker) hearStranger(ctx context.Context, h queue.Hello, welcome *queue
 		return
 	}
 	for _, r := range h.Routes {
-		if _, ok := b.routes[r.Name]; !ok {
+		if _, ok := b.route(r.Name); !ok {
 			continue
 		}
 		info, err := b.ledger.Route(r.Name)
@@ -141,7 +141,11 @@ func (b *Broker) BindRoute(ctx context.Context, name, worker string, gone bool, 
 			WithHint("start it first: the route is bound to its inbox, which only the worker knows")
 	}
 	inbox := s.hello.Inbox
-	if err := b.bind(ctx, b.routes[name], store.Binding{Worker: worker, Inbox: inbox, Bound: s.asked[name].Bound}, gone, note, by); err != nil {
+	r, ok := b.route(name)
+	if !ok {
+		return ferry.RouteInfo{}, noRoute(name)
+	}
+	if err := b.bind(ctx, r, store.Binding{Worker: worker, Inbox: inbox, Bound: s.asked[name].Bound}, gone, note, by); err != nil {
 		return ferry.RouteInfo{}, err
 	}
 	if gone {
@@ -149,7 +153,7 @@ func (b *Broker) BindRoute(ctx context.Context, name, worker string, gone bool, 
 			return ferry.RouteInfo{}, err
 		}
 	}
-	b.routes[name].relay.nudge()
+	r.relay.nudge()
 	b.helloAgain(ctx, name)
 	return b.routeInfo(name)
 }

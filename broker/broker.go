@@ -110,8 +110,7 @@ type Broker struct {
 	ledger    *store.Ledger
 	transport Transport
 	queue     *queue.Queue
-	routes    map[string]*route // fixed after New
-	names     []string          // of routes, as configured
+	table     atomic.Pointer[table] // of routes
 	fleet     *fleet
 	metrics   *metrics
 	startedAt time.Time
@@ -154,22 +153,24 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
 	b := &Broker{
-		opts: opts, log: opts.Log, routes: map[string]*route{}, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
 	}
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)
-	b.usage = newUsage(b.routes)
+	b.usage = newUsage(func(route string) bool { _, ok := b.route(route); return ok })
 	b.metrics = newMetrics(b)
+	routes := &table{routes: map[string]*route{}}
 	for _, r := range opts.Routes {
 		compiled, err := b.compile(r)
 		if err != nil {
 			return nil, err
 		}
-		b.routes[r.Name] = compiled
-		b.names = append(b.names, r.Name)
+		routes.routes[r.Name] = compiled
+		routes.names = append(routes.names, r.Name)
 	}
+	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
 		Notify: b.changed, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
@@ -194,11 +195,12 @@ func setDefault(d *time.Duration, value time.Duration) {
 }
 
 func (b *Broker) open(ctx context.Context) error {
-	for _, name := range b.names {
+	for _, name := range b.names() {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
 		}
-		if err := b.setMode(ctx, b.routes[name]); err != nil {
+		r, _ := b.route(name)
+		if err := b.setMode(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -208,7 +210,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.transport, b.queue = transport, transport.Queue()
 	b.bodies.store = b.queue.Bodies()
-	if _, err := b.queue.Ensure(ctx, b.names); err != nil {
+	if _, err := b.queue.Ensure(ctx, b.names()); err != nil {
 		return errors.Join(b.queueAtStart(fmt.Errorf("make the queue's channels: %w", err)), transport.Close(ctx))
 	}
 	if err := b.sweepReceipts(ctx); err != nil {
@@ -224,14 +226,16 @@ func (b *Broker) open(ctx context.Context) error {
 // a few round trips to a queue that is far away.
 func (b *Broker) beginRelays(ctx context.Context) error {
 	const atATime = 16
-	errs := make([]error, len(b.names))
+	names := b.names()
+	errs := make([]error, len(names))
 	slots := make(chan struct{}, atATime)
 	var group sync.WaitGroup
-	for i, name := range b.names {
+	for i, name := range names {
+		r, _ := b.route(name)
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = b.routes[name].relay.begin(ctx)
+			errs[i] = r.relay.begin(ctx)
 		})
 	}
 	group.Wait()
@@ -293,7 +297,7 @@ func (b *Broker) Start() error {
 		defer close(caughtUp)
 		b.catchUp(ctx)
 	})
-	for _, r := range b.routes {
+	for _, r := range b.table.Load().routes {
 		b.goRun(func() {
 			<-caughtUp
 			r.relay.run(ctx)
@@ -356,7 +360,7 @@ func (b *Broker) Room(ctx context.Context, size int64) error { return b.ledger.R
 func (b *Broker) changed(changes []store.Change) {
 	b.bodies.note(changes)
 	for i := range changes {
-		if r, ok := b.routes[changes[i].Route]; ok {
+		if r, ok := b.route(changes[i].Route); ok {
 			if r.Pull {
 				r.receivers.nudge()
 				continue
@@ -368,12 +372,12 @@ func (b *Broker) changed(changes []store.Change) {
 
 // continueAfterDead says whether a route's ordering keys go on behind a dead letter.
 func (b *Broker) continueAfterDead(name string) bool {
-	r, ok := b.routes[name]
+	r, ok := b.route(name)
 	return ok && r.OnDeadLetter == "continue"
 }
 
 func (b *Broker) ownerOf(name string) string {
-	if r, ok := b.routes[name]; ok && r.Owner != nil {
+	if r, ok := b.route(name); ok && r.Owner != nil {
 		return r.Owner.Name
 	}
 	return ""
@@ -382,7 +386,7 @@ func (b *Broker) ownerOf(name string) string {
 // decorate adds to an envelope what the ledger does not know.
 func (b *Broker) decorate(e *ferry.Envelope) {
 	e.Environment = b.opts.Environment
-	r, ok := b.routes[e.Route]
+	r, ok := b.route(e.Route)
 	if !ok {
 		return
 	}

@@ -109,7 +109,7 @@ func (f *fleet) list(take func(*sighting) bool) []string {
 func (b *Broker) nudgeClaimed(welcome queue.Welcome) {
 	for name, word := range welcome.Routes {
 		if word.Claims {
-			b.routes[name].relay.nudge()
+			b.nudgeRelay(name)
 		}
 	}
 }

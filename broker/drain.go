@@ -34,7 +34,7 @@ func (b *Broker) drain(ctx context.Context) {
 		})
 	})
 	slots := make(chan struct{}, drainAtOnce)
-	for _, route := range b.names {
+	for _, route := range b.names() {
 		b.goRun(func() { b.drainLoop(ctx, route, func() error { return b.drainRoute(ctx, route, slots) }) })
 	}
 }
@@ -49,7 +49,7 @@ func (b *Broker) drainRoute(ctx context.Context, route string, slots chan struct
 		return ctx.Err()
 	}
 	turn := ctx
-	if len(b.names) > cap(slots) {
+	if len(b.names()) > cap(slots) {
 		limited, stop := context.WithTimeout(ctx, drainTurn)
 		defer stop()
 		turn = limited

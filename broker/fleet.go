@@ -134,7 +134,8 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 	refuse := func(format string, args ...any) queue.RouteWelcome {
 		return queue.RouteWelcome{Why: fmt.Sprintf(format, args...)}
 	}
-	if _, ok := b.routes[r.Name]; !ok {
+	configured, ok := b.route(r.Name)
+	if !ok {
 		return refuse("this broker has no route %s: add it to broker.yaml", r.Name)
 	}
 	if !slices.Contains(w.Routes, r.Name) {
@@ -155,7 +156,7 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 		}
 		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true, Binding: info.Bindings}
 	}
-	return b.helloBound(ctx, b.routes[r.Name], store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}, h.Run)
+	return b.helloBound(ctx, configured, store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}, h.Run)
 }
 
 func paused(info store.RouteLedger) bool {

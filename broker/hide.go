@@ -9,7 +9,7 @@ import (
 
 // maskOf is what the route's configuration hides; nil: nothing.
 func (b *Broker) maskOf(route string) *privacy.FieldMask {
-	if r, ok := b.routes[route]; ok {
+	if r, ok := b.route(route); ok {
 		return r.mask
 	}
 	return nil

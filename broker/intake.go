@@ -15,7 +15,7 @@ import (
 
 // Route returns a configured route.
 func (b *Broker) Route(name string) (ferry.Route, bool) {
-	r, ok := b.routes[name]
+	r, ok := b.route(name)
 	if !ok {
 		return ferry.Route{}, false
 	}
@@ -24,7 +24,7 @@ func (b *Broker) Route(name string) (ferry.Route, bool) {
 
 // StageBody reads a large body into a file of the ledger's folder. See api.Intake.
 func (b *Broker) StageBody(ctx context.Context, route string, r io.Reader, limit int64) (ferry.StagedBody, error) {
-	if _, ok := b.routes[route]; !ok {
+	if _, ok := b.route(route); !ok {
 		return ferry.StagedBody{}, noRoute(route)
 	}
 	return b.ledger.StageBody(ctx, r, limit)
@@ -107,7 +107,7 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 
 // complete names a message and fills in what its route says.
 func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
-	r, ok := b.routes[m.Route]
+	r, ok := b.route(m.Route)
 	if !ok {
 		return noRoute(m.Route)
 	}

@@ -51,9 +51,11 @@ type overdueLook struct {
 func (l *overdueLook) nextRoute(routes int) { l.route, l.after = (l.route+1)%routes, nil }
 
 func (b *Broker) expireOverdue(ctx context.Context, look *overdueLook) {
-	left, routes := overdueBound, len(b.names)
+	names := b.names()
+	left, routes := overdueBound, len(names)
 	for done := 0; done < routes && left > 0 && ctx.Err() == nil; {
-		name := b.names[look.route]
+		look.route %= routes // there may be fewer than the last time
+		name := names[look.route]
 		looked, next, err := b.expireSome(ctx, name, look.after, min(left, overdueStep))
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("expired messages could not be set aside", "route", name, "error", err)
@@ -85,7 +87,7 @@ func (b *Broker) expireSome(ctx context.Context, name string, after []byte, boun
 }
 
 func (b *Broker) endPauses(ctx context.Context) {
-	for _, name := range b.names {
+	for _, name := range b.names() {
 		info, err := b.ledger.Route(name)
 		if err != nil || info.Paused == nil || paused(info) {
 			continue

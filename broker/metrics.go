@@ -128,7 +128,7 @@ func (m *metrics) expired(route string, n int) {
 
 // RequestRefused counts a refused request; route is "" when it named none.
 func (b *Broker) RequestRefused(route string, code ferry.Code) {
-	if _, ok := b.routes[route]; !ok {
+	if _, ok := b.route(route); !ok {
 		route = "" // names that senders invent must not become series
 	}
 	b.metrics.refusedTotal.WithLabelValues(route, string(code)).Inc()
@@ -166,7 +166,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	var lag float64
-	for _, name := range b.names {
+	for _, name := range b.names() {
 		info, err := b.routeInfo(name)
 		if err != nil {
 			continue

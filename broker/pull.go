@@ -93,7 +93,7 @@ func (r *receivers) last() (by string, at time.Time) {
 // came, or the broker stops. With remove the message is completed before it is
 // returned: who loses the answer has lost the message.
 func (b *Broker) Receive(ctx context.Context, name, by string, wait time.Duration, remove bool) (*ferry.Received, error) {
-	r, ok := b.routes[name]
+	r, ok := b.route(name)
 	if !ok {
 		return nil, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", name).WithHint("broker routes list shows them")
 	}
@@ -224,7 +224,7 @@ func (b *Broker) SettleLock(ctx context.Context, s ferry.LockSettle) (until time
 		}, s.Reference, s.Result)
 	}
 	hold := time.Duration(ferry.DefaultReceiveLock)
-	if r, ok := b.routes[s.Route]; ok {
+	if r, ok := b.route(s.Route); ok {
 		r.receivers.asked(s.By) // who works on a message is there
 		hold = r.Lock
 	}
@@ -265,7 +265,7 @@ func (b *Broker) lapsed(c *store.TakenOver) {
 // lastReceiver says who asked for a message of the route last, and when; zero when
 // nobody ever did, as far as it is known.
 func (b *Broker) lastReceiver(in *store.RouteLedger) (by string, at time.Time) {
-	if r, ok := b.routes[in.Name]; ok {
+	if r, ok := b.route(in.Name); ok {
 		by, at = r.receivers.last()
 	}
 	if in.Received != nil && in.Received.At.After(at) {

@@ -294,8 +294,13 @@ func (b *Broker) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		sleep(ctx, every)
 		err := b.sweepReceipts(ctx)
-		for i := 0; i < len(b.names) && !errors.Is(err, queue.ErrUnavailable) && ctx.Err() == nil; i++ {
-			err = errors.Join(err, b.routes[b.names[i]].relay.sweep(ctx))
+		for _, name := range b.names() {
+			if errors.Is(err, queue.ErrUnavailable) || ctx.Err() != nil {
+				break
+			}
+			if r, ok := b.route(name); ok {
+				err = errors.Join(err, r.relay.sweep(ctx))
+			}
 		}
 		if ctx.Err() != nil {
 			return

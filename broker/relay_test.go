@@ -130,7 +130,7 @@ func TestALostQueueIsFilledAgainFromTheLedger(t *testing.T) {
 		first := h.takeOne(orders)
 		time.Sleep(10 * time.Second) // the sweep has seen the channel
 		w.mem.Forget()
-		if _, err := w.b.queue.Ensure(t.Context(), w.b.names); err != nil {
+		if _, err := w.b.queue.Ensure(t.Context(), w.b.names()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
@@ -151,7 +151,7 @@ func TestAQueueLostAtOnceIsNoticed(t *testing.T) {
 		id := w.send(`{}`)
 		h.takeOne(orders)
 		w.mem.Forget()
-		if _, err := w.b.queue.Ensure(t.Context(), w.b.names); err != nil {
+		if _, err := w.b.queue.Ensure(t.Context(), w.b.names()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
@@ -172,10 +172,10 @@ func TestATurnBehindTheLastPositionIsLost(t *testing.T) {
 		id := w.send(`{}`)
 		h.takeOne(orders)
 		w.mem.Forget()
-		if _, err := w.b.queue.Ensure(t.Context(), w.b.names); err != nil {
+		if _, err := w.b.queue.Ensure(t.Context(), w.b.names()); err != nil {
 			t.Fatal(err)
 		}
-		r := w.b.routes[orders].relay
+		r := w.b.table.Load().routes[orders].relay
 		if err := r.begin(t.Context()); err != nil { // as if the loss had been overlooked
 			t.Fatal(err)
 		}

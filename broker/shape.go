@@ -107,7 +107,7 @@ func (b *Broker) known(m *ferry.Message, fault error) (ferry.Accepted, bool) {
 
 // told brings a result into the form that the sender is told.
 func (b *Broker) told(ctx context.Context, route string, id func() (ferry.ID, bool), reference string, result json.RawMessage) (json.RawMessage, string) {
-	r, ok := b.routes[route]
+	r, ok := b.route(route)
 	if !ok || r.door == nil || !r.door.ShapesResults() {
 		return result, ""
 	}
@@ -132,7 +132,7 @@ func (b *Broker) CheckEdit(ctx context.Context, id ferry.ID, body []byte, conten
 	if err != nil {
 		return err
 	}
-	r, ok := b.routes[e.Route]
+	r, ok := b.route(e.Route)
 	if !ok || r.door == nil {
 		return nil
 	}

@@ -16,8 +16,8 @@ const lowDisk = 1 << 30
 
 // RouteInfos lists the routes as configured, with their state and counts.
 func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
-	list := make([]ferry.RouteInfo, 0, len(b.names))
-	for _, name := range b.names {
+	list := make([]ferry.RouteInfo, 0, len(b.names()))
+	for _, name := range b.names() {
 		info, err := b.routeInfo(name)
 		if err != nil {
 			return nil, err
@@ -28,7 +28,7 @@ func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
 }
 
 func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
-	r, ok := b.routes[name]
+	r, ok := b.route(name)
 	if !ok {
 		return ferry.RouteInfo{}, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route %q", name).WithHint("broker routes list shows them")
 	}
@@ -188,8 +188,10 @@ func (b *Broker) Resume(ctx context.Context, name, note, by string) (ferry.Route
 
 // nudge has whoever hands out a route's messages look again.
 func (b *Broker) nudge(name string) {
-	b.routes[name].relay.nudge()
-	b.routes[name].receivers.nudgeAll()
+	if r, ok := b.route(name); ok {
+		r.relay.nudge()
+		r.receivers.nudgeAll()
+	}
 }
 
 // Status is what an operator asks for first.

@@ -24,7 +24,7 @@ const (
 // usage counts in memory who used the broker. Counting takes no lock: cells are
 // found in a map that is replaced when one is added, and hold atomic counters.
 type usage struct {
-	routes map[string]*route // names that callers invent must not become cells
+	known func(route string) bool // names that callers invent must not become cells
 
 	cells   atomic.Pointer[map[store.UsageOf]*useCell]
 	growing sync.Mutex
@@ -43,8 +43,8 @@ type useCell struct {
 	refused map[ferry.Code]int64
 }
 
-func newUsage(routes map[string]*route) *usage {
-	u := &usage{routes: routes}
+func newUsage(known func(route string) bool) *usage {
+	u := &usage{known: known}
 	u.cells.Store(&map[store.UsageOf]*useCell{})
 	return u
 }
@@ -53,7 +53,7 @@ func dayOf(t time.Time) int32 { return int32(t.Unix() / daySeconds) }
 
 // cell finds or makes the cell of a key, a route and a day.
 func (u *usage) cell(key, name, route string, at time.Time) *useCell {
-	if _, ok := u.routes[route]; !ok {
+	if !u.known(route) {
 		route = ""
 	}
 	of := store.UsageOf{Day: dayOf(at), Key: key, Route: route}

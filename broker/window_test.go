@@ -162,7 +162,7 @@ func TestALossWhileABatchIsPublished(t *testing.T) {
 		m.publish = func(ctx context.Context, packets []queue.Packet, next publisher) ([]uint64, error) {
 			positions, err := next(packets)
 			w.mem.Forget()
-			if err := w.b.routes[orders].relay.sweep(ctx); err != nil {
+			if err := w.b.table.Load().routes[orders].relay.sweep(ctx); err != nil {
 				t.Errorf("sweep: %v", err)
 			}
 			return positions, err

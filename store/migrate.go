@@ -69,6 +69,7 @@ func schemaSteps() []step {
 			_, signersErr := tx.CreateBucketIfNotExists(bSigners)
 			return errors.Join(subsErr, signersErr)
 		},
+		years,
 	}
 }
 

@@ -1,0 +1,4 @@
+package api
+
+// operatorEvents is what operators are told of by themselves.
+func operatorEvents() []endpoint { return nil }
