@@ -160,6 +160,9 @@ type Route struct {
 	WorkAway time.Duration
 	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
 	Duplicates Duplicates
+	// Retired: the configuration has the route no more, and the ledger has messages of
+	// it. Nothing is accepted; what is there is delivered.
+	Retired bool
 }
 
 // Heading is what people call the route: its title, else its name in words, such as
@@ -244,6 +247,16 @@ type IntakeInfo struct {
 	InHand       int         `json:"inHand"`       // received, and not settled yet
 }
 
+// Reload is what came of reading the configuration anew.
+type Reload struct {
+	// Changed are the keys whose values are others now, such as
+	// routes[invoices].schema; empty: the configuration is as it was.
+	Changed []string `json:"changed"`
+	// NextStart are those that take effect at the next start.
+	NextStart []string  `json:"nextStart,omitempty"`
+	At        time.Time `json:"at"`
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
@@ -271,6 +284,9 @@ type RouteInfo struct {
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
 	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
+	// The configuration has the route no more: nothing is accepted, what is in it is
+	// delivered still.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // Leaving is a worker that lost a route to another and may not know it yet: it

@@ -134,6 +134,9 @@ func (c *call) health() error { return c.json(http.StatusOK, Health{Status: "ok"
 // is 503, which is what takes a broker out of a balancer; the cause of an error
 // that is not for callers goes to the log alone.
 func (c *call) ready() error {
+	if c.api.leaving.Load() {
+		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
+	}
 	if err := c.api.svc.Ready(c.ctx()); err != nil {
 		if Status(ferry.CodeOf(err)) >= http.StatusInternalServerError && retryAfter(ferry.CodeOf(err)) == 0 {
 			c.api.log.Warn("the broker is not ready", "requestId", c.id, "error", errorChain(err))

@@ -121,10 +121,10 @@ func (a *api) endpoints() []endpoint {
 		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", act: true, roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", body: noteBody, answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
 
 		// Probes and descriptions.
-		{method: get, path: "/healthz", id: "getHealth", open: true, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},
-		{method: get, path: "/readyz", id: "getReadiness", open: true, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
-		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
-		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
+		{method: get, path: "/healthz", id: "getHealth", open: true, on: bothListeners, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},
+		{method: get, path: "/readyz", id: "getReadiness", open: true, on: bothListeners, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
+		{method: get, path: "/metrics", id: "getMetrics", open: true, on: AdminListener, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
+		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, on: bothListeners, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
 	}
 	for _, more := range [][]endpoint{
 		waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(),

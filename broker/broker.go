@@ -124,6 +124,11 @@ type Broker struct {
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
+	changing  sync.Mutex      // around a change of the table
+	runCtx    context.Context // of what Start began; nil before
+	caughtUp  chan struct{}   // closed when relays may begin
+	drainOnes chan struct{}   // see drainRoute
+
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
 	running  sync.WaitGroup
@@ -154,6 +159,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
 	}
 	b.bodies = newCarrier(b)
@@ -161,14 +167,9 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.outbox = newOutbox(b)
 	b.usage = newUsage(func(route string) bool { _, ok := b.route(route); return ok })
 	b.metrics = newMetrics(b)
-	routes := &table{routes: map[string]*route{}}
-	for _, r := range opts.Routes {
-		compiled, err := b.compile(r)
-		if err != nil {
-			return nil, err
-		}
-		routes.routes[r.Name] = compiled
-		routes.names = append(routes.names, r.Name)
+	routes, err := b.compileAll(opts.settings(), nil)
+	if err != nil {
+		return nil, err
 	}
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
@@ -195,6 +196,9 @@ func setDefault(d *time.Duration, value time.Duration) {
 }
 
 func (b *Broker) open(ctx context.Context) error {
+	if err := b.keepRetired(); err != nil {
+		return atStart(err)
+	}
 	for _, name := range b.names() {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
@@ -203,6 +207,9 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.setMode(ctx, r); err != nil {
 			return err
 		}
+	}
+	if err := b.ledger.KeepRoutes(ctx, b.table.Load().configured()); err != nil {
+		return atStart(err)
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
 	if err != nil {
@@ -282,7 +289,7 @@ func (b *Broker) queueAtStart(err error) error {
 // Start begins to hand out messages and to commit receipts.
 func (b *Broker) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.stop = cancel
+	b.stop, b.runCtx = cancel, ctx
 	stopServing, err := b.queue.Serve(ctx, workers{b})
 	if err != nil {
 		cancel()
@@ -292,16 +299,12 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
-	caughtUp := make(chan struct{})
 	b.goRun(func() {
-		defer close(caughtUp)
+		defer close(b.caughtUp)
 		b.catchUp(ctx)
 	})
 	for _, r := range b.table.Load().routes {
-		b.goRun(func() {
-			<-caughtUp
-			r.relay.run(ctx)
-		})
+		b.runRelay(r)
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.drain(ctx)
@@ -329,7 +332,9 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		b.changing.Lock() // a new configuration is all in place, or not begun
 		close(b.stopping)
+		b.changing.Unlock()
 		if b.stop != nil {
 			b.stop()
 		}

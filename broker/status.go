@@ -22,6 +22,9 @@ func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
 		if err != nil {
 			return nil, err
 		}
+		if info.Retired && info.Pending+info.DeadLetters == 0 {
+			continue // nothing is left to tell of it
+		}
 		list = append(list, info)
 	}
 	return list, nil
@@ -40,7 +43,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 		Name: name, Title: r.Heading(), Description: r.Description, Conditions: b.conditions(&in),
 		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
-		Intake: b.opts.Intake(name), Replies: b.outbox.waiting(name),
+		Retired: r.Retired, Intake: b.table.Load().Intake(name), Replies: b.outbox.waiting(name),
 	}
 	for _, n := range in.Dead {
 		info.DeadLetters += n
@@ -248,6 +251,7 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
 		}
 		s.Problems = append(s.Problems, leavingProblems(r)...)
+		s.Problems = append(s.Problems, retiredProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
 		}

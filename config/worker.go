@@ -29,6 +29,8 @@ type Worker struct {
 	// Destinations by name; routes refer to them or bring their own inline.
 	Destinations map[string]*Destination `yaml:"destinations"`
 	Routes       []WorkerRoute           `yaml:"routes"` // at least one
+	// Drain is how the worker stops.
+	Drain WorkerDrain `yaml:"drain"`
 }
 
 // WorkerQueue is the worker's way to the broker.
@@ -260,6 +262,7 @@ func (w *Worker) check(d *decoder) {
 	}
 	w.Queue.check(d)
 	w.Secrets.check(d)
+	w.Drain.check(d)
 	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
 		w.Destinations[name].check(d, "destinations."+name)
 	}

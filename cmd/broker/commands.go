@@ -25,6 +25,7 @@ type commands struct {
 	Servicebus servicebusCmd `cmd:"" name:"servicebus" help:"Azure Service Bus as the queue: look at its queues, make them."`
 	Connector  connectorCmd  `cmd:"" name:"connector" help:"The custom connector for Power Platform."`
 	Me         meCmd         `cmd:"" help:"Whose key this is, and what it may do."`
+	Reload     reloadCmd     `cmd:"" help:"Have the broker read its configuration file anew. A bad file keeps what runs."`
 	Check      checkCmd      `cmd:"" help:"Check a broker's configuration file without starting anything."`
 	Version    versionCmd    `cmd:"" help:"The version of this program."`
 }

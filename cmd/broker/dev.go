@@ -58,7 +58,7 @@ func devListen() (net.Listener, error) {
 	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil {
 		return l, nil
 	}
-	return listen("127.0.0.1:0")
+	return listen("listen", "127.0.0.1:0")
 }
 
 // dev is one run of `broker dev`.
@@ -103,7 +103,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	served := make(chan error, 1)
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { served <- s.serve(serving, listener) }()
+	go func() { served <- s.serve(serving, listeners{public: listener}) }()
 
 	if err := d.show(ctx, cfg.DataDir, practiceERP); err != nil && ctx.Err() == nil {
 		stop()

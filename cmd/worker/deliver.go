@@ -16,9 +16,6 @@ import (
 	"ferry/worker"
 )
 
-// drainFor bounds how long running calls may go on after a stop was asked for.
-const drainFor = 25 * time.Second
-
 type runCmd struct {
 	configFlag
 }
@@ -70,7 +67,7 @@ func (c runCmd) Run(a *app) (err error) {
 	}
 	a.log.Info("worker.started", "worker", cfg.Name, "inbox", w.Inbox(), "routes", len(setup.Routes),
 		"queue", cfg.Queue.NATS.URL, "version", version())
-	if err := w.Run(a.ctx, drainFor); err != nil {
+	if err := w.Run(a.ctx, cfg.Drain.Within); err != nil {
 		return err
 	}
 	a.log.Info("worker.stopped", "worker", cfg.Name)
