@@ -169,6 +169,9 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	s.asked(t, "pause orders %q %s by=olga", "month end", till.Format(time.RFC3339))
 	try(operator.Resume(ctx, "orders", "done"))(t)
+	if done := try(admin.Reload(ctx, "why so"))(t); len(done.Changed) != 1 {
+		t.Errorf("reload: %+v", done)
+	}
 	s.asked(t, `resume orders "done" by=olga`)
 	if r := try(admin.BindRoute(ctx, "orders", "erp-2", false, "moved"))(t); r.Worker != "erp-2" {
 		t.Errorf("bound: %+v", r)

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -61,6 +63,9 @@ func newSurface(t *testing.T, change ...func(*api.Options)) *surface {
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = io.WriteString(w, "ferry_up 1\n")
 		}),
+	}
+	opts.Reload = func(context.Context, string, string) (ferry.Reload, error) {
+		return ferry.Reload{Changed: []string{"routes[orders].window"}, At: time.Now()}, nil
 	}
 	for _, f := range change {
 		f(&opts)

@@ -1,18 +1,76 @@
 package api
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
+
+	"ferry"
 )
 
-func TestPrintListeners(t *testing.T) {
-	a := newAPI(nil, Options{})
-	var l []string
-	for _, ep := range a.endpoints() {
-		l = append(l, string(ep.listener())+" "+ep.method+" "+ep.path)
+// Whatever only operators and admins may is on the admin listener alone; what
+// senders, receivers, workers and destinations call is never there alone.
+func TestEveryEndpointIsOnItsListeners(t *testing.T) {
+	for _, ep := range newAPI(nil, Options{}).endpoints() {
+		on := ep.listener()
+		forOthers := ep.open || ep.byToken || slices.Contains(ep.roles, ferry.RoleSender) || slices.Contains(ep.roles, ferry.RoleReceiver)
+		switch {
+		case ep.id == "getMetrics":
+			if on != AdminListener {
+				t.Errorf("%s is on %s", ep.id, on)
+			}
+		case !forOthers && on != AdminListener:
+			t.Errorf("%s %s is for operators, and on %s", ep.method, ep.path, on)
+		case forOthers && on == AdminListener:
+			t.Errorf("%s %s is on the admin listener alone", ep.method, ep.path)
+		}
+		if ep.act && on == bothListeners && !slices.Contains(ep.roles, ferry.RoleSender) {
+			t.Errorf("%s %s is an operator's act on both listeners", ep.method, ep.path)
+		}
 	}
-	slices.Sort(l)
-	for _, s := range l {
-		t.Log(s)
+}
+
+// A listener answers its own endpoints, describes only them, and says of the others
+// that there is nothing.
+func TestListenersAnswerTheirOwn(t *testing.T) {
+	all := newAPI(nil, Options{}).endpoints()
+	for _, l := range []Listener{PublicListener, AdminListener} {
+		a := newAPI(nil, Options{Listener: l})
+		var doc struct {
+			Paths map[string]map[string]any `json:"paths"`
+		}
+		if err := json.Unmarshal(a.openapi, &doc); err != nil {
+			t.Fatal(err)
+		}
+		for _, ep := range all {
+			want := ep.listener() == l || ep.listener() == bothListeners
+			if _, described := doc.Paths[ep.path][strings.ToLower(ep.method)]; described != want {
+				t.Errorf("%s: %s %s is described: %v, want %v", l, ep.method, ep.path, described, want)
+			}
+			if got := found(a, ep.method, ep.path); got != want {
+				t.Errorf("%s: %s %s is there: %v, want %v", l, ep.method, ep.path, got, want)
+			}
+		}
 	}
+}
+
+// found says whether the surface knows method and path; a caller without a key is
+// refused as nobody then.
+func found(a *api, method, pattern string) bool {
+	mux := a.mux
+	if ofQueue(pattern) {
+		mux = a.queues
+	}
+	r := httptest.NewRequest(method, strings.NewReplacer("{", "", "}", "").Replace(pattern), nil)
+	_, at := mux.Handler(r)
+	if at == "/" || at == "" {
+		return false
+	}
+	r = httptest.NewRequest(http.MethodTrace, r.URL.Path, nil)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	return slices.Contains(strings.Split(w.Header().Get("Allow"), ", "), method)
 }

@@ -47,7 +47,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusRequestEntityTooLarge, true
 	case ferry.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType, true
-	case ferry.CodeInvalid, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
+	case ferry.CodeInvalid, ferry.CodeBadConfig, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
 		return http.StatusUnprocessableEntity, true
 	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true
@@ -58,7 +58,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
-		ferry.CodeBadConfig, ferry.CodeInternal:
+		ferry.CodeInternal:
 		// The first five end a start and never reach a sender.
 		return http.StatusInternalServerError, true
 	default:

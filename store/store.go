@@ -265,6 +265,11 @@ func (l *Ledger) load() error {
 		return l.read(tx)
 	})
 	if err == nil && version < uint64(known) {
+		if version > 0 { // an empty file is nothing to go back to
+			if err := l.copyBeforeMigration(version); err != nil {
+				return err
+			}
+		}
 		if err = l.setUp(func(tx *bbolt.Tx) error { return migrate(tx, schemaSteps()) }); err == nil {
 			err = l.db.View(l.read)
 		}

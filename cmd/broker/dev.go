@@ -103,7 +103,7 @@ func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	served := make(chan error, 1)
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { served <- s.serve(serving, listeners{public: listener}) }()
+	go func() { served <- s.serve(serving, listener) }()
 
 	if err := d.show(ctx, cfg.DataDir, practiceERP); err != nil && ctx.Err() == nil {
 		stop()

@@ -36,11 +36,11 @@ type parts struct {
 // (nil: none). On an error everything that it opened is closed again.
 func openParts(cfg *config.Broker, resolver secret.Resolver, before *parts, log *slog.Logger) (p *parts, err error) {
 	p = &parts{cfg: cfg}
-	defer func() {
+	defer func(made *parts) {
 		if err != nil {
-			err = errors.Join(err, p.opened.close())
+			err = errors.Join(err, made.opened.close())
 		}
-	}()
+	}(p)
 	if p.policies, err = sasPolicies(cfg, resolver, log); err != nil {
 		return nil, err
 	}
@@ -52,18 +52,22 @@ func openParts(cfg *config.Broker, resolver secret.Resolver, before *parts, log 
 	if before != nil && reflect.DeepEqual(intakeKeys(before.cfg), intakeKeys(cfg)) && reflect.DeepEqual(before.cfg.Secrets, cfg.Secrets) {
 		p.intakes = before.intakes
 	} else {
-		if p.intakes, err = openIntakes(cfg, resolver, log); err != nil {
+		intakes, err := openIntakes(cfg, resolver, log)
+		if err != nil {
 			return nil, err
 		}
-		p.opened.add(func() error { return p.intakes.close(context.Background()) })
+		p.intakes = intakes
+		p.opened.add(func() error { return intakes.close(context.Background()) })
 	}
 	if before != nil && before.cfg.PublicURL == cfg.PublicURL && reflect.DeepEqual(before.cfg.Callbacks, cfg.Callbacks) {
 		p.callbacks = before.callbacks
 	} else {
-		if p.callbacks, err = openCallbacks(cfg); err != nil {
+		callbacks, err := openCallbacks(cfg)
+		if err != nil {
 			return nil, err
 		}
-		p.opened.add(func() error { p.callbacks.Close(); return nil })
+		p.callbacks = callbacks
+		p.opened.add(func() error { callbacks.Close(); return nil })
 	}
 	if before != nil && reflect.DeepEqual(before.cfg.AccessLog, cfg.AccessLog) {
 		p.access = before.access

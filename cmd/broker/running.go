@@ -31,6 +31,8 @@ type server struct {
 	public      front
 	admin       front // of adminListen, where there is one
 
+	adminListener net.Listener // nil: the one listener answers everything
+
 	dropped  atomic.Int64 // lines of access logs that are closed
 	retiring sync.WaitGroup
 	stopping chan struct{} // closed when nothing is served any more
@@ -38,8 +40,8 @@ type server struct {
 
 // startServer opens ledger and queue and begins to deliver. What was opened is
 // closed again when the start fails.
-func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *server, err error) {
-	s = &server{log: log, stopping: make(chan struct{})}
+func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (_ *server, err error) {
+	s := &server{log: log, stopping: make(chan struct{})}
 	s.reloader = newReloader(s, cfg.File)
 	var opened closers
 	defer func() {

@@ -49,7 +49,8 @@ func (c serveCmd) Run(a *app) error {
 	if len(cfg.Routes) == 0 {
 		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
 	}
-	return s.serve(a.ctx, l)
+	s.adminListener = l.admin
+	return s.serve(a.ctx, l.public)
 }
 
 func orNone(url string) string {

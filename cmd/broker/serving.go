@@ -29,12 +29,12 @@ const (
 // that who comes is refused before it sent anything; who had connected is answered,
 // and who waits for something is answered that there is nothing; requests under way
 // end within drain.within; then queue and ledger.
-func (s *server) serve(ctx context.Context, l listeners) error {
+func (s *server) serve(ctx context.Context, l net.Listener) error {
 	limits := s.parts.Load().cfg.Limits
 	failed := make(chan error, 2)
-	servers := []*web{s.newWeb(l.public, &s.public, s.connections(limits))}
-	if l.admin != nil {
-		servers = append(servers, s.newWeb(l.admin, &s.admin, s.connections(limits)))
+	servers := []*web{s.newWeb(l, &s.public, s.connections(limits))}
+	if s.adminListener != nil {
+		servers = append(servers, s.newWeb(s.adminListener, &s.admin, s.connections(limits)))
 	}
 	if s.certificate != nil {
 		watching, rest := context.WithCancel(ctx)
