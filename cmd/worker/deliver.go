@@ -13,6 +13,7 @@ import (
 
 	"ferry"
 	"ferry/config"
+	"ferry/internal/systemd"
 	"ferry/worker"
 )
 
@@ -67,11 +68,20 @@ func (c runCmd) Run(a *app) (err error) {
 	}
 	a.log.Info("worker.started", "worker", cfg.Name, "inbox", w.Inbox(), "routes", len(setup.Routes),
 		"queue", cfg.Queue.NATS.URL, "version", version())
+	a.notify(systemd.Ready)
+	context.AfterFunc(a.ctx, func() { a.notify(systemd.Stopping) })
 	if err := w.Run(a.ctx, cfg.Drain.Within); err != nil {
 		return err
 	}
 	a.log.Info("worker.stopped", "worker", cfg.Name)
 	return nil
+}
+
+// notify tells the service manager, where there is one.
+func (a *app) notify(state string) {
+	if err := systemd.Notify(state); err != nil {
+		a.log.Warn("systemd.notify", "error", err.Error())
+	}
 }
 
 // serveMetrics serves /metrics on a listener of its own, unless it is off.
