@@ -38,7 +38,7 @@ func TestEveryEndpointIsOnItsListeners(t *testing.T) {
 func TestListenersAnswerTheirOwn(t *testing.T) {
 	all := newAPI(nil, Options{}).endpoints()
 	for _, l := range []Listener{PublicListener, AdminListener} {
-		a := newAPI(nil, Options{Listener: l})
+		a := newAPI(refusals{}, Options{Listener: l})
 		var doc struct {
 			Paths map[string]map[string]any `json:"paths"`
 		}
@@ -60,6 +60,12 @@ func TestListenersAnswerTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// refusals is a broker that only counts what is refused.
+type refusals struct{ Service }
+
+func (refusals) RequestRefused(string, ferry.Code) {}
+func (refusals) Used(*ferry.Use)                   {}
 
 // found says whether the surface knows method and path; a caller without a key is
 // refused as nobody then.
