@@ -45,6 +45,7 @@ type Options struct {
 	Limits     Limits
 	// Origins are those whose pages may call from a browser; none by default.
 	Origins []string
+	Queue   QueueLink // answers /queue; nil: workers do not connect here
 }
 
 // defaultBodyMemory keeps the whole broker well below 150 MB.

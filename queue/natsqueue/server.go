@@ -68,6 +68,7 @@ type Server struct {
 	mu      sync.Mutex // of changes
 	nats    *server.Server
 	logins  *logins
+	door    *door
 	stopped bool
 }
 
@@ -144,6 +145,7 @@ func (s *Server) startOnce() error {
 		return fmt.Errorf("start the queue's server: %w", err)
 	}
 	logins.server = ns
+	logins.door = newDoor(ns, s.opts.Log)
 	fatal := make(chan string, 1)
 	ns.SetLoggerV2(&logger{log: s.opts.Log, fatal: fatal}, false, false, false)
 	ended := make(chan struct{})
@@ -161,7 +163,7 @@ func (s *Server) startOnce() error {
 		ns.WaitForShutdown()
 		return err
 	}
-	s.nats, s.logins = ns, logins
+	s.nats, s.logins, s.door = ns, logins, logins.door
 	return nil
 }
 
@@ -200,6 +202,9 @@ func (s *Server) options(logins *logins) (*server.Options, error) {
 		JetStreamMaxMemory: 1 << 20, // nothing is kept in memory only
 		JetStreamMaxStore:  s.opts.MaxStoreBytes + 64<<20,
 		AlwaysEnableNonce:  true, // for the keys to sign
+		AuthTimeout:        loginTime.Seconds(),
+		PingInterval:       pingInterval, // who does not answer twice is gone
+		MaxPingsOut:        2,
 
 		CustomClientAuthentication: logins,
 	}
@@ -277,8 +282,11 @@ func newBrokerDriver(l *link, s *Server, limits Limits, replicas int, log *slog.
 	return d, nil
 }
 
-// Shutdown stops the server and waits until its store is written, or ctx ends.
-// Close the drivers first.
+// pingInterval is how long a connection may say nothing before it is asked.
+const pingInterval = 30 * time.Second
+
+// Shutdown stops the server and waits until its store is written, or ctx ends. Then
+// every connection has ended. Close the drivers first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
@@ -291,9 +299,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.door.close()
 		s.broker.Wipe()
 		return nil
 	case <-ctx.Done():
+		s.door.close()
 		return fmt.Errorf("the queue's server still writes its store: %w", ctx.Err())
 	}
 }
