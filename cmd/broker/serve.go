@@ -127,7 +127,8 @@ type server struct {
 // transport is a queue of package drivers.
 type transport interface {
 	broker.Transport
-	URL() string // where workers connect; empty: nowhere
+	api.QueueLink
+	URL() string // where workers connect beside /queue; empty: nowhere
 }
 
 // openTransport starts the queue inside the process, or connects to it elsewhere.
@@ -148,7 +149,7 @@ func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Reso
 			return nil, err
 		}
 		return drivers.ConnectNATS(ctx, drivers.ExternalOptions{
-			URL: n.URL, Seed: seed.Reveal(), Replicas: n.Replicas, MaxStore: int64(n.MaxStore),
+			URL: n.URL, Seed: seed.Reveal(), CA: n.CA, Replicas: n.Replicas, MaxStore: int64(n.MaxStore),
 			Lock: n.Lock, Window: window, Routes: routes, Log: log,
 		})
 	}
@@ -158,7 +159,7 @@ func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Reso
 	}
 	return drivers.StartNATS(drivers.NATSOptions{
 		Dir: filepath.Join(cfg.DataDir, "queue"), Listen: address, Lock: n.Lock,
-		Window: window, MaxStore: int64(n.MaxStore), Workers: workers, Log: log,
+		Window: window, MaxStore: int64(n.MaxStore), Workers: workers, PublicURL: cfg.PublicURL, Log: log,
 	})
 }
 
@@ -245,6 +246,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 		surface.Tokens = s.issuers
 		s.issuers.Start()
 	}
+	surface.Queue = s.transport
 	s.handler = api.New(b, surface)
 	if err := b.Start(); err != nil {
 		return nil, errors.Join(err, s.stop())
