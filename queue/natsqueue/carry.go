@@ -44,7 +44,9 @@ func (d *door) carry(v *visit, ws *websocket.Conn) {
 	})
 	_ = pipe.Close()
 	// The worker reads what was sent last, such as a refusal, before it sees the end.
+	late := time.AfterFunc(leaveTime, v.end)
 	_ = ws.Close(websocket.StatusGoingAway, "")
+	late.Stop()
 	if began {
 		err = errors.Join(err, <-up)
 	}

@@ -81,13 +81,12 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 		}
 		return nil, fmt.Errorf("worker %s: %w", opts.Worker, named(opts, err))
 	}
+	l.last = stop
 	d, err := newDriver(l, opts.Worker, opts.Lock, 0, opts.Log)
 	if err != nil {
-		stop()
 		l.close(ctx)
 		return nil, err
 	}
-	d.onClose(stop)
 	return d, nil
 }
 

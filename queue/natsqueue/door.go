@@ -1,8 +1,10 @@
 package natsqueue
 
 import (
+	"bufio"
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -24,7 +26,7 @@ const (
 	maxStrangers     = 256  // that have not logged in yet, together
 	maxStrangersFrom = 32   // of those, from one address
 	loginTime        = 5 * time.Second
-	leaveTime        = time.Second // for what was sent last, once the server has stopped
+	leaveTime        = time.Second // for the other side to take what was sent last
 )
 
 // door is the way of workers to the server through an HTTP listener of somebody
@@ -77,18 +79,24 @@ func (s *Server) ServeQueue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ws, err := websocket.Accept(&upgrading{w}, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	taken := &upgrading{ResponseWriter: w}
+	ws, err := websocket.Accept(taken, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		d.leave(v)
 		return upgradeRequired("this is no handshake of a WebSocket: %w", err)
 	}
+	// The library's own ways to close wait for the other side.
+	context.AfterFunc(v.ctx, func() { _ = taken.conn.Close() })
 	go d.carry(v, ws)
 	return nil
 }
 
 // upgrading keeps back what the library would answer beside the upgrade: a refusal
 // is answered where all are.
-type upgrading struct{ http.ResponseWriter }
+type upgrading struct {
+	http.ResponseWriter
+	conn net.Conn // once it was taken over
+}
 
 func (u *upgrading) WriteHeader(status int) {
 	if status == http.StatusSwitchingProtocols {
@@ -98,8 +106,12 @@ func (u *upgrading) WriteHeader(status int) {
 
 func (u *upgrading) Write(p []byte) (int, error) { return len(p), nil }
 
-// Unwrap lets the connection be taken over.
-func (u *upgrading) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+// Hijack takes the connection over.
+func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffer, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	u.conn = conn
+	return conn, buffer, err
+}
 
 func upgradeRequired(format string, args ...any) error {
 	return ferry.Errorf(ferry.CodeUpgradeRequired, format, args...).
@@ -227,14 +239,13 @@ func (d *door) remoteOf(id uint64) (remote string, ok bool) {
 	return "", false
 }
 
-// close lets nobody in any more, and ends the visits once the server has stopped.
+// close lets nobody in any more, and waits for the visits to end. The server has
+// stopped, or is about to.
 func (d *door) close() {
 	d.mu.Lock()
 	d.shut = true
 	d.mu.Unlock()
-	late := time.AfterFunc(leaveTime, d.end)
-	d.group.Wait()
-	late.Stop()
+	d.group.Wait() // the server has ended their connections: each leaves within leaveTime
 	d.end()
 }
 

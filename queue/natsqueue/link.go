@@ -31,6 +31,7 @@ type link struct {
 	name   string // of this end, for people
 	log    *slog.Logger
 	closed chan struct{}
+	last   func() // ends what made the connection, after it was closed; nil: nothing did
 	once   sync.Once
 
 	mu      sync.Mutex
@@ -288,5 +289,8 @@ func (l *link) close(ctx context.Context) {
 			}
 		}
 		l.nc.Close()
+		if l.last != nil {
+			l.last()
+		}
 	})
 }

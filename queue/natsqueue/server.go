@@ -303,6 +303,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.broker.Wipe()
 		return nil
 	case <-ctx.Done():
+		s.door.end()
 		s.door.close()
 		return fmt.Errorf("the queue's server still writes its store: %w", ctx.Err())
 	}

@@ -45,16 +45,29 @@ type webDialer struct {
 	timeout time.Duration
 
 	mu   sync.Mutex
-	last error // of the last attempt
+	last error    // of the last attempt
+	conn net.Conn // that it made; the library leaves some open that were refused
 }
 
 // Dial makes a connection; where to is the dialer's to know. Errors are *ReachError.
 func (d *webDialer) Dial(string, string) (net.Conn, error) {
+	d.drop()
 	conn, err := d.dial()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last = err
+	d.last, d.conn = err, conn
 	return conn, err
+}
+
+// drop closes the connection that was made last.
+func (d *webDialer) drop() {
+	d.mu.Lock()
+	conn := d.conn
+	d.conn = nil
+	d.mu.Unlock()
+	if conn != nil {
+		_ = conn.Close()
+	}
 }
 
 // failed is why the last attempt failed; nil: it did not.
