@@ -81,7 +81,9 @@ func (n *NATS) Queue() *queue.Queue { return n.queue }
 func (n *NATS) URL() string { return n.server.URL() }
 
 // ServeQueue lets a worker in over the broker's HTTP port.
-func (n *NATS) ServeQueue(w http.ResponseWriter, r *http.Request) error { return n.server.ServeQueue(w, r) }
+func (n *NATS) ServeQueue(w http.ResponseWriter, r *http.Request) error {
+	return n.server.ServeQueue(w, r)
+}
 
 // Connections lists those of the workers, by public nkey.
 func (n *NATS) Connections() map[string][]ferry.WorkerConnection {

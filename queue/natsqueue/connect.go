@@ -66,7 +66,7 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 		}
 		web = &webDialer{url: to, proxy: opts.Proxy, ca: opts.CA, agent: opts.Agent, timeout: timeoutIn(ctx, webTimeout)}
 		web.ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
-		address = "nats://" + hostPort(to) // what is dialled is the dialer's to know
+		address = "nats://" + hostPort(to)   // what is dialled is the dialer's to know
 		defer context.AfterFunc(ctx, stop)() // until it is made
 		address = "nats://" + hostPort(to)   // what is dialled is the dialer's to know
 		options = append(options, nats.SetCustomDialer(web), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers(), nats.Timeout(web.timeout))

@@ -52,6 +52,8 @@ type ServerOptions struct {
 	// StartTimeout bounds how long reading the store may take; default 2 min.
 	StartTimeout time.Duration
 	Log          *slog.Logger
+
+	loginTime time.Duration // until who has not logged in is cut off; default loginTime
 }
 
 // startTimeout is enough for some ten million packets.
@@ -79,6 +81,9 @@ func StartServer(opts ServerOptions) (*Server, error) {
 	opts.Limits = opts.withDefaults()
 	if opts.StartTimeout <= 0 {
 		opts.StartTimeout = startTimeout
+	}
+	if opts.loginTime <= 0 {
+		opts.loginTime = loginTime
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -202,7 +207,7 @@ func (s *Server) options(logins *logins) (*server.Options, error) {
 		JetStreamMaxMemory: 1 << 20, // nothing is kept in memory only
 		JetStreamMaxStore:  s.opts.MaxStoreBytes + 64<<20,
 		AlwaysEnableNonce:  true, // for the keys to sign
-		AuthTimeout:        loginTime.Seconds(),
+		AuthTimeout:        s.opts.loginTime.Seconds(),
 		PingInterval:       pingInterval, // who does not answer twice is gone
 		MaxPingsOut:        2,
 

@@ -24,16 +24,7 @@ type webServer struct {
 
 func serveWeb(tb testing.TB, s *Server) *webServer {
 	tb.Helper()
-	w := &webServer{Server: httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/queue" {
-			refuseWeb(w, ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path"), http.StatusNotFound)
-			return
-		}
-		if err := s.ServeQueue(w, r); err != nil {
-			refuseWeb(w, err, http.StatusTooManyRequests)
-		}
-	}))}
-	w.StartTLS()
+	w := &webServer{Server: httptest.NewTLSServer(webHandler(s))}
 	tb.Cleanup(w.Close)
 	w.url = "wss" + strings.TrimPrefix(w.URL, "https") + "/queue"
 	w.ca = filepath.Join(tb.TempDir(), "ca.pem")
@@ -42,6 +33,27 @@ func serveWeb(tb testing.TB, s *Server) *webServer {
 		tb.Fatal(err)
 	}
 	return w
+}
+
+// servePlainWeb is serveWeb without TLS, where there are very many connections.
+func servePlainWeb(tb testing.TB, s *Server) *webServer {
+	tb.Helper()
+	w := &webServer{Server: httptest.NewServer(webHandler(s))}
+	tb.Cleanup(w.Close)
+	w.url = "ws" + strings.TrimPrefix(w.URL, "http") + "/queue"
+	return w
+}
+
+func webHandler(s *Server) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/queue" {
+			refuseWeb(w, ferry.Errorf(ferry.CodeNotFound, "there is nothing at this path"), http.StatusNotFound)
+			return
+		}
+		if err := s.ServeQueue(w, r); err != nil {
+			refuseWeb(w, err, http.StatusTooManyRequests)
+		}
+	})
 }
 
 func refuseWeb(w http.ResponseWriter, err error, status int) {
