@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
 
 	"golang.org/x/net/http/httpproxy"
 
@@ -91,7 +92,7 @@ func (o *NATSWorkerOptions) proxyOfEnv() (func(*url.URL) (*url.URL, error), erro
 		return ""
 	}
 	named := look("HTTPS_PROXY", "https_proxy")
-	if named != "" && !isProxy(named) && !isProxy("http://"+named) {
+	if named != "" && !isProxy(named) && (strings.Contains(named, "://") || !isProxy("http://"+named)) {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "HTTPS_PROXY in the environment is not the URL of a proxy").
 			WithHint("http://HOST:PORT; or set queue.nats.proxy in worker.yaml to the proxy's URL, or to off")
 	}

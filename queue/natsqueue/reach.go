@@ -75,9 +75,9 @@ func (w *way) proxy() string {
 func (w *way) refused(e *proxyRefusal) error {
 	target := hostPort(w.to)
 	switch e.status {
-	case http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired, http.StatusUnauthorized: // some answer 401 to a wrong password
 		return w.wantsLogin(e)
-	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusUnauthorized:
+	case http.StatusForbidden, http.StatusMethodNotAllowed:
 		return unreachable("the proxy %s does not let this worker through to %s (%d)", w.proxy(), target, e.status).
 			hint("have CONNECT to %s allowed there for this machine", target)
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInternalServerError:
@@ -95,13 +95,13 @@ func (w *way) wantsLogin(e *proxyRefusal) error {
 	})
 	switch {
 	case !basic:
-		return unreachable("the proxy %s wants a login of another kind than HTTP basic (407)", w.proxy()).
+		return unreachable("the proxy %s wants a login of another kind than HTTP basic (%d)", w.proxy(), e.status).
 			hint("have this machine let through without one, or name a local proxy in queue.nats.proxy that logs in there, such as Px or CNTLM")
 	case w.showed:
-		return unreachable("the proxy %s refuses the login that it was shown (407)", w.proxy()).
+		return unreachable("the proxy %s refuses the login that it was shown (%d)", w.proxy(), e.status).
 			hint("check queue.nats.proxyAuth in worker.yaml, or what is in HTTPS_PROXY")
 	default:
-		return unreachable("the proxy %s wants a login (407)", w.proxy()).
+		return unreachable("the proxy %s wants a login (%d)", w.proxy(), e.status).
 			hint("queue.nats.proxyAuth: {username: NAME, password: env:NAME} in worker.yaml")
 	}
 }
@@ -179,7 +179,7 @@ func netFault(to *url.URL, ca string, proxied bool, err error) error {
 		return unreachable("the certificate of %s is not good now%s", target, when).hint("renew it at the broker; and look at this machine's clock")
 	case errors.As(err, &verified):
 		return unreachable("the certificate of %s cannot be trusted: %s", target, clip(verified.Err.Error()))
-	case errors.As(err, &noTLS):
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return unreachable("%s speaks no TLS", target).hint("is the port right? a broker without tls: in broker.yaml, and without a proxy before it, is reached by ws:// or nats://")
 	case errors.As(err, &alert):
 		return unreachable("%s refuses the TLS connection: %s", target, clip(alert.Error()))
