@@ -61,7 +61,7 @@ func (n WorkerNATS) checkWeb(d *decoder, at string) {
 	if err != nil || u.Hostname() == "" {
 		return // checkURL has told
 	}
-	if strings.Contains(u.Host, ",") {
+	if strings.Contains(n.URL, ",") {
 		d.at(at, "one broker has one URL", "%s: there can be only one URL with %s", at, u.Scheme)
 		return
 	}
