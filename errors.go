@@ -43,6 +43,7 @@ const (
 	CodeBodyMissing          Code = "bodyMissing"     // a message's body is gone or was altered
 	CodeResultGone           Code = "resultGone"      // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
+	CodeUpgradeRequired      Code = "upgradeRequired"   // /queue takes WebSockets only
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it
 	CodeInDelivery           Code = "inDelivery"        // a worker may hold the message

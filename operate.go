@@ -315,6 +315,16 @@ type WorkerInfo struct {
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
 	// Queue is the technology of the queue: nats or servicebus.
 	Queue string `json:"queue,omitempty"`
+	// Connections are those that are open now, the oldest first; only the queue inside
+	// the broker knows them.
+	Connections []WorkerConnection `json:"connections,omitempty"`
+}
+
+// WorkerConnection is a connection of a worker to the queue.
+type WorkerConnection struct {
+	Via     string    `json:"via"`               // /queue, tcp or process: that of the broker itself
+	Address string    `json:"address,omitempty"` // host and port that it comes from: of a proxy, where one is between
+	Since   time.Time `json:"since"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its

@@ -241,6 +241,7 @@ func TestClientAndDescription(t *testing.T) {
 	}
 
 	s.waits(ctx, sender)
+	s.workers()
 	s.serviceBus() // the clients of which are other programs
 	s.versions()
 

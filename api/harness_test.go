@@ -60,6 +60,7 @@ func newSurface(t *testing.T, change ...func(*api.Options)) *surface {
 		Environment: "test",
 		Version:     "1.2.3",
 		PublicURL:   "http://broker.test/",
+		Queue:       link(upgraded),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = io.WriteString(w, "ferry_up 1\n")

@@ -39,6 +39,8 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
+	case ferry.CodeUpgradeRequired:
+		return http.StatusUpgradeRequired, true
 	case ferry.CodeAmbiguousID, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeInDelivery,
 		ferry.CodeNotDeadLettered, ferry.CodeNotDiscarded, ferry.CodeCountChanged, ferry.CodeExists,
 		ferry.CodeLimitReached:

@@ -45,6 +45,12 @@ type LoginElsewhere interface {
 	LoginConfig(w ferry.WorkerInfo) (string, error)
 }
 
+// Connected is a Transport that knows who is connected.
+type Connected interface {
+	// Connections lists those of the workers, by public nkey.
+	Connections() map[string][]ferry.WorkerConnection
+}
+
 // WorkerConfig is a Transport that knows what its workers' worker.yaml says of the
 // queue. nkey is where the worker's seed lies.
 type WorkerConfig interface {

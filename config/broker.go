@@ -102,6 +102,9 @@ type BrokerNATS struct {
 	URL string `yaml:"url"`
 	// NKey is where the broker's seed for URL lies: a path, file:PATH or env:NAME.
 	NKey string `yaml:"nkey"`
+	// CA is a PEM file: authorities that may have signed the certificate of a tls URL,
+	// beside those that the machine knows.
+	CA string `yaml:"ca"`
 	// Replicas of the streams at URL: 1 (the default), 3 or 5.
 	Replicas int `yaml:"replicas"`
 }

@@ -116,7 +116,7 @@ func (s *server) collectors() []prometheus.Collector {
 // gives what the surfaces before it still have to do.
 func (s *server) face(p *parts) (before []*surface) {
 	opts := api.Options{
-		Log: s.log, Environment: p.cfg.Environment, Version: version(), PublicURL: p.cfg.PublicURL, Metrics: s.broker.Metrics(),
+		Log: s.log, Environment: p.cfg.Environment, Version: version(), PublicURL: p.cfg.PublicURL, Metrics: s.broker.Metrics(), Queue: s.transport,
 	}
 	p.surface(&opts)
 	if s.reloader.file != "" {

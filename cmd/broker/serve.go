@@ -55,7 +55,7 @@ func (c serveCmd) Run(a *app) error {
 
 func orNone(url string) string {
 	if url == "" {
-		return "no listener (queue.nats.listen: off)"
+		return "/queue there, and nowhere else (queue.nats.listen: off)"
 	}
 	return url
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"ferry"
+	"ferry/api"
 	"ferry/broker"
 	"ferry/config"
 	"ferry/queue/drivers"
@@ -15,7 +16,8 @@ import (
 // transport is a queue of package drivers.
 type transport interface {
 	broker.Transport
-	URL() string // where workers connect; empty: nowhere
+	api.QueueLink
+	URL() string // where workers connect beside /queue; empty: nowhere
 }
 
 // openTransport starts the queue inside the process, or connects to it elsewhere.
@@ -36,7 +38,7 @@ func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Reso
 			return nil, err
 		}
 		return drivers.ConnectNATS(ctx, drivers.ExternalOptions{
-			URL: n.URL, Seed: seed.Reveal(), Replicas: n.Replicas, MaxStore: int64(n.MaxStore),
+			URL: n.URL, Seed: seed.Reveal(), CA: n.CA, Replicas: n.Replicas, MaxStore: int64(n.MaxStore),
 			Lock: n.Lock, Window: window, Routes: routes, Log: log,
 		})
 	}
@@ -46,6 +48,6 @@ func openTransport(ctx context.Context, cfg *config.Broker, resolver secret.Reso
 	}
 	return drivers.StartNATS(drivers.NATSOptions{
 		Dir: filepath.Join(cfg.DataDir, "queue"), Listen: address, Lock: n.Lock,
-		Window: window, MaxStore: int64(n.MaxStore), Workers: workers, Log: log,
+		Window: window, MaxStore: int64(n.MaxStore), Workers: workers, PublicURL: cfg.PublicURL, Log: log,
 	})
 }
