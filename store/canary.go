@@ -92,24 +92,25 @@ func (s *Selection) arrange(op *operationRow) (order []uint32) {
 	return order
 }
 
-// shares is how many of n each group gets; the groups are the largest first.
+// shares is how many of n each group gets, by the method of Sainte-Laguë once each has
+// one; the groups are the largest first.
 func shares(n int, groups []operationGroup) []int {
-	list, total := make([]int, len(groups)), 0
-	for i := range groups {
-		total += groups[i].Total
-	}
-	n = min(n, total)
-	left := n
-	for i := 0; i < len(groups) && left > 0; i++ {
-		more := max(0, n*groups[i].Total/total-1)
-		list[i] = 1 + min(more, max(0, left-(len(groups)-i)))
-		left -= list[i]
-	}
-	for i := 0; left > 0; i = (i + 1) % len(groups) { // what rounding left
-		if list[i] < groups[i].Total {
-			list[i]++
-			left--
+	list := make([]int, len(groups))
+	for ; n > 0; n-- {
+		next, best := -1, 0.0
+		for i := range groups {
+			claim := float64(groups[i].Total) / float64(2*list[i]+1)
+			if list[i] == 0 {
+				claim += ferry.MaxSelection
+			}
+			if list[i] < groups[i].Total && claim > best {
+				next, best = i, claim
+			}
 		}
+		if next < 0 {
+			return list // there are no more
+		}
+		list[next]++
 	}
 	return list
 }
