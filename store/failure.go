@@ -32,7 +32,7 @@ const masked = "#"
 
 var (
 	// Values that are more than one word.
-	wholeValues = regexp.MustCompile(`(?i)[^\s@"'<>(),;:=]+@[^\s@"'<>(),;:=]+\.[a-z]+|[?&][\w.%-]+=[^\s&"'<>]*`)
+	wholeValues = regexp.MustCompile(`(?i)(?:[^\s@"'<>(),;:=]+')?[^\s@"'<>(),;:=]+@[^\s@"'<>(),;:=]+\.[a-z]+|[?&][\w.%-]+=[^\s&"'<>]*`)
 	quoted      = regexp.MustCompile(`"[^"\n]{1,120}"|'[^'\n]{1,120}'|„[^“”\n]{1,120}[“”]|“[^”\n]{1,120}”|«[^»\n]{1,120}»|‘[^’\n]{1,120}’`)
 	names       = regexp.MustCompile(`(?i)(field|column|property|parameter|attribute|element|member|table|entity|object|type|function|method|feld|spalte|tabelle|eigenschaft|parameter|attribut|champ|colonne|campo)s?[\s:=(]*$`)
 	months      = regexp.MustCompile(`#[\s,.-]*(?:Jan|Feb|Mar|Mär|Apr|May|Mai|Jun|Jul|Aug|Sep|Oct|Okt|Nov|Dec|Dez)\p{L}*|(?:Jan|Feb|Mar|Mär|Apr|May|Mai|Jun|Jul|Aug|Sep|Oct|Okt|Nov|Dec|Dez)\p{L}*[\s,.-]*#`)
