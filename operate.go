@@ -329,6 +329,10 @@ type StatusReport struct {
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
 	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+	// Bulk acts that run, or wait for a person.
+	Operations []Operation `json:"operations,omitempty"`
+	// CallbacksWaiting are ends of messages that wait to be told, over all routes.
+	CallbacksWaiting int `json:"callbacksWaiting"`
 }
 
 // CertificateInfo is the certificate of the broker's listener.

@@ -165,3 +165,26 @@ func (b *Broker) canaryWaits(ctx context.Context, c *ferry.OperationCanary) stri
 	}
 	return ""
 }
+
+// liveOperations are those that run or wait for a person, the oldest first.
+func (b *Broker) liveOperations() []ferry.Operation {
+	var list []ferry.Operation
+	for _, id := range b.ledger.OperationsIn(ferry.OperationRunning, ferry.OperationStopped) {
+		if op, err := b.ledger.Operation(id); err == nil {
+			op.Groups = nil // operations show has them
+			list = append(list, op)
+		}
+	}
+	return list
+}
+
+// stoppedOperations are sentences of those that wait for a person.
+func stoppedOperations(list []ferry.Operation) []string {
+	var problems []string
+	for i := range list {
+		if op := &list[i]; op.State == ferry.OperationStopped {
+			problems = append(problems, fmt.Sprintf("operation %s (%s, %d of %d) is stopped: %s: broker operations show %s", op.ID, op.Act, op.Done, op.Total, op.Stopped, op.ID))
+		}
+	}
+	return problems
+}

@@ -245,25 +245,36 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			}
 		}
 		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
-			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
+			s.Problems = append(s.Problems, withHelp(fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)), r.Hint))
 		}
+		s.CallbacksWaiting += r.Replies
 		s.Problems = append(s.Problems, leavingProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	s.Operations = b.liveOperations()
+	s.Problems = append(s.Problems, stoppedOperations(s.Operations)...)
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
 	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
-		s.Problems = append(s.Problems, "1 dead letter waits for a person")
+		s.Problems = append(s.Problems, "1 dead letter waits for a person: broker dlq list")
 	case dead > 1:
-		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
+		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person: broker dlq groups", dead))
 	}
 	return s, nil
+}
+
+// withHelp is a problem and what helps.
+func withHelp(problem, hint string) string {
+	if hint == "" {
+		return problem
+	}
+	return problem + ": " + hint
 }
 
 func reasonOf(r *ferry.RouteInfo) string {

@@ -139,7 +139,10 @@ func (f *fake) status() ferry.StatusReport {
 	if f.empty {
 		return r
 	}
-	r.Routes = routeInfos()
+	r.Routes, r.CallbacksWaiting = routeInfos(), 3
+	running := operation("running", 2)
+	running.ExpectedEnd = ptr(at(5 * time.Minute))
+	r.Operations = []ferry.Operation{running}
 	r.Problems = []string{"orders: the destination cannot be reached since 20 minutes", "5 dead letters wait for a person"}
 	r.DeadLetters = map[ferry.Reason]int64{ferry.ReasonRejected: 1, ferry.ReasonOutcomeUnknown: 1, ferry.ReasonAlreadyExists: 1}
 	return r
