@@ -340,43 +340,6 @@ type NewWorker struct {
 	WorkerConfig string `json:"workerConfig,omitempty"`
 }
 
-// Operation is a bulk act on dead letters: durable, and carried on after a restart.
-type Operation struct {
-	ID         string           `json:"id"`
-	Act        string           `json:"act"`   // replay or discard
-	State      string           `json:"state"` // running, done, cancelled
-	Filter     DeadLetterFilter `json:"filter"`
-	By         string           `json:"by"`
-	Note       string           `json:"note,omitempty"`
-	KeyID      string           `json:"keyId,omitempty"` // of By, as Identity.KeyID
-	Total      int              `json:"total"`           // frozen at the start
-	Done       int              `json:"done"`
-	Skipped    int              `json:"skipped"` // no longer dead letters when their turn came
-	CreatedAt  time.Time        `json:"createdAt"`
-	FinishedAt *time.Time       `json:"finishedAt,omitempty"`
-}
-
-// BulkRequest asks for a bulk act.
-type BulkRequest struct {
-	Filter         DeadLetterFilter `json:"filter"`
-	IDs            []ID             `json:"ids,omitempty"` // instead of a filter
-	All            bool             `json:"all,omitempty"` // explicit: no filter at all
-	IncludeUnknown bool             `json:"includeUnknown,omitempty"`
-	DryRun         bool             `json:"dryRun,omitempty"`
-	Expect         *int             `json:"expect,omitempty"` // refuse when the selection has another count
-	Note           string           `json:"note,omitempty"`
-}
-
-// BulkAnswer is what a bulk act would touch, and the operation unless it was a
-// dry run.
-type BulkAnswer struct {
-	OperationID string                    `json:"operationId,omitempty"`
-	Count       int                       `json:"count"`
-	ByRoute     map[string]map[Reason]int `json:"byRoute"`
-	MayExist    int                       `json:"mayExist"` // of these, how many may already exist at the destination
-	LeftOut     int                       `json:"leftOut"`  // OutcomeUnknown, left out without includeUnknown
-}
-
 // StatusReport is `broker status`.
 type StatusReport struct {
 	Environment   string           `json:"environment,omitempty"`
@@ -392,6 +355,10 @@ type StatusReport struct {
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
 	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+	// Bulk acts that run, or wait for a person.
+	Operations []Operation `json:"operations,omitempty"`
+	// CallbacksWaiting are ends of messages that wait to be told, over all routes.
+	CallbacksWaiting int `json:"callbacksWaiting"`
 }
 
 // CertificateInfo is the certificate of the broker's listener.

@@ -153,6 +153,9 @@ func TestClientAndDescription(t *testing.T) {
 	if o := try(operator.Operation(ctx, "op1"))(t); o.Total != 3 {
 		t.Errorf("operation: %+v", o)
 	}
+	if o := try(operator.ContinueOperation(ctx, "op1", "mended"))(t); o.ID != "op1" {
+		t.Errorf("continued: %+v", o)
+	}
 	if o := try(operator.CancelOperation(ctx, "op1", "why"))(t); o.State != "cancelled" {
 		t.Errorf("operation: %+v", o)
 	}

@@ -21,6 +21,10 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 	return fakeOperation, f.err
 }
 
+func (f *fake) ContinueOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	return f.Operation(ctx, id)
+}
+
 func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
 	f.caller = ferry.CallerOf(ctx)
 	o, err := f.Operation(ctx, id)

@@ -25,7 +25,7 @@ func (a *api) endpoints() []endpoint {
 		{200, "a dry run, or nothing to do", ferry.BulkAnswer{}, nil, nil},
 	}
 	noteBody := &body{of: NoteRequest{}, optional: true}
-	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all"}
+	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all; of a restore, or operation"}
 
 	list := []endpoint{
 		// Senders.
@@ -90,6 +90,7 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/v1/operations", id: "listOperations", roles: operators, handle: (*call).listOperations, summary: "List bulk acts", answers: []reply{{200, "the operations", List[ferry.Operation]{}, nil, nil}}},
 		{method: get, path: "/v1/operations/{id}", id: "getOperation", roles: operators, handle: (*call).getOperation, summary: "Read a bulk act", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", act: true, roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", body: noteBody, answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
+		{method: post, path: "/v1/operations/{id}/continue", id: "continueOperation", act: true, roles: operators, handle: (*call).continueOperation, summary: "Go on with a bulk act that was stopped", text: "A replay is stopped by its canary, or by many messages in a row that failed as before.", body: noteBody, answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 
 		// Routes and how the broker stands.
 		{method: get, path: "/v1/routes", id: "listRoutes", roles: readers, handle: (*call).listRoutes, summary: "List routes and their state", answers: []reply{{200, "the routes that the key may see", List[ferry.RouteInfo]{}, nil, nil}}},

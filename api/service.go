@@ -89,6 +89,8 @@ type Operations interface {
 	Operations(ctx context.Context) ([]ferry.Operation, error)
 	Operation(ctx context.Context, id string) (ferry.Operation, error)
 	CancelOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
+	// ContinueOperation has a stopped one go on.
+	ContinueOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
 }
 
 // RouteActs shows and steers routes.

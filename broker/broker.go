@@ -180,7 +180,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err

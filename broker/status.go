@@ -248,8 +248,9 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			}
 		}
 		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
-			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
+			s.Problems = append(s.Problems, withHelp(fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)), r.Hint))
 		}
+		s.CallbacksWaiting += r.Replies
 		s.Problems = append(s.Problems, leavingProblems(r)...)
 		s.Problems = append(s.Problems, retiredProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
@@ -257,17 +258,27 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	s.Operations = b.liveOperations()
+	s.Problems = append(s.Problems, stoppedOperations(s.Operations)...)
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
 	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
-		s.Problems = append(s.Problems, "1 dead letter waits for a person")
+		s.Problems = append(s.Problems, "1 dead letter waits for a person: broker dlq list")
 	case dead > 1:
-		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
+		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person: broker dlq groups", dead))
 	}
 	return s, nil
+}
+
+// withHelp is a problem and what helps.
+func withHelp(problem, hint string) string {
+	if hint == "" {
+		return problem
+	}
+	return problem + ": " + hint
 }
 
 func reasonOf(r *ferry.RouteInfo) string {

@@ -88,6 +88,7 @@ type group struct {
 	notices noticeDelta
 	quotas  map[string]*quotaRow
 	subs    []*Subscription // made or changed
+	ops     map[string]*operationRow
 }
 
 // row is the committer's copy of a route's row.
@@ -136,9 +137,11 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	if !r.State.CanBecome(to) {
 		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, to)
 	}
+	from := r.State
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
+	l.tellOperation(tx, r, from)
 	return l.tellEnd(tx, r)
 }
 
@@ -182,7 +185,7 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	return nil
+	return l.flushOperations(tx)
 }
 
 // finish publishes the group, or drops it.
@@ -203,6 +206,9 @@ func (l *Ledger) finish(committed bool) {
 	for key, id := range g.repeats {
 		l.idem.addRepeat(key, id)
 	}
+	for id, op := range g.ops {
+		l.publishOperation(id, op)
+	}
 	for _, f := range g.after {
 		f()
 	}
@@ -210,6 +216,9 @@ func (l *Ledger) finish(committed bool) {
 	l.mu.Unlock()
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
+	}
+	if len(g.ops) > 0 {
+		l.operated()
 	}
 	if len(g.notices.fresh)+g.notices.lost > 0 {
 		l.noted(g.notices.fresh, g.notices.lost)
