@@ -79,11 +79,13 @@ type Options struct {
 
 // DB is an open file. Its methods may be called concurrently.
 type DB struct {
-	bolt *bbolt.DB
-	path string
-	opts Options
+	handles
+	path    string
+	opts    Options
+	running running
 
 	queue  chan *op
+	pauses chan func() // what runs between two groups
 	quit   chan struct{}
 	ended  chan struct{}
 	once   sync.Once
@@ -123,33 +125,53 @@ func Open(path string, opts Options) (*DB, error) {
 	if err := lookAtHeads(path, opts.Log); err != nil {
 		return nil, err
 	}
-	b, err := openBolt(path, int(opts.MaxSize))
+	h, err := openHandle(path, opening{maxSize: opts.MaxSize})
 	if err != nil {
 		return nil, err
 	}
+	if err := moved(path, h.file); err != nil {
+		_ = h.bolt.Close()
+		return nil, err
+	}
 	if err := disk.SyncDir(filepath.Dir(path)); err != nil {
-		_ = b.Close()
+		_ = h.bolt.Close()
 		return nil, fmt.Errorf("sync the folder of %s: %w", path, err)
 	}
 	sweepNew(path)
 	db := &DB{
-		bolt: b, path: path, opts: opts,
-		queue: make(chan *op, maxOps),
-		quit:  make(chan struct{}),
-		ended: make(chan struct{}),
+		handles: handles{now: h}, path: path, opts: opts,
+		queue:  make(chan *op, maxOps),
+		pauses: make(chan func()),
+		quit:   make(chan struct{}),
+		ended:  make(chan struct{}),
 	}
 	go db.commitLoop()
 	return db, nil
 }
 
-func openBolt(path string, maxSize int) (*bbolt.DB, error) {
+// opening is how a file is opened.
+type opening struct {
+	maxSize  int64 // 0: unbounded
+	ahead    int64 // that it will come to hold, bytes
+	unsynced bool  // until somebody says otherwise: for a file that is being made
+}
+
+func openHandle(path string, how opening) (*handle, error) {
+	size := how.ahead
+	if st, err := os.Stat(path); err == nil {
+		size = max(size, st.Size())
+	}
+	ahead := mapSize(size, how.maxSize > 0)
 	var b *bbolt.DB
 	var file *os.File
 	err := guard(func() (err error) {
 		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:      time.Second,
-			FreelistType: bbolt.FreelistMapType,
-			MaxSize:      maxSize,
+			Timeout:         time.Second,
+			FreelistType:    bbolt.FreelistMapType,
+			MaxSize:         int(how.maxSize),
+			InitialMmapSize: ahead,
+			NoSync:          how.unsynced,
+			NoGrowSync:      how.unsynced,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
 				file, err = os.OpenFile(name, flag, mode)
 				return file, err
@@ -159,7 +181,7 @@ func openBolt(path string, maxSize int) (*bbolt.DB, error) {
 	})
 	switch {
 	case err == nil:
-		return b, nil
+		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead)))}, nil
 	case errors.Is(err, errDamage):
 		_ = file.Close() // and its lock: bbolt did not come to it
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
@@ -216,7 +238,9 @@ func (db *DB) UpdateSized(ctx context.Context, size int, write func(tx *bbolt.Tx
 // it short: pages that it can see are not reused meanwhile.
 // A damaged page is ErrUnreadable.
 func (db *DB) View(read func(tx *bbolt.Tx) error) error {
-	tx, err := db.begin(false)
+	h := db.take()
+	defer db.leave(h)
+	tx, err := db.begin(h, false)
 	if err == nil {
 		err = guard(func() error { return read(tx) })
 		db.end(tx)
@@ -229,14 +253,14 @@ func (db *DB) View(read func(tx *bbolt.Tx) error) error {
 
 // begin is bbolt's Begin, by one caller at a time. A panic in it leaves locks of
 // bbolt's held; then nobody may wait for one of those any more.
-func (db *DB) begin(writable bool) (tx *bbolt.Tx, err error) {
+func (db *DB) begin(h *handle, writable bool) (tx *bbolt.Tx, err error) {
 	db.beginning.Lock()
 	defer db.beginning.Unlock()
 	if db.wedged.Load() {
 		return nil, errDamage
 	}
 	err = guard(func() (err error) {
-		tx, err = db.bolt.Begin(writable)
+		tx, err = h.bolt.Begin(writable)
 		return err
 	})
 	if errors.Is(err, errDamage) {
@@ -288,14 +312,17 @@ func (db *DB) Size() int64 {
 // Path is the file's.
 func (db *DB) Path() string { return db.path }
 
-// Close lets the writes that wait finish, and closes the file.
+// Close lets the writes that wait finish, and closes the file. A compaction ends
+// without an effect.
 func (db *DB) Close() error {
 	db.once.Do(func() { close(db.quit) })
+	db.stopCompaction()
 	<-db.ended
 	if db.wedged.Load() {
 		return nil // the process is about to end: what is on disk is all there is
 	}
-	return db.bolt.Close()
+	db.leaving.Wait()
+	return db.current().bolt.Close()
 }
 
 func (db *DB) commitLoop() {
@@ -306,6 +333,9 @@ func (db *DB) commitLoop() {
 		select {
 		case o := <-db.queue:
 			group = append(group, o)
+		case f := <-db.pauses:
+			f()
+			continue
 		case <-db.quit:
 			// Writers that had a place before Close still get their answer.
 			select {
@@ -383,11 +413,13 @@ func (db *DB) commit(group []*op) {
 }
 
 func (db *DB) transact(group []*op) error {
-	tx, err := db.begin(true)
+	h := db.current() // nobody but the committer replaces it
+	tx, err := db.begin(h, true)
 	if err != nil {
 		return fmt.Errorf("begin a group: %w", err)
 	}
 	defer db.end(tx)
+	db.makeWay(h, tx, group)
 	for _, o := range group {
 		o.err = o.run(tx)
 		var abort *abortError
