@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"ferry/internal/disk"
 )
@@ -71,10 +70,14 @@ type Options struct {
 	// the group is on disk, or has failed, and its writers are not answered yet: both
 	// on the committer's goroutine. A simulation stops the world there.
 	Before, After func()
-	// Copied runs once on the copy that Open makes of a file after a disk error,
-	// in a transaction of its own and before the copy takes the file's place. What
-	// the content says of its file can be set right there.
+	// Copied runs once on a copy of the file that is about to take its place, in a
+	// transaction: what Open makes after a disk error, and what a compaction makes
+	// (on the committer's goroutine then). What the content says of its file can be
+	// set right there.
 	Copied func(tx *bbolt.Tx, from, to string) error
+	// CompactAtOpen compacts a file of which much is free before it is opened. Where
+	// Compact cannot replace an open file, that is done in any case.
+	CompactAtOpen bool
 }
 
 // DB is an open file. Its methods may be called concurrently.
@@ -125,6 +128,11 @@ func Open(path string, opts Options) (*DB, error) {
 	if err := lookAtHeads(path, opts.Log); err != nil {
 		return nil, err
 	}
+	if opts.CompactAtOpen || !replacesOpenFiles() {
+		if err := compactAtOpen(path, opts); err != nil {
+			return nil, err
+		}
+	}
 	h, err := openHandle(path, opening{maxSize: opts.MaxSize})
 	if err != nil {
 		return nil, err
@@ -147,53 +155,6 @@ func Open(path string, opts Options) (*DB, error) {
 	}
 	go db.commitLoop()
 	return db, nil
-}
-
-// opening is how a file is opened.
-type opening struct {
-	maxSize  int64 // 0: unbounded
-	ahead    int64 // that it will come to hold, bytes
-	unsynced bool  // until somebody says otherwise: for a file that is being made
-}
-
-func openHandle(path string, how opening) (*handle, error) {
-	size := how.ahead
-	if st, err := os.Stat(path); err == nil {
-		size = max(size, st.Size())
-	}
-	ahead := mapSize(size, how.maxSize > 0)
-	var b *bbolt.DB
-	var file *os.File
-	err := guard(func() (err error) {
-		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:         time.Second,
-			FreelistType:    bbolt.FreelistMapType,
-			MaxSize:         int(how.maxSize),
-			InitialMmapSize: ahead,
-			NoSync:          how.unsynced,
-			NoGrowSync:      how.unsynced,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode)
-				return file, err
-			},
-		})
-		return err
-	})
-	switch {
-	case err == nil:
-		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead)))}, nil
-	case errors.Is(err, errDamage):
-		_ = file.Close() // and its lock: bbolt did not come to it
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
-	case IsNoSpace(err):
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoSpace, err)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
-	default:
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
 }
 
 // Update runs write in the next group and returns after the group's fsync.

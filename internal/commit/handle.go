@@ -1,14 +1,17 @@
 package commit
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // handle is the open file. A compaction puts another one in its place; who reads
@@ -75,6 +78,53 @@ func (s *handles) retire(h *handle) {
 		defer s.leaving.Done()
 		_ = h.bolt.Close() // nobody reads what it would have to say
 	}()
+}
+
+// opening is how a file is opened.
+type opening struct {
+	maxSize  int64 // 0: unbounded
+	ahead    int64 // that it will come to hold, bytes
+	unsynced bool  // until somebody says otherwise: for a file that is being made
+}
+
+func openHandle(path string, how opening) (*handle, error) {
+	size := how.ahead
+	if st, err := os.Stat(path); err == nil {
+		size = max(size, st.Size())
+	}
+	ahead := mapSize(size, how.maxSize > 0)
+	var b *bbolt.DB
+	var file *os.File
+	err := guard(func() (err error) {
+		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout:         time.Second,
+			FreelistType:    bbolt.FreelistMapType,
+			MaxSize:         int(how.maxSize),
+			InitialMmapSize: ahead,
+			NoSync:          how.unsynced,
+			NoGrowSync:      how.unsynced,
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = os.OpenFile(name, flag, mode)
+				return file, err
+			},
+		})
+		return err
+	})
+	switch {
+	case err == nil:
+		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead)))}, nil
+	case errors.Is(err, errDamage):
+		_ = file.Close() // and its lock: bbolt did not come to it
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
+	case IsNoSpace(err):
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoSpace, err)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
+	default:
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 }
 
 // mapAhead is the room to grow that a file is mapped with, so that a long read, a
