@@ -57,7 +57,7 @@ func (f *ledgerFile) run(ctx context.Context) {
 func (f *ledgerFile) due(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !now.Before(f.notBefore) && f.b.ledger.Waste().Much()
+	return !now.Before(f.notBefore) && f.b.ledger.Wasteful()
 }
 
 func (f *ledgerFile) compact(ctx context.Context, by string) {

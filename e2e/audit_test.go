@@ -253,6 +253,9 @@ func (w *audited) acts() map[string]func() anAct {
 			w.call("POST", "/v1/dead-letters/"+id+"/discard", "{"+note+"}")
 			return anAct{path: "/v1/callbacks/retry", body: `{"message":"` + id + `"}`, act: "callbacks retry", target: "message " + id, noNote: true}
 		},
+		"compactLedger": func() anAct {
+			return anAct{"/v1/ledger/compact", "{" + note + "}", "compact", "ledger", "", false}
+		},
 		"rotateWorker": onWorker("rotate"),
 		"revokeWorker": onWorker("revoke"),
 	}

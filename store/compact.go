@@ -14,6 +14,9 @@ type Waste = commit.Waste
 // Waste says how much of the file is free. It is cheap.
 func (l *Ledger) Waste() Waste { return l.db.Waste() }
 
+// Wasteful says whether Compact is worth its while, and can be done on this system.
+func (l *Ledger) Wasteful() bool { return l.db.Wasteful() }
+
 // Compact writes the ledger into a smaller file and puts that in its place, while
 // everything goes on: see commit.DB.Compact. It stays the same ledger, of the same
 // epoch (see keepFile). The outcome says how it ended; what went wrong is a

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"ferry"
@@ -22,15 +21,11 @@ func (r compactCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	before, err := c.LedgerFile(a.ctx)
-	if err != nil {
-		return err
-	}
 	file, err := c.CompactLedger(a.ctx, r.Note)
 	if err != nil {
 		return err
 	}
-	for !r.NoWait && (file.Compacting || ended(file) == ended(before)) {
+	for !r.NoWait && file.Compacting {
 		select {
 		case <-a.ctx.Done():
 			return a.ctx.Err()
@@ -39,6 +34,9 @@ func (r compactCmd) Run(a *app) error {
 		if file, err = c.LedgerFile(a.ctx); err != nil {
 			return err
 		}
+	}
+	if file.Last == nil && !r.NoWait {
+		return errors.New("the broker was started anew before the ledger was compacted")
 	}
 	switch {
 	case a.json():
@@ -60,12 +58,4 @@ func notCompacted(c *ferry.Compaction) error {
 		return errors.New(c.Error)
 	}
 	return ferry.Errorf(ferry.CodeConflict, "%s", c.Error).WithHint("%s", c.Hint)
-}
-
-// ended is when the last compaction ended.
-func ended(f ferry.LedgerFile) string {
-	if f.Last == nil {
-		return ""
-	}
-	return fmt.Sprint(f.Last.EndedAt.UnixNano())
 }

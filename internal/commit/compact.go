@@ -51,6 +51,9 @@ func (db *DB) Waste() Waste {
 	return h.waste(db.Size())
 }
 
+// Wasteful says whether Compact is worth its while, and can be done here.
+func (db *DB) Wasteful() bool { return replacesOpenFiles() && db.Waste().Much() }
+
 func (h *handle) waste(size int64) Waste {
 	stats := h.bolt.Stats()
 	pages := int64(stats.FreePageN + stats.PendingPageN)
