@@ -79,6 +79,17 @@ func (f *fake) Audit(_ context.Context, after uint64, _ time.Time, limit int) ([
 	return []ferry.AuditEntry{{Seq: after + 1, At: now, By: "olga", Act: "replay", Target: "x"}}, f.err
 }
 
+func (f *fake) LedgerFile(context.Context) (ferry.LedgerFile, error) {
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Last: &ferry.Compaction{
+		StartedAt: now, EndedAt: now, By: "broker", Outcome: ferry.CompactionNoRoom, Before: 1 << 30, After: 1 << 30, Error: "the ledger was not compacted", Hint: "make room",
+	}}, f.err
+}
+
+func (f *fake) CompactLedger(_ context.Context, note, by string) (ferry.LedgerFile, error) {
+	f.note("compact %q by=%s", note, by)
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Compacting: true}, f.err
+}
+
 func (f *fake) Ready(context.Context) error { return f.err }
 
 func (f *fake) CreateKey(_ context.Context, spec ferry.KeySpec, by string) (ferry.NewKey, error) {

@@ -130,6 +130,7 @@ func (a *api) endpoints() []endpoint {
 	for _, more := range [][]endpoint{
 		waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(),
 		rescue(),
+		ledgerFile(),
 		reloading(),
 		queueLink(),
 		operatorEvents(),

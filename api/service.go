@@ -109,6 +109,9 @@ type Observer interface {
 	// Audit lists entries with a number above after, at or after a time (zero: any),
 	// oldest first.
 	Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error)
+	LedgerFile(ctx context.Context) (ferry.LedgerFile, error)
+	// CompactLedger returns once it is noted, and about to begin.
+	CompactLedger(ctx context.Context, note, by string) (ferry.LedgerFile, error)
 	// Ready says why messages cannot be accepted, nil when they can.
 	Ready(ctx context.Context) error
 }

@@ -127,6 +127,7 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 	usage     *usage
+	file      *ledgerFile
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -173,6 +174,8 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.outbox = newOutbox(b)
 	b.usage = newUsage(func(route string) bool { _, ok := b.route(route); return ok })
 	b.metrics = newMetrics(b)
+	b.file = newLedgerFile(b)
+	b.metrics.registry.MustRegister(b.file)
 	routes, err := b.compileAll(opts.settings(), nil)
 	if err != nil {
 		return nil, err
@@ -321,6 +324,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
+	b.goRun(func() { b.file.run(ctx) })
 	return nil
 }
 

@@ -267,6 +267,9 @@ func (w *audited) acts() map[string]func() anAct {
 		"reload": func() anAct {
 			return anAct{"/v1/reload", "{" + note + "}", "reload", "configuration", "retention", false}
 		},
+		"compactLedger": func() anAct {
+			return anAct{"/v1/ledger/compact", "{" + note + "}", "compact", "ledger", "", false}
+		},
 		"rotateWorker": onWorker("rotate"),
 		"revokeWorker": onWorker("revoke"),
 	}

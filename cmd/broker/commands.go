@@ -16,6 +16,7 @@ type commands struct {
 	DLQ        dlqCmd        `cmd:"" name:"dlq" help:"Dead letters: look at them, mend them, send them again."`
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Prove that every accepted message is accounted for."`
+	Compact    compactCmd    `cmd:"" help:"Give back to the disk what the ledger's file has free. The broker does it by itself when that is much."`
 	Usage      usageCmd      `cmd:"" help:"Who used the broker: messages, repeats and refusals per key, route and day."`
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`

@@ -127,6 +127,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/operations/{id}/continue", func(w http.ResponseWriter, r *http.Request) { answer(w, operation("running", 3)) })
 	f.accessRoutes(mux)
 	f.callbackRoutes(mux)
+	f.compactRoutes(mux)
 	mux.HandleFunc("GET /v1/reconciliation", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, items(f, ferry.Reconciliation{Route: "supplier-invoices", Day: "2026-11-23", Accepted: 1000, Pending: 1, Completed: 996, DeadLetters: 3, Balanced: true},
 			ferry.Reconciliation{Route: "orders", Day: "2026-11-22", Accepted: 10, Completed: 9}))
