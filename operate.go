@@ -160,6 +160,8 @@ type Route struct {
 	WorkAway time.Duration
 	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
 	Duplicates Duplicates
+	// Windows are when the route is not delivered.
+	Windows []Window
 }
 
 // Heading is what people call the route: its title, else its name in words, such as
