@@ -206,6 +206,7 @@ type Condition struct {
 	Reason string     `json:"reason,omitempty"`
 	Until  *time.Time `json:"until,omitempty"`
 	Worker string     `json:"worker,omitempty"`
+	By     string     `json:"by,omitempty"` // paused: who did it
 }
 
 // Calls are how many calls a destination is given at a time.

@@ -252,7 +252,11 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		Doubt: r.Doubt, Elsewhere: r.Elsewhere, NotBefore: timeOf(r.NotBefore), OpenRevision: r.OpenRev, RiskAccepted: r.Risk,
 		ExternalKey: ferry.ExternalKey(r.ID, r.Key), IdempotencyKey: r.Key, CorrelationID: r.CorrelationID,
 		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Version: r.toldVersion(), Properties: r.Properties, Traceparent: r.Traceparent,
-		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
+		CreatedAt: timeOf(r.CreatedAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
+	}
+	if r.ExpiresAt != 0 {
+		now := time.Now().UnixNano()
+		h.ExpiresAt, h.Held = timeOf(row.expiry(r, now)), time.Duration(max(row.by(now), 1))
 	}
 	if r.awaits() {
 		h.Awaiting, h.StatusURL, h.AwaitedAt = true, r.Awaiting.StatusURL, timeOf(r.Awaiting.Since)

@@ -70,7 +70,7 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		e.DeliverAt = &t
 	}
 	if r.ExpiresAt != 0 {
-		t := timeOf(r.ExpiresAt)
+		t := timeOf(l.shownExpiry(r))
 		e.ExpiresAt = &t
 	}
 	switch {

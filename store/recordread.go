@@ -98,6 +98,10 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Untold = v != 0
 	case tNth:
 		r.Nth = int(v)
+	case tHeldThen:
+		r.HeldThen = int64(v)
+	case tHeldTurned:
+		r.HeldTurned = int64(v)
 	}
 	return nil
 }

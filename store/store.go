@@ -69,6 +69,8 @@ type Options struct {
 	OnNotice func(fresh []ferry.NoticeTarget, lost int)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
+	// Windows tells when routes are not delivered; nil: they are at any time.
+	Windows WindowsOf
 	// MinFree and MaxSize: see commit.Options.
 	MinFree, MaxSize int64
 	// BeforeCommit and AfterCommit are for simulations: see commit.Options.
@@ -89,14 +91,15 @@ type Change struct {
 
 // Ledger is an open ledger. Its methods may be called concurrently.
 type Ledger struct {
-	db     *commit.DB
-	dir    string
-	log    *slog.Logger
-	notify func([]Change)
-	noted  func(fresh []ferry.NoticeTarget, lost int)
-	start  string // names this opening; no two are alike
-	fileID func(path string) (uint64, error)
-	opened time.Time // with the monotonic clock's reading
+	db      *commit.DB
+	dir     string
+	log     *slog.Logger
+	notify  func([]Change)
+	noted   func(fresh []ferry.NoticeTarget, lost int)
+	start   string // names this opening; no two are alike
+	fileID  func(path string) (uint64, error)
+	windows WindowsOf
+	opened  time.Time // with the monotonic clock's reading
 
 	minFree int64
 	staged  paths      // large bodies on their way in
@@ -146,7 +149,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: newOutbox(), subs: newSubscriptions(),
