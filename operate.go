@@ -274,6 +274,29 @@ type RouteInfo struct {
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
 	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
+	// When to deliver.
+	Stopping   *Stopping   `json:"stopping,omitempty"`   // while it is paused, or a window holds it
+	NextWindow *WindowTime `json:"nextWindow,omitempty"` // the one that holds it, else the next one
+}
+
+// Stopping is how far a route that is held has come to rest.
+type Stopping struct {
+	Running int  `json:"running"` // calls that were begun before, as far as the workers said
+	Done    bool `json:"done"`    // nothing runs, and nothing can begin before somebody resumes it
+	// Workers that may call for the route; none where receivers pull.
+	Workers []StoppingWorker `json:"workers"`
+}
+
+// StoppingWorker is a worker of a route that is held.
+type StoppingWorker struct {
+	Worker  string `json:"worker"`
+	Running int    `json:"running"`
+	Heard   bool   `json:"heard"` // it begins nothing any more
+	// Of one that has not heard: until when it may begin calls, by the last word that
+	// it got, and when these have surely ended. Silent: that is over.
+	StartsUntil *time.Time `json:"startsUntil,omitempty"`
+	CalmAt      *time.Time `json:"calmAt,omitempty"`
+	Silent      bool       `json:"silent,omitempty"`
 }
 
 // Leaving is a worker that lost a route to another and may not know it yet: it

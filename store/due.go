@@ -285,6 +285,29 @@ func (l *Ledger) Advance(ctx context.Context, route string, key []byte) error {
 	})
 }
 
+// Ahead counts the messages of its route that come before a pending one in the
+// due index and were not handed out, most at the most.
+func (l *Ledger) Ahead(id ferry.ID, most int) (n int, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil || r.Parked || r.Due == 0 {
+			return err
+		}
+		l.mu.RLock()
+		row := l.routes[r.Route]
+		l.mu.RUnlock()
+		if row == nil {
+			return nil
+		}
+		end, c := dueKey(r.Route, r.Due, r.ID), tx.Bucket(bDue).Cursor()
+		for k := seekBehind(c, r.Route, row.Horizon); k != nil && n < most && bytes.Compare(k, end) < 0; k = nextOf(c, r.Route) {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
 // OldestPending is when the oldest pending message of a route was accepted,
 // as far as the due index tells; zero when none is pending. It reads at most a
 // thousand entries: enough for "the oldest that is due".

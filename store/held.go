@@ -180,6 +180,16 @@ func (r *RouteLedger) Held(now time.Time) (until time.Time, held bool) {
 	return r.holds.heldAt(now)
 }
 
+// NextHold is the hold that the route is in at now, else the next one that is
+// known: from when until when (zero: until somebody resumes it).
+func (r *RouteLedger) NextHold(now time.Time) (from, to time.Time, ok bool) {
+	h := &r.holds
+	if h.From == 0 || h.To != 0 && now.UnixNano() >= h.To {
+		return from, to, false
+	}
+	return timeOf(h.From), timeOf(h.To), true
+}
+
 func (h *holds) heldAt(now time.Time) (until time.Time, held bool) {
 	t := now.UnixNano()
 	if h.From == 0 || t < h.From || h.To != 0 && t >= h.To {
