@@ -1,6 +1,9 @@
 package calendar
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // wallOf is what a clock on the wall of loc shows at t, as if it were UTC.
 func wallOf(t time.Time, loc *time.Location) time.Time {
@@ -24,10 +27,11 @@ func instants(wall time.Time, loc *time.Location) (list []time.Time, exact bool)
 	for _, t := range around {
 		_, offset := t.Zone()
 		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
-		if wallOf(at, loc).Equal(wall) && (len(list) == 0 || at.After(list[len(list)-1])) {
+		if wallOf(at, loc).Equal(wall) && !slices.ContainsFunc(list, at.Equal) {
 			list = append(list, at)
 		}
 	}
+	slices.SortFunc(list, time.Time.Compare)
 	if len(list) > 0 {
 		return list, true
 	}
