@@ -97,6 +97,18 @@ func (b *Broker) tellHold(word *queue.RouteWelcome, in *store.RouteLedger) {
 	word.Held = max(in.HeldBy(now), 1)
 }
 
+// handOutAgain has a message that a worker may not claim now handed out again when
+// its route goes on: the worker completes it in the queue, without a receipt.
+func (b *Broker) handOutAgain(name string, id ferry.ID) {
+	in, err := b.ledger.Route(name)
+	if err != nil || b.holdOf(&in, time.Now()) == nil {
+		return
+	}
+	if r, ok := b.route(name); ok {
+		r.relay.forget(id)
+	}
+}
+
 // holds is what wakes the one that keeps them.
 type holds struct{ wake chan struct{} }
 

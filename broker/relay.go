@@ -88,6 +88,17 @@ func (r *relay) again() {
 	r.nudge()
 }
 
+// forget has one message handed out again.
+func (r *relay) forget(id ferry.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.out[id]; ok {
+		delete(r.out, id)
+		r.cursor = nil
+		r.rounds++ // a batch that is being published must not move it past this one
+	}
+}
+
 func (r *relay) inQueue() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
