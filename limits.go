@@ -39,7 +39,8 @@ const (
 	MaxUsageRows         = 1000 // keys times routes whose use is counted per UTC day; then UsageOther
 	UsageDays            = 400  // days that usage is kept
 	DefaultListLimit     = 50
-	DefaultWindow        = 2000 // messages of a route in the queue at a time
+	MaxAhead             = 10_000 // messages that are counted ahead of one
+	DefaultWindow        = 2000   // messages of a route in the queue at a time
 	MaxWindow            = 100_000
 )
 

@@ -163,6 +163,8 @@ type Route struct {
 	// Retired: the configuration has the route no more, and the ledger has messages of
 	// it. Nothing is accepted; what is there is delivered.
 	Retired bool
+	// Windows are when the route is not delivered.
+	Windows []Window
 }
 
 // Heading is what people call the route: its title, else its name in words, such as
@@ -207,6 +209,7 @@ type Condition struct {
 	Reason string     `json:"reason,omitempty"`
 	Until  *time.Time `json:"until,omitempty"`
 	Worker string     `json:"worker,omitempty"`
+	By     string     `json:"by,omitempty"` // paused: who did it
 }
 
 // Calls are how many calls a destination is given at a time.
@@ -287,6 +290,29 @@ type RouteInfo struct {
 	// The configuration has the route no more: nothing is accepted, what is in it is
 	// delivered still.
 	Retired bool `json:"retired,omitempty"`
+	// When to deliver.
+	Stopping   *Stopping   `json:"stopping,omitempty"`   // while it is paused, or a window holds it
+	NextWindow *WindowTime `json:"nextWindow,omitempty"` // the one that holds it, else the next one
+}
+
+// Stopping is how far a route that is held has come to rest.
+type Stopping struct {
+	Running int  `json:"running"` // calls that were begun before, as far as the workers said
+	Done    bool `json:"done"`    // nothing runs, and nothing can begin before somebody resumes it
+	// Workers that may call for the route; none where receivers pull.
+	Workers []StoppingWorker `json:"workers"`
+}
+
+// StoppingWorker is a worker of a route that is held.
+type StoppingWorker struct {
+	Worker  string `json:"worker"`
+	Running int    `json:"running"`
+	Heard   bool   `json:"heard"` // it begins nothing any more
+	// Of one that has not heard: until when it may begin calls, by the last word that
+	// it got, and when these have surely ended. Silent: that is over.
+	StartsUntil *time.Time `json:"startsUntil,omitempty"`
+	CalmAt      *time.Time `json:"calmAt,omitempty"`
+	Silent      bool       `json:"silent,omitempty"`
 }
 
 // Leaving is a worker that lost a route to another and may not know it yet: it

@@ -50,7 +50,7 @@ type Options struct {
 	Listener Listener
 	// Reload reads the configuration anew; nil: there is none to read.
 	Reload Reloader
-	Queue   QueueLink // answers /queue; nil: workers do not connect here
+	Queue  QueueLink // answers /queue; nil: workers do not connect here
 }
 
 // defaultBodyMemory keeps the whole broker well below 150 MB.

@@ -167,7 +167,7 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("routes: %+v", r)
 	}
 	till := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	if r := try(operator.Pause(ctx, "orders", "month end", till))(t); r.State != ferry.RoutePaused {
+	if r := try(operator.Pause(ctx, "orders", "month end", till, 0))(t); r.State != ferry.RoutePaused {
 		t.Errorf("paused: %+v", r)
 	}
 	s.asked(t, "pause orders %q %s by=olga", "month end", till.Format(time.RFC3339))

@@ -54,6 +54,14 @@ func (f *fake) Pause(_ context.Context, route, note string, until time.Time, by 
 	return r, f.err
 }
 
+func (f *fake) AwaitRest(_ context.Context, route string, within time.Duration) (ferry.RouteInfo, error) {
+	r := routeInfo(route)
+	r.State = ferry.RoutePaused
+	r.Conditions = []ferry.Condition{{Type: ferry.RoutePaused, Since: now}}
+	r.Stopping = &ferry.Stopping{Running: int(within / time.Second), Workers: []ferry.StoppingWorker{}}
+	return r, f.err
+}
+
 func (f *fake) Resume(_ context.Context, route, note, by string) (ferry.RouteInfo, error) {
 	f.note("resume %s %q by=%s", route, note, by)
 	return routeInfo(route), f.err

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"ferry"
 )
@@ -35,7 +36,13 @@ func (c *call) listRoutes() error {
 type PauseRequest struct {
 	Note  string `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
 	Until string `json:"until,omitempty" doc:"RFC 3339 with an offset; absent: until somebody resumes"`
+	Wait  string `json:"wait,omitempty" doc:"how long the answer waits for calls that run to end, at most 1m; absent: 2s, time enough for the workers to hear of it"`
 }
+
+const (
+	pauseWait    = 2 * time.Second
+	maxPauseWait = time.Minute
+)
 
 func (c *call) pauseRoute() error {
 	route, err := c.knownRoute()
@@ -53,7 +60,19 @@ func (c *call) pauseRoute() error {
 	if err != nil {
 		return err
 	}
+	wait := pauseWait
+	if in.Wait != "" {
+		if wait, err = ferry.ParseDuration(in.Wait); err != nil {
+			return err
+		}
+		if wait < 0 || wait > maxPauseWait {
+			return ferry.Errorf(ferry.CodeBadDuration, "wait %s is out of range", clip(in.Wait)).WithHint("from 0s to 1m; stopping, in the answer and in GET /v1/routes, tells how it goes on")
+		}
+	}
 	info, err := c.api.svc.Pause(c.ctx(), route.Name, in.Note, until, c.who.Name)
+	if err == nil && wait > 0 {
+		info, err = c.api.svc.AwaitRest(c.ctx(), route.Name, wait)
+	}
 	return answer(c, http.StatusOK, info, err)
 }
 

@@ -98,6 +98,9 @@ type RouteActs interface {
 	RouteInfos(ctx context.Context) ([]ferry.RouteInfo, error)
 	// Pause with a zero until holds until somebody resumes.
 	Pause(ctx context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error)
+	// AwaitRest tells how a route stands that was paused, as soon as nothing of it runs
+	// any more, at the latest after within.
+	AwaitRest(ctx context.Context, route string, within time.Duration) (ferry.RouteInfo, error)
 	Resume(ctx context.Context, route, note, by string) (ferry.RouteInfo, error)
 	BindRoute(ctx context.Context, route, worker string, gone bool, note, by string) (ferry.RouteInfo, error)
 }

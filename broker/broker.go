@@ -128,6 +128,7 @@ type Broker struct {
 	outbox    *outbox
 	usage     *usage
 	file      *ledgerFile
+	holds     holds
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -167,7 +168,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
 		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce),
-		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
 	}
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
@@ -183,7 +184,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, Windows: b.windowsOf, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
@@ -218,6 +219,9 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	if err := b.ledger.KeepRoutes(ctx, b.table.Load().configured()); err != nil {
+		return atStart(err)
+	}
+	if err := b.settleHolds(ctx); err != nil {
 		return atStart(err)
 	}
 	transport, err := b.opts.OpenTransport(ctx, b.ledger.Workers())
@@ -320,6 +324,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })
+	b.goRun(func() { b.keepHolds(ctx) })
 	b.goRun(func() { b.keepUsage(ctx) })
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
@@ -396,41 +401,4 @@ func (b *Broker) ownerOf(name string) string {
 		return r.Owner.Name
 	}
 	return ""
-}
-
-// decorate adds to an envelope what the ledger does not know.
-func (b *Broker) decorate(e *ferry.Envelope) {
-	e.Environment = b.opts.Environment
-	r, ok := b.route(e.Route)
-	if !ok {
-		return
-	}
-	e.Owner, e.Mask = r.Owner, r.Mask
-	if e.WaitingFor == nil || e.WaitingFor.Reason != "turn" && e.WaitingFor.Reason != "delivery" {
-		return
-	}
-	info, err := b.ledger.Route(e.Route)
-	switch {
-	case err != nil:
-	case info.Pull && e.WaitingFor.Reason == "delivery": // a receiver has it, whatever holds for the route
-	case info.Paused != nil:
-		e.WaitingFor.Reason, e.WaitingFor.Until = "paused", info.Paused.Until
-	case !b.hasWorker(&info):
-		e.WaitingFor.Reason = "noWorker"
-	default:
-		b.waitsForDestination(e.WaitingFor, &info)
-	}
-}
-
-// waitsForDestination names what the worker says that keeps the destination from
-// being called, the gravest first.
-func (b *Broker) waitsForDestination(w *ferry.WaitingFor, info *store.RouteLedger) {
-	conditions := b.conditions(info)
-	state := gravest(conditions)
-	for _, c := range conditions {
-		if c.Type == state {
-			w.Reason, w.Until = string(state), c.Until
-			return
-		}
-	}
 }

@@ -33,6 +33,9 @@ func (w workers) Claim(ctx context.Context, from string, r queue.ClaimRequest) (
 	if err != nil {
 		return queue.ClaimAnswer{}, err
 	}
+	if state == store.ClaimRefused {
+		w.b.handOutAgain(r.Route, r.ID)
+	}
 	w.b.metrics.claim(r.Route, string(state))
 	return queue.ClaimAnswer{State: queue.ClaimState(state), For: left}, nil
 }

@@ -205,6 +205,7 @@ func (b *Broker) Message(_ context.Context, id ferry.ID) (ferry.Envelope, error)
 	e, err := b.ledger.Message(id)
 	if err == nil {
 		b.decorate(&e)
+		b.ahead(&e)
 	}
 	return e, err
 }
@@ -238,8 +239,9 @@ func (b *Broker) DeadLetters(_ context.Context, f ferry.DeadLetterFilter) (ferry
 }
 
 func (b *Broker) page(p ferry.Page, err error) (ferry.Page, error) {
+	v := b.viewer()
 	for i := range p.Items {
-		b.decorate(&p.Items[i])
+		v.decorate(&p.Items[i])
 	}
 	return p, err
 }
@@ -248,8 +250,9 @@ func (b *Broker) page(p ferry.Page, err error) (ferry.Page, error) {
 func (b *Broker) Events(_ context.Context, f ferry.EventFilter) (ferry.EventPage, error) {
 	f.Limit = listLimit(f.Limit)
 	page, err := b.ledger.Events(f)
+	v := b.viewer()
 	for i := range page.Items {
-		b.decorate(&page.Items[i].Message)
+		v.decorate(&page.Items[i].Message)
 	}
 	return page, err
 }

@@ -16,7 +16,7 @@ import (
 
 // relay hands one route's ready messages to the queue: never more than a
 // window, in the order of the due index, only while the route is bound to an
-// inbox and not paused. What it handed out it knows in memory only; a restart
+// inbox and not held. What it handed out it knows in memory only; a restart
 // begins with an empty window and publishes again.
 type relay struct {
 	b    *Broker
@@ -86,6 +86,17 @@ func (r *relay) again() {
 	r.rounds++
 	r.mu.Unlock()
 	r.nudge()
+}
+
+// forget has one message handed out again.
+func (r *relay) forget(id ferry.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.out[id]; ok {
+		delete(r.out, id)
+		r.cursor = nil
+		r.rounds++ // a batch that is being published must not move it past this one
+	}
 }
 
 func (r *relay) inQueue() int {
@@ -172,13 +183,8 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 		if info.Binding != nil && !r.b.workerMay(info.Binding.Worker, r.name) {
 			return time.Time{}, nil // its worker was revoked: who is added or bound nudges
 		}
-		if info.Paused != nil {
-			if info.Paused.Until == nil {
-				return time.Time{}, nil
-			}
-			if time.Now().Before(*info.Paused.Until) {
-				return *info.Paused.Until, nil
-			}
+		if until, held := r.b.heldUntil(&info, time.Now()); held {
+			return until, nil
 		}
 		if info.Binding == nil && !(info.Several && len(r.b.fleet.granted(r.name)) > 0) {
 			return time.Time{}, nil // a hello nudges

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/calendar"
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/shape"
@@ -12,12 +13,13 @@ import (
 // route is a configured route with what was compiled for it.
 type route struct {
 	ferry.Route
-	orderBy *mapping.Program
-	search  []*mapping.Program
-	mask    *privacy.FieldMask // nil: nothing is masked
-	door    *shape.Door        // nil: messages pass as they are
-	relay   *relay
-	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
+	orderBy  *mapping.Program
+	search   []*mapping.Program
+	mask     *privacy.FieldMask // nil: nothing is masked
+	door     *shape.Door        // nil: messages pass as they are
+	relay    *relay
+	calendar *calendar.Calendar // nil: it is delivered at any time
+	words    chan struct{}      // has room while nobody answers for, or changes, the route's binding
 
 	receivers *receivers // where they pull
 	retiredAt time.Time  // of a retired one: when it was taken out
@@ -45,6 +47,9 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if compiled.door, err = shape.New(&compiled.Route); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.calendar, err = calendar.Compile(r.Windows); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {

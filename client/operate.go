@@ -38,11 +38,14 @@ func (c *Client) Routes(ctx context.Context) ([]ferry.RouteInfo, error) {
 
 // Pause stops the deliveries of a route; accepting goes on. A zero until means
 // until it is resumed.
-func (c *Client) Pause(ctx context.Context, route, note string, until time.Time) (ferry.RouteInfo, error) {
+//
+// The answer waits up to wait, at most a minute, for calls that run to end.
+func (c *Client) Pause(ctx context.Context, route, note string, until time.Time, wait time.Duration) (ferry.RouteInfo, error) {
 	in := struct {
 		Note  string `json:"note,omitempty"`
 		Until string `json:"until,omitempty"`
-	}{note, formatTime(until)}
+		Wait  string `json:"wait"`
+	}{note, formatTime(until), wait.String()}
 	return c.routeAct(ctx, route, "pause", in)
 }
 

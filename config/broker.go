@@ -152,7 +152,8 @@ type BrokerRoute struct {
 	// Intake takes messages in from elsewhere; default none.
 	Intake *Intake `yaml:"intake"`
 
-	Windows any `yaml:"windows" later:"true"`
+	// Windows are when the route is not delivered, at most 20; default none.
+	Windows []ferry.Window `yaml:"windows"`
 
 	RouteForm `yaml:",inline"`
 	XML       XMLForm `yaml:"xml"`
@@ -213,7 +214,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
-			Duplicates: r.Duplicates,
+			Duplicates: r.Duplicates, Windows: r.Windows,
 		}
 		r.setForm(&routes[i])
 	}
@@ -341,6 +342,7 @@ func (r *BrokerRoute) check(d *decoder, path string) {
 	r.checkPull(d, path)
 	r.RouteLimit.check(d, path)
 	r.checkForm(d, path)
+	r.checkWindows(d, path)
 	d.checkSpan(path+".workAway", int64(r.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	if r.Workers == workersSeveral && d.has(path+".workAway") {
 		d.at(path+".workAway", "take it out", "%s.workAway: where several workers deliver a route, they claim each message at the broker and wait while it is away", path)

@@ -126,7 +126,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act, b
 		r.ExpiresAt = 0 // somebody wants it delivered, however late
 	}
 	if rev != nil && rev.expiresAt != 0 {
-		r.ExpiresAt = rev.expiresAt
+		r.ExpiresAt, r.HeldThen = rev.expiresAt, l.peek(r.Route).by(act.At.UnixNano())
 	}
 	r.Dead, r.Discarded, r.Conflict = nil, nil, ""
 	r.Handled = by
@@ -309,7 +309,7 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 			if r == nil {
 				continue // removed meanwhile
 			}
-			if row := l.row(r.Route); !r.State.Pending() || r.ExpiresAt == 0 || r.ExpiresAt > now.UnixNano() || row.looksFirst(r) || row.mayBeHeld(r) && rules.On(rules.Acts) {
+			if row := l.row(r.Route); !r.State.Pending() || !row.expired(r, now.UnixNano()) || row.looksFirst(r) || row.mayBeHeld(r) && rules.On(rules.Acts) {
 				continue
 			}
 			if err := l.expire(tx, r, now, continueAfterDead); err != nil {
@@ -331,6 +331,7 @@ func (l *Ledger) expire(tx *bbolt.Tx, r *record, now time.Time, continueAfterDea
 	if err := l.endTurn(tx, r); err != nil {
 		return err
 	}
+	r.ExpiresAt = l.peek(r.Route).expiry(r, now.UnixNano()) // as it turned out
 	dead := &ferry.DeadLetter{
 		Reason: ferry.ReasonExpired, At: now,
 		Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered",

@@ -96,6 +96,9 @@ func (l *Ledger) claim(tx *bbolt.Tx, c *Claim, now time.Time) (ClaimState, time.
 			return ClaimHeld, 0, nil
 		}
 	}
+	if _, held := l.peek(r.Route).heldAt(time.Now()); held {
+		return ClaimRefused, 0, nil // whoever had it in hand leaves it: it is handed out again
+	}
 	if err := l.endClaim(tx, r); err != nil {
 		return "", 0, err
 	}

@@ -38,6 +38,11 @@ type record struct {
 
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
+	// HeldThen is how long its route had been held in all when ExpiresAt was set, ns:
+	// see held.go. HeldTurned is what that was when a worker's word that it has
+	// expired was last not believed.
+	HeldThen, HeldTurned int64
+
 	Key, CorrelationID, OrderingKey, ContentType string
 	Traceparent                                  string
 	SenderName                                   string
@@ -109,6 +114,8 @@ const (
 	tUntold     = 46
 	tNth        = 44
 	tHandledAs  = 72
+	tHeldThen   = 62
+	tHeldTurned = 64
 
 	tKey         = 1
 	tCorrelation = 3
@@ -206,6 +213,8 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	num(tNth, uint64(r.Nth))
 	num(tHandledAs, r.Handled.as())
+	num(tHeldThen, uint64(r.HeldThen))
+	num(tHeldTurned, uint64(r.HeldTurned))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)

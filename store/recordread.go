@@ -100,6 +100,10 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Nth = int(v)
 	case tHandledAs:
 		r.Handled.setAs(v)
+	case tHeldThen:
+		r.HeldThen = int64(v)
+	case tHeldTurned:
+		r.HeldTurned = int64(v)
 	}
 	return nil
 }

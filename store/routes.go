@@ -33,6 +33,7 @@ type routeRow struct {
 
 	Paused    *ferry.Condition `json:"paused,omitempty"`
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
+	holds
 
 	Binding  *Binding  `json:"binding,omitempty"`
 	Bindings uint64    `json:"bindings,omitempty"` // the number of the last
@@ -301,6 +302,8 @@ type RouteLedger struct {
 	Pull      bool
 	Locked    int64
 	Received  *Received
+
+	holds holds
 }
 
 // Route tells what the ledger knows of a route.
@@ -313,7 +316,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
 		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
 		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Bindings: row.Bindings, Leaving: row.Leaving, Several: row.Several,
-		Pull: row.Pull, Locked: row.Locked, Received: row.Received,
+		Pull: row.Pull, Locked: row.Locked, Received: row.Received, holds: row.holds,
 	}, nil
 }
 
@@ -339,10 +342,11 @@ func (l *Ledger) Pause(ctx context.Context, route, note string, until time.Time,
 	now := time.Now().UTC()
 	entry := ferry.AuditEntry{At: now, By: by, Act: "pause", Target: "route " + route, Detail: untilDetail(until), Note: note}
 	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
-		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note}
+		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note, By: by}
 		if !until.IsZero() {
 			row.Paused.Until = &until
 		}
+		l.hold(row, now)
 		return nil
 	})
 }
@@ -361,6 +365,7 @@ func (l *Ledger) Resume(ctx context.Context, route, note, by string) error {
 	entry := ferry.AuditEntry{At: now, By: by, Act: "resume", Target: "route " + route, Note: note}
 	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
 		row.Paused, row.ResumedAt = nil, now
+		l.hold(row, now)
 		return nil
 	})
 }

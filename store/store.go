@@ -73,6 +73,8 @@ type Options struct {
 	OnOperation func()
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
+	// Windows tells when routes are not delivered; nil: they are at any time.
+	Windows WindowsOf
 	// MinFree and MaxSize: see commit.Options.
 	MinFree, MaxSize int64
 	// BeforeCommit and AfterCommit are for simulations: see commit.Options.
@@ -101,6 +103,7 @@ type Ledger struct {
 	operated func()
 	start    string // names this opening; no two are alike
 	fileID   func(path string) (uint64, error)
+	windows  WindowsOf
 	opened   time.Time // with the monotonic clock's reading
 
 	minFree int64
@@ -157,7 +160,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, opened: time.Now(),
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		ops: map[string]string{}, begun: map[string]bool{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},

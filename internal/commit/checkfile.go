@@ -15,7 +15,7 @@ func Finish(path string, write func(tx *bbolt.Tx) error) error {
 	if err := readAll(path); err != nil {
 		return err
 	}
-	b, err := openBolt(path, 0)
+	b, err := openBolt(path)
 	if err != nil {
 		return err
 	}

@@ -277,4 +277,3 @@ func TestACopyThatDiffersIsThrownAway(t *testing.T) {
 		}
 	}
 }
-
