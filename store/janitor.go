@@ -79,7 +79,9 @@ func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n
 			} else {
 				t.PurgedDiscarded++
 			}
-			l.row(r.Route).Purged++
+			if err := l.markPurged(tx, r); err != nil {
+				return err
+			}
 			removed, err := l.removeBodies(tx, r)
 			if err != nil {
 				return err

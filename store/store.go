@@ -44,12 +44,13 @@ var (
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
+	bPurged     = []byte("purged")     // route, block -> which accept numbers retention removed
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged,
 	}
 }
 
