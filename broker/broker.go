@@ -121,6 +121,8 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 	usage     *usage
+	reports   reports
+	proving   chan struct{} // a token for the proof under way
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -154,7 +156,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
-		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
+		stopping: make(chan struct{}), startedAt: time.Now().UTC(), proving: make(chan struct{}, 1),
 	}
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)

@@ -86,6 +86,8 @@ type Signal struct {
 	Confirmed []Confirmed `json:"confirmed,omitempty"`
 	// HelloAgain asks for a Hello at once: a route was paused, resumed or bound.
 	HelloAgain bool `json:"helloAgain,omitempty"`
+	// Report asks for what the worker's inbox knows.
+	Report *ReportCall `json:"report,omitempty"`
 }
 
 // Confirmed names a receipt whose commit is on disk.

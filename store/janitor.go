@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -102,9 +101,7 @@ func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n
 	if err != nil {
 		return 0, err
 	}
-	for _, f := range files {
-		_ = os.Remove(f) // most are not there; the sweep removes what stays
-	}
+	l.removeFiles(files)
 	return n, nil
 }
 

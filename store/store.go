@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -105,6 +106,9 @@ type Ledger struct {
 	naming  sync.Mutex // around a rename to a name that an orphan may have
 	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
+	backups    sync.Mutex  // held while one runs
+	bodiesHeld atomic.Bool // while a backup runs: no file of a body is removed
+
 	group     group    // the committer's: what the current group has changed in memory
 	lastEvent ferry.ID // the committer's
 
@@ -142,6 +146,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20 // as of commit.Options
 	}
+	if err := wasRestored(dir); err != nil {
+		return nil, err
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
@@ -164,6 +171,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if err := l.load(); err != nil {
 		_ = db.Close()
 		return nil, openError(dir, err)
+	}
+	if err := l.sweepBackup(); err != nil {
+		l.log.Warn("what a backup of an earlier run left could not be removed", "error", err)
 	}
 	if _, err := l.sweepStaged(); err != nil {
 		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)

@@ -186,6 +186,9 @@ func (w *Worker) hear(s queue.Signal) {
 	if s.HelloAgain {
 		w.helloNow()
 	}
+	if s.Report != nil {
+		w.report(*s.Report)
+	}
 }
 
 // helloNow has the broker told about a change.
