@@ -85,6 +85,8 @@ type Options struct {
 	Certificate func() *ferry.CertificateInfo
 	// Problems are more sentences for the status report, nil: none.
 	Problems func() []string
+	// Checks are what the doctor looks at beside the broker's own; nil: nothing more.
+	Checks func(ctx context.Context) []ferry.Check
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
 

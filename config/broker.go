@@ -16,6 +16,9 @@ const (
 
 // Broker is broker.yaml.
 type Broker struct {
+	// File is what it was read from; empty: it is the default.
+	File string
+
 	// Listen is the address of the HTTP API; default 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
 	// PublicURL is what Location headers are made of; required unless Listen is a

@@ -47,7 +47,12 @@ func (l Loader) Broker(path string) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.parseBroker(data, path)
+	broker, err := l.parseBroker(data, path)
+	if err != nil {
+		return nil, err
+	}
+	broker.File = path
+	return broker, nil
 }
 
 // Worker reads a worker.yaml. An error is a *ferry.Error of the code

@@ -17,6 +17,8 @@ type Hello struct {
 	Run     string       `json:"run,omitempty"`
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
+	// Now is the worker's clock; zero: it is of an earlier version.
+	Now time.Time `json:"now,omitzero"`
 	// Leaving: the worker stops, and nothing more is heard of it: it begins no call
 	// any more, in this run.
 	Leaving bool `json:"leaving,omitempty"`

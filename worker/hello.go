@@ -140,7 +140,7 @@ func (w *Worker) goodbye() {
 }
 
 func (w *Worker) greeting() queue.Hello {
-	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version}
+	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version, Now: time.Now().UTC()}
 	for _, r := range w.routes {
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
