@@ -183,7 +183,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	b.ledger = ledger
-	if err := b.openTokenKeys(); err != nil {
+	if err := b.openTokenKeys(ctx); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
 	if err := b.open(ctx); err != nil {

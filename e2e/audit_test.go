@@ -253,6 +253,7 @@ func (w *audited) acts() map[string]func() anAct {
 			w.call("POST", "/v1/dead-letters/"+id+"/discard", "{"+note+"}")
 			return anAct{path: "/v1/callbacks/retry", body: `{"message":"` + id + `"}`, act: "callbacks retry", target: "message " + id, noNote: true}
 		},
+		"takeBackup":   func() anAct { return anAct{path: "/v1/backup", act: "backup", target: "ledger", noNote: true} },
 		"rotateWorker": onWorker("rotate"),
 		"revokeWorker": onWorker("revoke"),
 	}
