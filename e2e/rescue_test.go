@@ -136,6 +136,7 @@ func (w *world) namedAsGone(gone map[ferry.ID]string, early bool) {
 		case f.Kind == ferry.FindingUnknown && known && f.Reference == reference && strings.Contains(f.Text, "after the backup"):
 			delete(left, f.ID)
 		case f.Kind == ferry.FindingUnknown && f.Reference == "": // in the worker's hands when it was killed
+			delete(left, f.ID)
 		case early && f.Kind == ferry.FindingWorkerDone:
 		default:
 			w.t.Errorf("early %v: %+v", early, f)
