@@ -66,6 +66,9 @@ const (
 	CodeConnectorTooLarge    Code = "connectorTooLarge"    // a connector's definition that Power Platform would not take
 	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
 	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
+	CodeBackupRuns           Code = "backupRuns"           // another backup is being taken
+	CodeBackupUnreadable     Code = "backupUnreadable"     // a backup file is cut off, damaged, or none
+	CodeFolderNotEmpty       Code = "folderNotEmpty"       // a restore would write over something
 	CodeStopping             Code = "stopping"             // the broker is shutting down
 	CodeLedgerLocked         Code = "ledgerLocked"         // another process has the ledger open
 	CodeLedgerNewer          Code = "ledgerNewer"          // written by a newer version

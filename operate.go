@@ -397,16 +397,3 @@ type CertificateInfo struct {
 	// Problem is why the files as they are now are not used; empty: they are.
 	Problem string `json:"problem,omitempty"`
 }
-
-// Reconciliation is promise 2 for one route and day:
-// accepted = pending + completed + dead-lettered + discarded.
-type Reconciliation struct {
-	Route       string `json:"route"`
-	Day         string `json:"day"` // UTC day of acceptance, 2026-11-23
-	Accepted    int64  `json:"accepted"`
-	Pending     int64  `json:"pending"`
-	Completed   int64  `json:"completed"`
-	DeadLetters int64  `json:"deadLettered"`
-	Discarded   int64  `json:"discarded"`
-	Balanced    bool   `json:"balanced"`
-}

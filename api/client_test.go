@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -189,6 +190,19 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
+	}
+	if p := try(operator.Prove(ctx, ferry.ProofRequest{Route: "invoices", Since: now, Deep: true}))(t); !p.Balanced() || len(p.Items) != 1 {
+		t.Errorf("proof: %+v", p)
+	}
+	if d := try(operator.Doctor(ctx))(t); !d.Well() || len(d.Checks) != 1 {
+		t.Errorf("doctor: %+v", d)
+	}
+	backup := try(admin.Backup(ctx))(t)
+	if text, err := io.ReadAll(backup); err != nil || string(text) != "a tar" || backup.Close() != nil {
+		t.Errorf("backup: %q, %v", text, err)
+	}
+	if _, err := operator.Backup(ctx); ferry.CodeOf(err) != ferry.CodeForbidden {
+		t.Errorf("a backup for an operator: %v", err)
 	}
 	if rows := try(operator.Usage(ctx, "7d", "", "flow", "invoices", "day,key"))(t); len(rows) != 1 || rows[0].Accepted != 2 || rows[0].ByCode[ferry.CodeEmptyBody] != 1 {
 		t.Errorf("usage: %+v", rows)

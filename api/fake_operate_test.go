@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"ferry"
@@ -78,8 +80,22 @@ func (f *fake) Status(context.Context) (ferry.StatusReport, error) {
 	return ferry.StatusReport{Version: "1", Ready: true, StartedAt: now}, f.err
 }
 
-func (f *fake) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
-	return []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, f.err
+func (f *fake) Prove(context.Context, ferry.ProofRequest) (ferry.Proof, error) {
+	return ferry.Proof{Items: []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, Findings: []ferry.Finding{}}, f.err
+}
+
+func (f *fake) Doctor(context.Context) (ferry.Diagnosis, error) {
+	return ferry.Diagnosis{Version: "test", Checks: []ferry.Check{{Name: "disk room", State: ferry.CheckOK, Text: "enough"}}}, f.err
+}
+
+func (f *fake) Backup(_ context.Context, _ string, take func(about ferry.Backup, write func(io.Writer) error) error) error {
+	if f.err != nil {
+		return f.err
+	}
+	return take(ferry.Backup{Format: 1}, func(w io.Writer) error {
+		_, err := io.WriteString(w, "a tar")
+		return errors.Join(err, f.backupFails)
+	})
 }
 
 func (f *fake) Audit(_ context.Context, after uint64, _ time.Time, limit int) ([]ferry.AuditEntry, error) {

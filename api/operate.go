@@ -115,11 +115,6 @@ func (c *call) bindRoute() error {
 	return answer(c, http.StatusOK, info, err)
 }
 
-func (c *call) reconcile() error {
-	list, err := c.api.svc.Reconcile(c.ctx())
-	return items(c, list, err)
-}
-
 func (c *call) listAudit() error {
 	var after uint64
 	if v := c.q("after"); v != "" {

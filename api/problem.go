@@ -43,7 +43,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusUpgradeRequired, true
 	case ferry.CodeAmbiguousID, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeInDelivery,
 		ferry.CodeNotDeadLettered, ferry.CodeNotDiscarded, ferry.CodeCountChanged, ferry.CodeExists,
-		ferry.CodeLimitReached:
+		ferry.CodeLimitReached, ferry.CodeBackupRuns:
 		return http.StatusConflict, true
 	case ferry.CodeTooLarge, ferry.CodeBatchTooLarge:
 		return http.StatusRequestEntityTooLarge, true
@@ -60,7 +60,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
-		ferry.CodeInternal:
+		ferry.CodeInternal, ferry.CodeBackupUnreadable, ferry.CodeFolderNotEmpty:
 		// The first five end a start and never reach a sender.
 		return http.StatusInternalServerError, true
 	default:

@@ -98,7 +98,6 @@ func (a *api) endpoints() []endpoint {
 		{method: post, path: "/v1/routes/{route}/resume", id: "resumeRoute", act: true, roles: operators, handle: (*call).resumeRoute, summary: "Let a route deliver again", body: noteBody, answers: routeInfo},
 		{method: post, path: "/v1/routes/{route}/bind", id: "bindRoute", act: true, roles: admins, handle: (*call).bindRoute, summary: "Let another worker deliver a route", body: &body{of: BindRequest{}}, answers: routeInfo},
 		{method: get, path: "/v1/status", id: "getStatus", roles: operators, handle: (*call).brokerStatus, summary: "How the broker stands", answers: []reply{{200, "the report", ferry.StatusReport{}, nil, nil}}},
-		{method: get, path: "/v1/reconciliation", id: "getReconciliation", roles: operators, handle: (*call).reconcile, summary: "Prove that nothing was lost, per route and day", answers: []reply{{200, "the counts", List[ferry.Reconciliation]{}, nil, nil}}},
 		{
 			method: get, path: "/v1/audit", id: "listAudit", roles: admins, handle: (*call).listAudit, summary: "List what operators did, oldest first",
 			params: []param{

@@ -108,7 +108,11 @@ type RouteActs interface {
 // Observer tells how the broker stands.
 type Observer interface {
 	Status(ctx context.Context) (ferry.StatusReport, error)
-	Reconcile(ctx context.Context) ([]ferry.Reconciliation, error)
+	Prove(ctx context.Context, req ferry.ProofRequest) (ferry.Proof, error)
+	Doctor(ctx context.Context) (ferry.Diagnosis, error)
+	// Backup has take write a snapshot somewhere; it is an act. Before take is called
+	// the error is for the caller.
+	Backup(ctx context.Context, by string, take func(about ferry.Backup, write func(io.Writer) error) error) error
 	// Audit lists entries with a number above after, at or after a time (zero: any),
 	// oldest first.
 	Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error)

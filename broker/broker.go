@@ -91,6 +91,8 @@ type Options struct {
 	Certificate func() *ferry.CertificateInfo
 	// Problems are more sentences for the status report, nil: none.
 	Problems func() []string
+	// Checks are what the doctor looks at beside the broker's own; nil: nothing more.
+	Checks func(ctx context.Context) []ferry.Check
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
 
@@ -129,6 +131,8 @@ type Broker struct {
 	usage     *usage
 	file      *ledgerFile
 	holds     holds
+	reports   reports
+	proving   chan struct{} // a token for the proof under way
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -167,7 +171,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
-		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce),
+		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce), proving: make(chan struct{}, 1),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
 	}
 	b.bodies = newCarrier(b)
@@ -190,7 +194,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	b.ledger = ledger
-	if err := b.openTokenKeys(); err != nil {
+	if err := b.openTokenKeys(ctx); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
 	if err := b.open(ctx); err != nil {

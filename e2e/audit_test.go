@@ -270,6 +270,7 @@ func (w *audited) acts() map[string]func() anAct {
 		"compactLedger": func() anAct {
 			return anAct{"/v1/ledger/compact", "{" + note + "}", "compact", "ledger", "", false}
 		},
+		"takeBackup":   func() anAct { return anAct{path: "/v1/backup", act: "backup", target: "ledger", noNote: true} },
 		"rotateWorker": onWorker("rotate"),
 		"revokeWorker": onWorker("revoke"),
 	}

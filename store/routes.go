@@ -30,6 +30,10 @@ type routeRow struct {
 	Discarded int64                  `json:"discarded"`
 	Purged    int64                  `json:"purged"` // ended messages that retention removed
 	Groups    int                    `json:"groups"`
+	// Every accept number up to PurgedTo was removed (see numbers.go); LastPurged is
+	// the last id that was.
+	PurgedTo   uint64   `json:"purgedTo,omitempty"`
+	LastPurged ferry.ID `json:"lastPurged,omitzero"`
 
 	Paused    *ferry.Condition `json:"paused,omitempty"`
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
@@ -64,6 +68,16 @@ type tally struct {
 	Accepted, Pending, Completed, Dead, Discarded int64
 	// Of these, no longer in the ledger.
 	PurgedCompleted, PurgedDiscarded int64
+	// The lowest and the highest accept number of the day; 0: not known.
+	First, Last uint64 `json:",omitempty"`
+}
+
+// accept counts an accept under its number, which rises.
+func (t *tally) accept(number uint64) {
+	if t.Accepted++; t.Accepted == 1 {
+		t.First = number
+	}
+	t.Last = number
 }
 
 type tallyKey struct {

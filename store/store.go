@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -45,12 +46,13 @@ var (
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
+	bPurged     = []byte("purged")     // route, block -> which accept numbers retention removed
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged,
 	}
 }
 
@@ -112,6 +114,9 @@ type Ledger struct {
 	naming  sync.Mutex // around a rename to a name that an orphan may have
 	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
+	backups    sync.Mutex  // held while one runs
+	bodiesHeld atomic.Bool // while a backup runs: no file of a body is removed
+
 	group     group    // the committer's: what the current group has changed in memory
 	lastEvent ferry.ID // the committer's
 
@@ -155,6 +160,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20 // as of commit.Options
 	}
+	if err := wasRestored(dir); err != nil {
+		return nil, err
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
@@ -178,6 +186,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if err := l.load(); err != nil {
 		_ = db.Close()
 		return nil, openError(dir, err)
+	}
+	if err := l.sweepBackup(); err != nil {
+		l.log.Warn("what a backup of an earlier run left could not be removed", "error", err)
 	}
 	if _, err := l.sweepStaged(); err != nil {
 		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)

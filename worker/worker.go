@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ferry"
@@ -58,6 +59,7 @@ type Worker struct {
 	stopReceive, stopCalls, stopIO      context.CancelFunc
 	loops, deliveries, talkers, tellers sync.WaitGroup
 	stopListen                          func()
+	reporting                           atomic.Bool // a question of the broker is being answered
 
 	parting chan struct{} // a token per delivery out of hand that waits for the queue only
 

@@ -17,6 +17,9 @@ type commands struct {
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Prove that every accepted message is accounted for."`
 	Compact    compactCmd    `cmd:"" help:"Give back to the disk what the ledger's file has free. The broker does it by itself when that is much."`
+	Backup     backupCmd     `cmd:"" help:"Take a backup of the running broker, into one file."`
+	Restore    restoreCmd    `cmd:"" help:"Make a data folder of a backup."`
+	Doctor     doctorCmd     `cmd:"" help:"Look at everything the broker stands on. Exit 0 well, 3 needs attention."`
 	Usage      usageCmd      `cmd:"" help:"Who used the broker: messages, repeats and refusals per key, route and day."`
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`

@@ -80,6 +80,7 @@ func (s *server) options(p *parts) broker.Options {
 		Routes: now.Routes, Retention: now.Retention, IdempotencyWindow: p.cfg.IdempotencyWindow,
 		BodyRefs: now.BodyRefs, Tellers: now.Tellers, Caller: now.Caller, Intake: now.Intake,
 		Problems: s.problems, Collectors: s.collectors(),
+		Checks: func(ctx context.Context) []ferry.Check { return serverChecks(s.parts.Load().cfg, s.secrets)(ctx) },
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, p.cfg, s.secrets.Resolver, workers, s.log)
 			if err != nil {
