@@ -160,6 +160,9 @@ type Route struct {
 	WorkAway time.Duration
 	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
 	Duplicates Duplicates
+	// Retention is how long what ended is kept; what it does not say is as for all
+	// routes.
+	Retention Retention
 }
 
 // Heading is what people call the route: its title, else its name in words, such as

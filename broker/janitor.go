@@ -11,7 +11,8 @@ const (
 	overdueEvery = 10 * time.Second
 	overdueBound = 20_000 // entries of the due index in one round
 	overdueStep  = 2_000  // and under one read of the ledger
-	purgeEvery   = time.Hour
+	purgeBound   = 20_000 // records that retention looks at in one round
+	sweepEvery   = time.Hour
 	orphanAge    = time.Hour
 	noteUseEvery = 10 * time.Minute // when keys were last used
 )
@@ -21,7 +22,7 @@ const (
 // retention, events that are no longer kept, files of bodies that no message refers
 // to.
 func (b *Broker) janitor(ctx context.Context) {
-	purged, noted, look := time.Time{}, time.Now(), overdueLook{}
+	swept, noted, look := time.Time{}, time.Now(), overdueLook{}
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
@@ -30,9 +31,10 @@ func (b *Broker) janitor(ctx context.Context) {
 			b.keepKeyUse(ctx)
 		}
 		b.dropEvents(ctx)
-		if time.Since(purged) >= purgeEvery {
-			purged = time.Now()
-			b.purge(ctx)
+		b.purge(ctx)
+		if time.Since(swept) >= sweepEvery {
+			swept = time.Now()
+			b.sweepRest(ctx)
 			if err := b.ledger.ForgetSubscriptions(ctx, time.Now().Add(-ferry.SubscriptionShown)); err != nil && ctx.Err() == nil {
 				b.log.Warn("subscriptions that were dropped could not be removed", "error", err)
 			}
@@ -113,11 +115,30 @@ func (b *Broker) dropEvents(ctx context.Context) {
 	}
 }
 
-func (b *Broker) purge(ctx context.Context) {
-	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.opts.Retention))
-	if err != nil && ctx.Err() == nil {
-		b.log.Warn("ended messages could not be removed", "error", err)
+// retentionOf is what is kept how long of a route. No message goes while a repeat of
+// it is known by its record.
+func (b *Broker) retentionOf(name string) ferry.Retention {
+	var own ferry.Retention
+	if r, ok := b.route(name); ok {
+		own = r.Retention
 	}
+	return own.Over(b.opts.Retention).AtLeast(b.opts.IdempotencyWindow)
+}
+
+// purge removes what retention no longer keeps, a bounded part of it in each round.
+func (b *Broker) purge(ctx context.Context) {
+	p, err := b.ledger.Purge(ctx, time.Now(), b.retentionOf, purgeBound)
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("what is beyond the retention could not be removed", "error", err)
+	}
+	if p.Completed+p.Discarded+p.Bodies+p.DeadLettered > 0 {
+		b.log.Info("removed what is beyond the retention", "completed", p.Completed, "discarded", p.Discarded,
+			"bodies", p.Bodies, "deadLettersDiscarded", p.DeadLettered, "more", p.More)
+	}
+}
+
+// sweepRest removes what belongs to nothing any more.
+func (b *Broker) sweepRest(ctx context.Context) {
 	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
@@ -125,7 +146,7 @@ func (b *Broker) purge(ctx context.Context) {
 	if err := b.ledger.PurgeQuotas(ctx, time.Now().Add(-ferry.MaxClockSkew)); err != nil && ctx.Err() == nil {
 		b.log.Warn("ended windows of quotas could not be removed", "error", err)
 	}
-	if n+orphans > 0 {
-		b.log.Info("removed what is beyond the retention", "messages", n, "orphanedBodies", orphans)
+	if orphans > 0 {
+		b.log.Info("removed bodies that no message refers to", "files", orphans)
 	}
 }

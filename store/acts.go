@@ -210,19 +210,24 @@ func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) erro
 		if r.State.Pending() && r.Doubt {
 			r.Conflict = mayHaveIt // its receipt may have come after the person looked
 		}
-		if err := l.endTurn(tx, r); err != nil {
-			return err
-		}
-		if err := l.move(tx, r, ferry.StateDiscarded); err != nil {
-			return err
-		}
-		r.Discarded, r.Ordered = &act, r.OrderSeq != 0
-		addAct(r, act)
-		if err := l.leaveOrder(tx, r); err != nil {
-			return err
-		}
-		return put(tx, r)
+		return l.discard(tx, r, act)
 	})
+}
+
+// discard ends a message that is in no list of dead letters any more.
+func (l *Ledger) discard(tx *bbolt.Tx, r *record, act ferry.Act) error {
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	if err := l.move(tx, r, ferry.StateDiscarded); err != nil {
+		return err
+	}
+	r.Discarded, r.Ordered = &act, r.OrderSeq != 0
+	addAct(r, act)
+	if err := l.leaveOrder(tx, r); err != nil {
+		return err
+	}
+	return put(tx, r)
 }
 
 // Restore undoes a discard: a dead letter is one again, a waiting message waits again.

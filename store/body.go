@@ -129,6 +129,10 @@ func (l *Ledger) OpenBody(id ferry.ID, revision int) (ferry.BodyReader, error) {
 		if err != nil {
 			return err
 		}
+		if r.BodiesGone != 0 {
+			return ferry.Errorf(ferry.CodeBodyRemoved, "the body of message %s was removed on %s: the message was completed, and the retention of bodies was over", r.ID, timeOf(r.BodiesGone).Format(time.RFC3339)).
+				WithHint("what became of it is still there: broker messages show %s; retention.bodies is how long bodies are kept", r.ID.Short())
+		}
 		if revision == 0 {
 			revision = r.Revision
 		}
@@ -262,7 +266,7 @@ func (l *Ledger) removeOrphan(path string, id ferry.ID, revision int) (gone bool
 	known := l.placed.has(path)
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		known = known || err != nil || r != nil && revision <= r.Revision // unreadable: keep it
+		known = known || err != nil || r != nil && revision <= r.Revision && r.BodiesGone == 0 // unreadable: keep it
 		return nil
 	})
 	if err != nil || known {

@@ -65,6 +65,10 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
 		Sender: ferry.Sender{Name: r.SenderName, Flow: shownFlow(r.Flow)}, PossibleRepeatOf: r.RepeatOf,
 	}
+	if r.BodiesGone != 0 {
+		t := timeOf(r.BodiesGone)
+		e.BodyRemovedAt = &t
+	}
 	if r.DeliverAt != 0 {
 		t := timeOf(r.DeliverAt)
 		e.DeliverAt = &t

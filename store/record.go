@@ -67,6 +67,7 @@ type record struct {
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
+	BodiesGone int64      // when retention removed the bodies of every revision, Unix ns
 
 	// Of a message that a flow sent without a key: which of the equal messages of its
 	// batch it is, from 0; and what it may repeat.
@@ -106,6 +107,7 @@ const (
 	tDeliveries = 40
 	tUntold     = 46
 	tNth        = 44
+	tBodiesGone = 68
 
 	tKey         = 1
 	tCorrelation = 3
@@ -201,6 +203,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 		num(tUntold, 1)
 	}
 	num(tNth, uint64(r.Nth))
+	num(tBodiesGone, uint64(r.BodiesGone))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)

@@ -98,6 +98,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Untold = v != 0
 	case tNth:
 		r.Nth = int(v)
+	case tBodiesGone:
+		r.BodiesGone = int64(v)
 	}
 	return nil
 }

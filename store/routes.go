@@ -139,6 +139,9 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
+	if err := noteEnd(tx, r, time.Now()); err != nil {
+		return err
+	}
 	return l.tellEnd(tx, r)
 }
 

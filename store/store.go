@@ -44,12 +44,14 @@ var (
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
+	bEnded      = []byte("ended")      // class, route, when it ended, id -> nothing (see retention.go)
+	bDeadIn     = []byte("deadIn")     // route, group, time, id -> nothing: the dead letters of each group
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners, bEnded, bDeadIn,
 	}
 }
 
@@ -270,6 +272,9 @@ func (l *Ledger) load() error {
 		}
 	}
 	if err != nil {
+		return err
+	}
+	if err := l.fillDeadIn(); err != nil {
 		return err
 	}
 	return l.begin()

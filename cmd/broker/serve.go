@@ -191,7 +191,7 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	s.intakes = in
 	opts := broker.Options{
 		DataDir: cfg.DataDir, PublicURL: cfg.PublicURL, Environment: cfg.Environment, Version: version(), Routes: cfg.FerryRoutes(), Log: log,
-		Retention: cfg.Retention, IdempotencyWindow: cfg.IdempotencyWindow,
+		Retention: cfg.Retention.Ferry(), IdempotencyWindow: cfg.IdempotencyWindow,
 		Problems: secrets.problems, Collectors: []prometheus.Collector{secrets.vault.Collector()},
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, cfg, secrets.Resolver, workers, log)
