@@ -237,12 +237,12 @@ func (l *Ledger) sound() error {
 // expected is what the indexes must hold, worked out from the records alone.
 type expected struct {
 	due, order, dead, deadIn map[string]ferry.ID
-	claims, locks    map[string]ferry.ID
-	heads            map[string]*record // per ordering key the first of its list
-	members          map[string][]*record
-	groups           map[string]int
-	rows             map[uint32]*routeRow
-	seqs             map[uint32]map[uint64]bool
+	claims, locks            map[string]ferry.ID
+	heads                    map[string]*record // per ordering key the first of its list
+	members                  map[string][]*record
+	groups                   map[string]int
+	rows                     map[uint32]*routeRow
+	seqs                     map[uint32]map[uint64]bool
 }
 
 func newExpected() *expected {

@@ -313,7 +313,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 	if k, _ := tx.Bucket(bEvents).Cursor().Last(); k != nil {
 		l.lastEvent = ferry.ID(k)
 	}
-	return l.idem.rebuild(tx, time.Now())
+	l.idem.rebuild(tx, time.Now(), func() { commit.GiveBack(tx) })
+	commit.GiveBack(tx)
+	return nil
 }
 
 func eachJSON[T any](tx *bbolt.Tx, bucket []byte, keep func(*T)) error {

@@ -24,6 +24,7 @@ type bench struct {
 	path    int
 	dir     string
 	profile string
+	full    seeding // the full ledger of million
 }
 
 // process is a contender or the ERP at work.
@@ -46,7 +47,7 @@ func (b *bench) run(only string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"accept", b.accepts}, {"guard", b.guardedDoor}, {"path", b.wholePath}, {"protocol", b.protocol}, {"cost", b.adapterCost}, {"bus", b.serviceBus}} {
+	}{{"accept", b.accepts}, {"guard", b.guardedDoor}, {"path", b.wholePath}, {"protocol", b.protocol}, {"cost", b.adapterCost}, {"bus", b.serviceBus}, {"million", b.million}} {
 		if only == "" || only == part.name {
 			if err := part.run(); err != nil {
 				return err
