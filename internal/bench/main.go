@@ -8,6 +8,7 @@
 //
 //	go run ./internal/bench            accepts, accepts behind guards, whole path, what rules of the protocol cost, the adapter, Service Bus
 //	go run ./internal/bench -short     one round each, to see that it works
+//	go run ./internal/bench -only million   a million pending and a million dead, beside an empty ledger
 //	go run ./internal/bench -profile F a CPU profile of the whole path
 package main
 
