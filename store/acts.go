@@ -237,6 +237,7 @@ func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) erro
 		if r.State != ferry.StateDiscarded {
 			return ferry.Errorf(ferry.CodeNotDiscarded, "message %s is %s, not discarded", r.ID, l.shownState(r))
 		}
+		byRetention := r.Discarded != nil && r.Discarded.By == byBroker
 		r.Discarded = nil
 		if r.Conflict == mayHaveIt {
 			r.Conflict = "" // it is looked up
@@ -244,6 +245,9 @@ func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) erro
 		addAct(r, act)
 		if r.Dead != nil {
 			dead := *r.Dead
+			if byRetention {
+				dead.At = act.At // it waits anew, else retention would take it at once
+			}
 			if err := l.setAside(tx, r, &dead, false); err != nil {
 				return err
 			}

@@ -12,6 +12,9 @@ import (
 	"ferry"
 )
 
+// byBroker is who acts when nobody asked for it.
+const byBroker = "broker"
+
 // oldDead are dead letters of a route whose time is over.
 type oldDead struct {
 	route  string
@@ -78,7 +81,7 @@ func (l *Ledger) oldestDead(old oldDead) (ids []ferry.ID, err error) {
 func (l *Ledger) discardOld(ctx context.Context, old oldDead, ids []ferry.ID) (n int, err error) {
 	err = l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		n = 0
-		act := ferry.Act{Act: "discard", By: "broker", At: time.Now().UTC(), Note: "nobody came for it: the retention of dead letters was over"}
+		act := ferry.Act{Act: "discard", By: byBroker, At: time.Now().UTC(), Note: "nobody came for it: the retention of dead letters was over"}
 		for _, id := range ids {
 			r, err := get(tx, id)
 			if err != nil || r == nil || r.State != ferry.StateDeadLettered || r.Dead.At.UnixNano() >= old.before {
