@@ -37,7 +37,7 @@ func (r Retention) Over(all Retention) Retention {
 		Discarded:    or(r.Discarded, all.Discarded, DefaultRetention),
 		DeadLettered: or(r.DeadLettered, all.DeadLettered, KeepForever),
 		Bodies:       or(r.Bodies, all.Bodies, KeepForever),
-		Audit:        or(all.Audit, DefaultAuditRetention),
+		Audit:        or(r.Audit, all.Audit, DefaultAuditRetention),
 	}
 }
 

@@ -31,6 +31,7 @@ func (b *Broker) janitor(ctx context.Context) {
 			b.keepKeyUse(ctx)
 		}
 		b.dropEvents(ctx)
+		b.ledger.Trim()
 		b.purge(ctx)
 		if time.Since(swept) >= sweepEvery {
 			swept = time.Now()
@@ -145,6 +146,15 @@ func (b *Broker) sweepRest(ctx context.Context) {
 	}
 	if err := b.ledger.PurgeQuotas(ctx, time.Now().Add(-ferry.MaxClockSkew)); err != nil && ctx.Err() == nil {
 		b.log.Warn("ended windows of quotas could not be removed", "error", err)
+	}
+	if keep := b.opts.Retention.Over(ferry.Retention{}).Audit; keep != ferry.KeepForever {
+		moved, err := b.ledger.MoveAudit(ctx, time.Now().Add(-keep))
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("old entries of the audit log could not be moved", "error", err)
+		}
+		if moved > 0 {
+			b.log.Info("moved old entries of the audit log into the folder audit", "entries", moved)
+		}
 	}
 	if orphans > 0 {
 		b.log.Info("removed bodies that no message refers to", "files", orphans)

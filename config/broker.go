@@ -290,7 +290,7 @@ func (b *Broker) check(d *decoder) {
 		r := &b.Routes[i]
 		path := fmt.Sprintf("routes[%d]", i)
 		r.check(d, path)
-		r.Retention.check(d, path+".retention", b.IdempotencyWindow)
+		r.Retention.check(d, path+".retention", b.IdempotencyWindow, b.Retention.Ferry())
 		r.Intake.check(d, path+".intake", b.Queue.ServiceBus.Prefix)
 		if line, twice := first[r.Name]; twice && r.Name != "" {
 			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)

@@ -22,7 +22,7 @@ type Retention struct {
 	// from 1 hour to that.
 	Bodies time.Duration `yaml:"bodies"`
 
-	short bool // it stood there as one duration
+	Short bool `yaml:"-"` // it stood there as one duration
 }
 
 // BrokerRetention is the retention of all routes, and of what belongs to none.
@@ -64,7 +64,7 @@ func (r *Retention) decode(d *decoder, n *yaml.Node, whole any, path string) {
 		return
 	}
 	d.scalar(n, reflect.ValueOf(&r.Completed).Elem(), path)
-	r.Discarded, r.short = r.Completed, true
+	r.Discarded, r.Short = r.Completed, true
 }
 
 const maxRetention = 3650 * day
@@ -72,8 +72,8 @@ const maxRetention = 3650 * day
 // check holds the retention against its bounds. The short form may be shorter than
 // the window in which repeats are known, as it always could: messages are then kept
 // for that. Who writes a key of its own is told.
-func (r *Retention) check(d *decoder, path string, window time.Duration) {
-	if r.short {
+func (r *Retention) check(d *decoder, path string, window time.Duration, all ferry.Retention) {
+	if r.Short {
 		d.checkSpan(path, int64(r.Completed), int64(time.Hour), int64(maxRetention), showDuration)
 	}
 	for _, key := range []struct {
@@ -91,15 +91,15 @@ func (r *Retention) check(d *decoder, path string, window time.Duration) {
 	}
 	if at := path + ".bodies"; d.has(at) {
 		d.checkSpan(at, int64(r.Bodies), int64(time.Hour), int64(maxRetention), showDuration)
-		if r.Completed != 0 && r.Bodies > max(r.Completed, window) {
+		if kept := r.ferry().Over(all).AtLeast(window).Completed; r.Bodies > kept {
 			d.at(at, "leave the key out to keep bodies as long as the message",
-				"%s is longer than a completed message is kept, %s", at, showDuration(int64(max(r.Completed, window))))
+				"%s is longer than a completed message is kept, %s", at, showDuration(int64(kept)))
 		}
 	}
 }
 
 func (r *BrokerRetention) check(d *decoder, path string, window time.Duration) {
-	r.Retention.check(d, path, window)
+	r.Retention.check(d, path, window, ferry.Retention{})
 	if at := path + ".audit"; d.has(at) && time.Duration(r.Audit) != ferry.KeepForever {
 		d.checkSpan(at, int64(r.Audit), int64(30*day), int64(maxRetention), showDuration)
 	}
