@@ -14,6 +14,8 @@ const (
 	purgeBound   = 20_000 // records that retention looks at in one round
 	sweepEvery   = time.Hour
 	orphanAge    = time.Hour
+	orphanParts  = 16               // of the folders of bodies, of which one is looked at each time
+	againAfter   = 2 * time.Second  // the next round, when retention has more to do
 	noteUseEvery = 10 * time.Minute // when keys were last used
 )
 
@@ -22,7 +24,7 @@ const (
 // retention, events that are no longer kept, files of bodies that no message refers
 // to.
 func (b *Broker) janitor(ctx context.Context) {
-	swept, noted, look := time.Time{}, time.Now(), overdueLook{}
+	swept, noted, look, moreDead, sweeps := time.Time{}, time.Now(), overdueLook{}, false, 0
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		b.endPauses(ctx)
@@ -32,15 +34,23 @@ func (b *Broker) janitor(ctx context.Context) {
 		}
 		b.dropEvents(ctx)
 		b.ledger.Trim()
-		b.purge(ctx)
-		if time.Since(swept) >= sweepEvery {
+		wait := overdueEvery
+		if b.purge(ctx) {
+			wait = againAfter
+		}
+		hourly := time.Since(swept) >= sweepEvery
+		if hourly || moreDead {
+			moreDead = b.discardOldDead(ctx)
+		}
+		if hourly {
 			swept = time.Now()
-			b.sweepRest(ctx)
+			b.sweepRest(ctx, sweeps)
+			sweeps++
 			if err := b.ledger.ForgetSubscriptions(ctx, time.Now().Add(-ferry.SubscriptionShown)); err != nil && ctx.Err() == nil {
 				b.log.Warn("subscriptions that were dropped could not be removed", "error", err)
 			}
 		}
-		sleep(ctx, overdueEvery)
+		sleep(ctx, wait)
 	}
 }
 
@@ -126,21 +136,35 @@ func (b *Broker) retentionOf(name string) ferry.Retention {
 	return own.Over(b.opts.Retention).AtLeast(b.opts.IdempotencyWindow)
 }
 
-// purge removes what retention no longer keeps, a bounded part of it in each round.
-func (b *Broker) purge(ctx context.Context) {
+// purge removes what retention no longer keeps, a bounded part of it in each round,
+// and says whether there is more.
+func (b *Broker) purge(ctx context.Context) (more bool) {
 	p, err := b.ledger.Purge(ctx, time.Now(), b.retentionOf, purgeBound)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("what is beyond the retention could not be removed", "error", err)
 	}
-	if p.Completed+p.Discarded+p.Bodies+p.DeadLettered > 0 {
-		b.log.Info("removed what is beyond the retention", "completed", p.Completed, "discarded", p.Discarded,
-			"bodies", p.Bodies, "deadLettersDiscarded", p.DeadLettered, "more", p.More)
+	if p.Completed+p.Discarded+p.Bodies > 0 {
+		b.log.Debug("removed what is beyond the retention", "completed", p.Completed, "discarded", p.Discarded, "bodies", p.Bodies, "more", p.More)
 	}
+	return p.More
 }
 
-// sweepRest removes what belongs to nothing any more.
-func (b *Broker) sweepRest(ctx context.Context) {
-	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
+// discardOldDead discards dead letters whose retention is over, a bounded part of
+// them, and says whether there are more.
+func (b *Broker) discardOldDead(ctx context.Context) (more bool) {
+	n, more, err := b.ledger.DiscardOldDead(ctx, time.Now(), b.retentionOf, purgeBound)
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("dead letters beyond their retention could not be discarded", "error", err)
+	}
+	if n > 0 {
+		b.log.Warn("discarded dead letters for which nobody came", "messages", n, "more", more, "hint", "retention.deadLettered; broker dlq restore takes them back")
+	}
+	return more && err == nil
+}
+
+// sweepRest removes what belongs to nothing any more. n counts the sweeps.
+func (b *Broker) sweepRest(ctx context.Context, n int) {
+	orphans, err := b.ledger.SweepBodiesPart(ctx, orphanAge, n%orphanParts, orphanParts)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
 	}

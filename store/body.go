@@ -226,6 +226,12 @@ func (l *Ledger) removeBodies(tx *bbolt.Tx, r *record) (files []string, err erro
 // than age, left by a crash between file and commit, and what is staged and nobody
 // holds. It returns their number.
 func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error) {
+	return l.SweepBodiesPart(ctx, age, 0, 1)
+}
+
+// SweepBodiesPart is SweepBodies for one of so many parts of the folders: where there
+// are very many files, a part is looked at at a time.
+func (l *Ledger) SweepBodiesPart(ctx context.Context, age time.Duration, part, parts int) (int, error) {
 	removed, err := l.sweepStaged()
 	if err != nil {
 		return removed, err
@@ -234,7 +240,7 @@ func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path == l.stagedDir():
+		case d.IsDir() && (path == l.stagedDir() || !inPart(d.Name(), part, parts)):
 			return fs.SkipDir
 		case d.IsDir():
 			return ctx.Err()
@@ -256,6 +262,12 @@ func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error
 		return err
 	})
 	return removed, err
+}
+
+// inPart says whether a folder of bodies, two digits, is of a part.
+func inPart(folder string, part, parts int) bool {
+	n, err := strconv.ParseUint(folder, 16, 8)
+	return err != nil || int(n)%parts == part
 }
 
 // removeOrphan removes a file that no record refers to. No body gets its name

@@ -41,7 +41,6 @@ type Keep func(route string) ferry.Retention
 type Purged struct {
 	Completed, Discarded int // messages that were removed
 	Bodies               int // completed messages whose bodies were removed
-	DeadLettered         int // dead letters that were discarded
 	Looked               int // records and entries that were looked at
 	More                 bool
 }
@@ -50,14 +49,12 @@ func (p *Purged) add(more Purged) {
 	p.Completed += more.Completed
 	p.Discarded += more.Discarded
 	p.Bodies += more.Bodies
-	p.DeadLettered += more.DeadLettered
 	p.Looked += more.Looked
 }
 
 // Purge removes what retention no longer keeps: completed and discarded messages with
-// all that hangs on them, and bodies of completed ones. A dead letter whose time is
-// over is discarded, in the name of the broker, and kept on like any discarded one;
-// the audit log says how many. Day tallies keep counting what was removed.
+// all that hangs on them, and bodies of completed ones. Day tallies keep counting what
+// was removed. Of dead letters see DiscardOldDead.
 //
 // It looks at about bound records and entries; More says that there is more to do
 // now. It looks at nothing twice that is not over.
@@ -102,9 +99,7 @@ func (l *Ledger) Purge(ctx context.Context, now time.Time, keep Keep, bound int)
 			}
 		}
 	}
-	n, more, err := l.discardOldDead(ctx, now, keep, bound)
-	done.DeadLettered, done.Looked, done.More = n, done.Looked+n, done.More || more
-	return done, err
+	return done, nil
 }
 
 // purging is what one commit of Purge does.

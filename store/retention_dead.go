@@ -23,10 +23,12 @@ type oldDead struct {
 	kept   time.Duration
 }
 
-// discardOldDead discards dead letters for which nobody came in time, at most about
-// bound. Discarded, and not removed: who is to be told is told, and until the
-// retention of discarded messages is over, too, restore takes them back.
-func (l *Ledger) discardOldDead(ctx context.Context, now time.Time, keep Keep, bound int) (n int, more bool, err error) {
+// DiscardOldDead discards dead letters for which nobody came in time, at most about
+// bound, in the name of the broker. Discarded, and not removed: who is to be told is
+// told, and until the retention of discarded messages is over, too, restore takes
+// them back. The audit log has an entry for some hundred of a route: it is to be called
+// now and then, and again while it says that there are more.
+func (l *Ledger) DiscardOldDead(ctx context.Context, now time.Time, keep Keep, bound int) (n int, more bool, err error) {
 	l.mu.RLock()
 	var list []oldDead
 	for name, no := range l.byName {

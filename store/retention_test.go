@@ -16,15 +16,22 @@ import (
 const day = 24 * time.Hour
 
 // keeping is one retention for every route.
-func keeping(r ferry.Retention) Keep { return func(string) ferry.Retention { return r.Over(ferry.Retention{}) } }
+func keeping(r ferry.Retention) Keep {
+	return func(string) ferry.Retention { return r.Over(ferry.Retention{}) }
+}
 
-func purge(t testing.TB, l *Ledger, keep Keep) Purged {
+// purged is what both parts of retention did.
+type purged struct {
+	Purged
+	DeadLettered int
+}
+
+func purge(t testing.TB, l *Ledger, keep Keep) (p purged) {
 	t.Helper()
-	p, err := l.Purge(context.Background(), time.Now(), keep, 1<<30)
-	if err != nil {
-		t.Fatalf("Purge: %v", err)
-	}
-	must0(t, l.sound())
+	var errPurge, errDead error
+	p.Purged, errPurge = l.Purge(context.Background(), time.Now(), keep, 1<<30)
+	p.DeadLettered, _, errDead = l.DiscardOldDead(context.Background(), time.Now(), keep, 1<<30)
+	must0(t, errors.Join(errPurge, errDead, l.sound()))
 	return p
 }
 
@@ -85,7 +92,7 @@ func TestRetentionByState(t *testing.T) {
 			t.Fatalf("after 34 days: %+v", p)
 		}
 		time.Sleep(1000 * day)
-		if p := purge(t, l, keep); p != (Purged{}) || gone(t, l, refused) {
+		if p := purge(t, l, keep); p != (purged{}) || gone(t, l, refused) {
 			t.Fatalf("dead letters wait for a person: %+v", p)
 		}
 		if n := entries(t, l, bAttempts); n != 1 { // of the dead letter

@@ -286,6 +286,7 @@ type RouteLedger struct {
 	Completed int64
 	Dead      map[ferry.Reason]int64
 	Discarded int64
+	Purged    int64 // of the completed and discarded, those that retention removed
 	Paused    *ferry.Condition
 	ResumedAt time.Time
 	Binding   *Binding
@@ -305,7 +306,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 	}
 	return RouteLedger{
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
-		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
+		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded, Purged: row.Purged,
 		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Bindings: row.Bindings, Leaving: row.Leaving, Several: row.Several,
 		Pull: row.Pull, Locked: row.Locked, Received: row.Received,
 	}, nil
