@@ -120,15 +120,15 @@ func (a *idemAges) forgetOldest() {
 
 // rebuild reads the keys of the window from the records, and what flows sent
 // without a key within theirs: the newest first, until there is no more room, so
-// that a start costs what the index holds and not what the window does. see is told
-// now and then how far it has come.
-func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time, see func()) {
+// that a start costs what the index holds and not what the window does. It calls see now
+// and then, and says how many records it looked at.
+func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time, see func()) (looked int) {
 	first := ferry.FirstID(now.Add(-max(x.keys.window, x.repeats.window)))
 	keysFrom, repeatsFrom := now.Add(-x.keys.window), now.Add(-x.repeats.window)
 	c := tx.Bucket(bMessages).Cursor()
 	k, v := c.Last()
-	for n := 1; k != nil && bytes.Compare(k, first[:]) >= 0 && x.keys.n+x.repeats.n < x.most; k, v = c.Prev() {
-		if n++; n%givenBackEvery == 0 {
+	for ; k != nil && bytes.Compare(k, first[:]) >= 0 && x.keys.n+x.repeats.n < x.most; k, v = c.Prev() {
+		if looked++; looked%givenBackEvery == 0 {
 			see()
 		}
 		id := ferry.ID(k)
@@ -143,6 +143,7 @@ func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time, see func()) {
 			}
 		}
 	}
+	return looked
 }
 
 // addOlder adds an entry that is older than all there are: a generation grows

@@ -175,7 +175,7 @@ func (l *Ledger) messages(tx *bbolt.Tx, f *ferry.MessageFilter, last []byte, pag
 		page.Items = append(page.Items, e)
 		return err
 	}
-	may, left, keyed, first := l.quicklyOf(f), newBudget(scanBound), l.byKey(tx, f), last == nil
+	may, left, keyed, first := l.quicklyOf(f), newBudget(l.pageBound), l.byKey(tx, f), last == nil
 	c := tx.Bucket(bMessages).Cursor()
 	for k, v := l.startBefore(c, last, f.Until); k != nil; k, v = c.Prev() {
 		id := ferry.ID(k)

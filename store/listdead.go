@@ -18,7 +18,7 @@ func (l *Ledger) DeadLetters(f ferry.DeadLetterFilter, owner func(route string) 
 	if err != nil {
 		return page, err
 	}
-	next, err := l.eachDead(f, last, owner, scanBound, func(tx *bbolt.Tx, r *record) (bool, error) {
+	next, err := l.eachDead(f, last, owner, l.pageBound, func(tx *bbolt.Tx, r *record) (bool, error) {
 		if len(page.Items) == f.Limit {
 			return false, nil
 		}

@@ -108,6 +108,7 @@ type Ledger struct {
 
 	group     group    // the committer's: what the current group has changed in memory
 	lastEvent ferry.ID // the committer's
+	pageBound int      // entries that a page of a list may look at: scanBound
 
 	mu      sync.RWMutex
 	routes  map[uint32]*routeRow // never changed in place: replaced after a commit
@@ -148,7 +149,8 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
+		pageBound: scanBound,
+		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: newOutbox(), subs: newSubscriptions(),
