@@ -192,6 +192,9 @@ func (m *machine) accept(rt *rapid.T) {
 		}
 		first.hashes = append(first.hashes, hash)
 		m.revive(m.keys[key])
+		if msg.TimeToLive > 0 {
+			first.expires = msg.CreatedAt.Add(msg.TimeToLive)
+		}
 	default:
 		if ferry.CodeOf(err) != ferry.CodeKeyReused {
 			rt.Fatalf("a reused key: %+v, %v", answer, err)
