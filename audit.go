@@ -11,7 +11,7 @@ import (
 )
 
 // AuditEntry is one operator's act or change of keys and workers: who, when, what
-// and why. It is kept for good.
+// and why. It is kept in the ledger for Retention.Audit, then in a file beside it.
 type AuditEntry struct {
 	Seq    uint64    `json:"seq"` // 1, 2, 3, without a gap
 	At     time.Time `json:"at"`

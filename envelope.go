@@ -44,6 +44,8 @@ type Envelope struct {
 	// a flow sent the same body with the same action, and no tracking id.
 	PossibleRepeatOf ID     `json:"possibleRepeatOf,omitzero"`
 	StatusURL        string `json:"statusUrl,omitempty"`
+	// BodyRemovedAt is when retention removed the body of a completed message.
+	BodyRemovedAt *time.Time `json:"bodyRemovedAt,omitempty"`
 }
 
 // WaitingFor says why a pending message is not being delivered yet.

@@ -41,6 +41,7 @@ const (
 	CodeQueueNotFound        Code = "queueNotFound"   // no such route, told the way of Service Bus
 	CodeLockLost             Code = "lockLost"        // the lock ended, or never was
 	CodeBodyMissing          Code = "bodyMissing"     // a message's body is gone or was altered
+	CodeBodyRemoved          Code = "bodyRemoved"     // retention removed the body of a completed message
 	CodeResultGone           Code = "resultGone"      // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
 	CodeUpgradeRequired      Code = "upgradeRequired"   // /queue takes WebSockets only

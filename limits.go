@@ -52,6 +52,8 @@ const (
 	IdempotencyWindow = 7 * 24 * time.Hour  // how long a repeat is recognised by its key
 	DefaultTimeToLive = 30 * 24 * time.Hour // of a pending message
 	DefaultRetention  = 30 * 24 * time.Hour // of an ended message
+	// DefaultAuditRetention is how long the ledger keeps entries of the audit log.
+	DefaultAuditRetention = 2 * 365 * 24 * time.Hour
 
 	// How long a route's one worker works on while the broker is away, on a queue
 	// that runs on meanwhile. Nothing older than MaxWorkAway is worked on anyhow.

@@ -165,6 +165,9 @@ type Route struct {
 	Retired bool
 	// Windows are when the route is not delivered.
 	Windows []Window
+	// Retention is how long what ended is kept; what it does not say is as for all
+	// routes.
+	Retention Retention
 }
 
 // Heading is what people call the route: its title, else its name in words, such as

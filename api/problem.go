@@ -35,7 +35,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeVersionNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone, ferry.CodeRouteRetired:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeBodyRemoved, ferry.CodeResultGone, ferry.CodeRouteRetired:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true

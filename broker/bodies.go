@@ -169,7 +169,7 @@ func (c *carrier) run(ctx context.Context) {
 			c.remove(ctx, s)
 		case <-due.C:
 			c.sweep(ctx)
-			due.Reset(purgeEvery)
+			due.Reset(sweepEvery)
 		}
 	}
 }

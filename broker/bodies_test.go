@@ -236,7 +236,7 @@ func TestTheStoreOfBodiesIsSwept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(orphanAge + 2*purgeEvery)
+		time.Sleep(orphanAge + 2*sweepEvery)
 		synctest.Wait()
 		names, want := bodies.Names(), []string{queue.BodyName(stays, 1), "something else"}
 		slices.Sort(names)

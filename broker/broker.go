@@ -74,7 +74,9 @@ type Options struct {
 	// OpenTransport starts the queue for the workers that the ledger knows.
 	OpenTransport func(ctx context.Context, workers []ferry.WorkerInfo) (Transport, error)
 
-	Retention         time.Duration // of ended messages; default ferry.DefaultRetention
+	// Retention is that of routes which say nothing themselves; see ferry.Retention.
+	// No message is removed within IdempotencyWindow.
+	Retention         ferry.Retention
 	IdempotencyWindow time.Duration
 	MinFree           int64 // see store.Options
 
@@ -155,7 +157,6 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	setDefault(&opts.Retention, ferry.DefaultRetention)
 	setDefault(&opts.IdempotencyWindow, ferry.IdempotencyWindow)
 	setDefault(&opts.SilentAfter, 30*time.Second)
 	setDefault(&opts.NoWorkerAfter, 30*time.Second)
@@ -166,8 +167,6 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
-	// A record that the idempotency index needs must not be removed before it.
-	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),

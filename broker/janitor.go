@@ -11,8 +11,11 @@ const (
 	overdueEvery = 10 * time.Second
 	overdueBound = 20_000 // entries of the due index in one round
 	overdueStep  = 2_000  // and under one read of the ledger
-	purgeEvery   = time.Hour
+	purgeBound   = 20_000 // records that retention looks at in one round
+	sweepEvery   = time.Hour
 	orphanAge    = time.Hour
+	orphanParts  = 16               // of the folders of bodies, of which one is looked at each time
+	againAfter   = 2 * time.Second  // the next round, when retention has more to do
 	noteUseEvery = 10 * time.Minute // when keys were last used
 )
 
@@ -21,7 +24,7 @@ const (
 // retention, events that are no longer kept, files of bodies that no message refers
 // to.
 func (b *Broker) janitor(ctx context.Context) {
-	purged, noted, look := time.Time{}, time.Now(), overdueLook{}
+	swept, noted, look, moreDead, sweeps := time.Time{}, time.Now(), overdueLook{}, false, 0
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		if time.Since(noted) >= noteUseEvery {
@@ -29,14 +32,24 @@ func (b *Broker) janitor(ctx context.Context) {
 			b.keepKeyUse(ctx)
 		}
 		b.dropEvents(ctx)
-		if time.Since(purged) >= purgeEvery {
-			purged = time.Now()
-			b.purge(ctx)
+		b.ledger.Trim()
+		wait := overdueEvery
+		if b.purge(ctx) {
+			wait = againAfter
+		}
+		hourly := time.Since(swept) >= sweepEvery
+		if hourly || moreDead {
+			moreDead = b.discardOldDead(ctx)
+		}
+		if hourly {
+			swept = time.Now()
+			b.sweepRest(ctx, sweeps)
+			sweeps++
 			if err := b.ledger.ForgetSubscriptions(ctx, time.Now().Add(-ferry.SubscriptionShown)); err != nil && ctx.Err() == nil {
 				b.log.Warn("subscriptions that were dropped could not be removed", "error", err)
 			}
 		}
-		sleep(ctx, overdueEvery)
+		sleep(ctx, wait)
 	}
 }
 
@@ -93,19 +106,61 @@ func (b *Broker) dropEvents(ctx context.Context) {
 	}
 }
 
-func (b *Broker) purge(ctx context.Context) {
-	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.table.Load().Retention))
-	if err != nil && ctx.Err() == nil {
-		b.log.Warn("ended messages could not be removed", "error", err)
+// retentionOf is what is kept how long of a route. No message goes while a repeat of
+// it is known by its record.
+func (b *Broker) retentionOf(name string) ferry.Retention {
+	var own ferry.Retention
+	if r, ok := b.route(name); ok {
+		own = r.Retention
 	}
-	orphans, err := b.ledger.SweepBodies(ctx, orphanAge)
+	return own.Over(b.table.Load().Retention).AtLeast(b.opts.IdempotencyWindow)
+}
+
+// purge removes what retention no longer keeps, a bounded part of it in each round,
+// and says whether there is more.
+func (b *Broker) purge(ctx context.Context) (more bool) {
+	p, err := b.ledger.Purge(ctx, time.Now(), b.retentionOf, purgeBound)
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("what is beyond the retention could not be removed", "error", err)
+	}
+	if p.Completed+p.Discarded+p.Bodies > 0 {
+		b.log.Debug("removed what is beyond the retention", "completed", p.Completed, "discarded", p.Discarded, "bodies", p.Bodies, "more", p.More)
+	}
+	return p.More
+}
+
+// discardOldDead discards dead letters whose retention is over, a bounded part of
+// them, and says whether there are more.
+func (b *Broker) discardOldDead(ctx context.Context) (more bool) {
+	n, more, err := b.ledger.DiscardOldDead(ctx, time.Now(), b.retentionOf, purgeBound)
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("dead letters beyond their retention could not be discarded", "error", err)
+	}
+	if n > 0 {
+		b.log.Warn("discarded dead letters for which nobody came", "messages", n, "more", more, "hint", "retention.deadLettered; broker dlq restore takes them back")
+	}
+	return more && err == nil
+}
+
+// sweepRest removes what belongs to nothing any more. n counts the sweeps.
+func (b *Broker) sweepRest(ctx context.Context, n int) {
+	orphans, err := b.ledger.SweepBodiesPart(ctx, orphanAge, n%orphanParts, orphanParts)
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("orphaned bodies could not be removed", "error", err)
 	}
 	if err := b.ledger.PurgeQuotas(ctx, time.Now().Add(-ferry.MaxClockSkew)); err != nil && ctx.Err() == nil {
 		b.log.Warn("ended windows of quotas could not be removed", "error", err)
 	}
-	if n+orphans > 0 {
-		b.log.Info("removed what is beyond the retention", "messages", n, "orphanedBodies", orphans)
+	if keep := b.table.Load().Retention.Over(ferry.Retention{}).Audit; keep != ferry.KeepForever {
+		moved, err := b.ledger.MoveAudit(ctx, time.Now().Add(-keep))
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("old entries of the audit log could not be moved", "error", err)
+		}
+		if moved > 0 {
+			b.log.Info("moved old entries of the audit log into the folder audit", "entries", moved)
+		}
+	}
+	if orphans > 0 {
+		b.log.Info("removed bodies that no message refers to", "files", orphans)
 	}
 }

@@ -33,7 +33,7 @@ func (b *Broker) runOperations(ctx context.Context) {
 		}
 		if time.Since(swept) >= operationSweep || wait > 0 && b.ledger.HasLeftovers() {
 			swept = time.Now()
-			if err := b.ledger.SweepOperations(ctx, time.Now().Add(-b.opts.Retention)); err != nil && ctx.Err() == nil {
+			if err := b.ledger.SweepOperations(ctx, time.Now().Add(-b.table.Load().Retention.Over(ferry.Retention{}).Discarded)); err != nil && ctx.Err() == nil {
 				b.log.Warn("what ended operations left could not be removed", "error", err)
 			}
 		}

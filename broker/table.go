@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"slices"
-	"time"
 
 	"ferry"
 )
@@ -13,7 +12,7 @@ import (
 // Options.
 type Settings struct {
 	Routes    []ferry.Route
-	Retention time.Duration
+	Retention ferry.Retention
 	BodyRefs  BodyRefs
 	Tellers   map[string]Teller
 	Caller    Caller
@@ -40,11 +39,6 @@ func (b *Broker) compileAll(s Settings, before *table) (*table, error) {
 	if s.Intake == nil {
 		s.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
-	if s.Retention == 0 {
-		s.Retention = ferry.DefaultRetention
-	}
-	// A record that the idempotency index needs must not be removed before it.
-	s.Retention = max(s.Retention, b.opts.IdempotencyWindow)
 	t := &table{Settings: s, routes: map[string]*route{}}
 	for i := range s.Routes {
 		compiled, err := b.compile(s.Routes[i])

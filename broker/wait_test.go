@@ -129,7 +129,9 @@ func TestABadResultKeyEndsTheStart(t *testing.T) {
 	}
 }
 
-func keptForAnHour(o *Options) { o.Retention, o.IdempotencyWindow = time.Hour, time.Hour }
+func keptForAnHour(o *Options) {
+	o.Retention, o.IdempotencyWindow = ferry.Retention{Completed: time.Hour, Discarded: time.Hour}, time.Hour
+}
 
 // TestResultsAreKeptForTheRetention: who asks later than that learns that, and not
 // that there was nothing.

@@ -33,9 +33,8 @@ type Broker struct {
 	Routes []BrokerRoute `yaml:"routes" reload:"live"` // at most ferry.MaxRoutes
 	SAS    []BrokerSAS   `yaml:"sas" reload:"live"`    // whose tokens the Service Bus calls take, at most 100
 
-	// Retention is how long an ended message is kept; default 30 days, from 1 hour
-	// to 10 years.
-	Retention time.Duration `yaml:"retention" reload:"live"`
+	// Retention is how long what has ended is kept.
+	Retention BrokerRetention `yaml:"retention" reload:"live"`
 	// IdempotencyWindow is how long a repeat is recognised by its key; default 7
 	// days, from 1 minute to 90 days.
 	IdempotencyWindow time.Duration `yaml:"idempotencyWindow" reload:"start"`
@@ -169,6 +168,9 @@ type BrokerRoute struct {
 	// run, or off.
 	Duplicates ferry.Duplicates `yaml:"duplicates"`
 
+	// Retention is how long what has ended is kept; default the broker's.
+	Retention Retention `yaml:"retention"`
+
 	RouteLimit `yaml:",inline"` // of all the route's senders together
 }
 
@@ -195,7 +197,6 @@ func defaults() *Broker {
 		Listen:            "127.0.0.1:8080",
 		DataDir:           "./data",
 		WorkAway:          ferry.DefaultWorkAway,
-		Retention:         ferry.DefaultRetention,
 		IdempotencyWindow: ferry.IdempotencyWindow,
 		Drain:             Drain{Within: DefaultDrain},
 		Queue: BrokerQueue{
@@ -214,7 +215,7 @@ func (b *Broker) FerryRoutes() []ferry.Route {
 			AllowEmpty: r.AllowEmpty, OrderBy: r.OrderBy, OnDeadLetter: r.OnDeadLetter,
 			SearchKeys: r.SearchKeys, Mask: r.Mask, Owner: r.Owner, Several: r.Workers == workersSeveral,
 			Pull: r.Workers == workersPull, Lock: r.Lock, MaxDeliveries: r.MaxDeliveries, WorkAway: r.WorkAway,
-			Duplicates: r.Duplicates, Windows: r.Windows,
+			Duplicates: r.Duplicates, Windows: r.Windows, Retention: r.Retention.ferry(),
 		}
 		r.setForm(&routes[i])
 	}
@@ -283,7 +284,7 @@ func (b *Broker) check(d *decoder) {
 	if len(b.Environment) > 50 {
 		d.at("environment", "", "environment has more than 50 characters")
 	}
-	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
+	b.Retention.check(d, "retention", b.IdempotencyWindow)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
 	b.checkAdminListen(d)
@@ -305,6 +306,7 @@ func (b *Broker) check(d *decoder) {
 		r := &b.Routes[i]
 		path := fmt.Sprintf("routes[%d]", i)
 		r.check(d, path)
+		r.Retention.check(d, path+".retention", b.IdempotencyWindow, b.Retention.Ferry())
 		r.Intake.check(d, path+".intake", b.Queue.ServiceBus.Prefix)
 		if line, twice := first[r.Name]; twice && r.Name != "" {
 			d.at(path+".name", "", "the route %s stands here twice, first on line %d", clip(r.Name), line)

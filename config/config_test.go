@@ -53,7 +53,7 @@ func TestBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.Listen != "127.0.0.1:9090" || b.PublicURL != "http://127.0.0.1:9090" || b.Environment != "test" ||
-		b.Queue.NATS.Lock != 45*time.Second || b.Retention != 10*day || b.IdempotencyWindow != 7*day {
+		b.Queue.NATS.Lock != 45*time.Second || b.Retention.Completed != 10*day || b.Retention.Discarded != 10*day || b.IdempotencyWindow != 7*day {
 		t.Fatalf("%+v", b)
 	}
 	want := []ferry.Route{

@@ -12,7 +12,7 @@ import (
 )
 
 // audit appends an entry to the audit log, in the act's own commit. It is never
-// changed or removed there; each entry is chained to the one before it.
+// changed there; each entry is chained to the one before it.
 func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) error {
 	caller := ferry.CallerOf(ctx)
 	e.KeyID, e.RequestID = caller.KeyID, caller.RequestID
@@ -70,17 +70,19 @@ func (l *Ledger) Audit(after uint64, since time.Time, limit int) ([]ferry.AuditE
 // without a gap, in the order of time.
 func auditBefore(tx *bbolt.Tx, at time.Time) (uint64, error) {
 	b := tx.Bucket(bAudit)
+	oldest, _ := b.Cursor().First()
 	k, _ := b.Cursor().Last()
 	if k == nil {
 		return 0, nil
 	}
+	first := binary.BigEndian.Uint64(oldest) // what was before it was moved: see MoveAudit
 	var fault error
-	n := sort.Search(int(binary.BigEndian.Uint64(k)), func(i int) bool {
-		e, err := decodeJSON[ferry.AuditEntry](b.Get(u64(uint64(i) + 1)))
+	n := sort.Search(int(binary.BigEndian.Uint64(k)-first+1), func(i int) bool {
+		e, err := decodeJSON[ferry.AuditEntry](b.Get(u64(first + uint64(i))))
 		if err != nil {
 			fault = err
 		}
 		return !e.At.Before(at)
 	})
-	return uint64(n), fault
+	return first - 1 + uint64(n), fault
 }

@@ -129,6 +129,10 @@ func (l *Ledger) OpenBody(id ferry.ID, revision int) (ferry.BodyReader, error) {
 		if err != nil {
 			return err
 		}
+		if r.BodiesGone != 0 {
+			return ferry.Errorf(ferry.CodeBodyRemoved, "the body of message %s was removed on %s: the message was completed, and the retention of bodies was over", r.ID, timeOf(r.BodiesGone).Format(time.RFC3339)).
+				WithHint("what became of it is still there: broker messages show %s; retention.bodies is how long bodies are kept", r.ID.Short())
+		}
 		if revision == 0 {
 			revision = r.Revision
 		}
@@ -222,6 +226,12 @@ func (l *Ledger) removeBodies(tx *bbolt.Tx, r *record) (files []string, err erro
 // than age, left by a crash between file and commit, and what is staged and nobody
 // holds. It returns their number.
 func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error) {
+	return l.SweepBodiesPart(ctx, age, 0, 1)
+}
+
+// SweepBodiesPart is SweepBodies for one of so many parts of the folders: where there
+// are very many files, a part is looked at at a time.
+func (l *Ledger) SweepBodiesPart(ctx context.Context, age time.Duration, part, parts int) (int, error) {
 	removed, err := l.sweepStaged()
 	if err != nil || l.bodiesHeld.Load() {
 		return removed, err
@@ -230,7 +240,7 @@ func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path == l.stagedDir():
+		case d.IsDir() && (path == l.stagedDir() || !inPart(d.Name(), part, parts)):
 			return fs.SkipDir
 		case d.IsDir():
 			return ctx.Err()
@@ -254,6 +264,12 @@ func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error
 	return removed, err
 }
 
+// inPart says whether a folder of bodies, two digits, is of a part.
+func inPart(folder string, part, parts int) bool {
+	n, err := strconv.ParseUint(folder, 16, 8)
+	return err != nil || int(n)%parts == part
+}
+
 // removeOrphan removes a file that no record refers to. No body gets its name
 // meanwhile: what a replaced body will be called may have been an orphan's name.
 func (l *Ledger) removeOrphan(path string, id ferry.ID, revision int) (gone bool, err error) {
@@ -262,7 +278,7 @@ func (l *Ledger) removeOrphan(path string, id ferry.ID, revision int) (gone bool
 	known := l.placed.has(path) || l.bodiesHeld.Load()
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
-		known = known || err != nil || r != nil && revision <= r.Revision // unreadable: keep it
+		known = known || err != nil || r != nil && revision <= r.Revision && r.BodiesGone == 0 // unreadable: keep it
 		return nil
 	})
 	if err != nil || known {

@@ -226,7 +226,7 @@ func (l *Ledger) refile(tx *bbolt.Tx, r *record, c *ferry.Confirmation, now time
 	l.count(tx, r, +1)
 	l.setAwaiting(r, &awaiting{Early: c})
 	r.settleDoubt(false)
-	return tx.Bucket(bDead).Put(deadKey(r), nil)
+	return listDead(tx, r)
 }
 
 // settleDoubt closes the outcome that a rejection speaks of; that of an earlier

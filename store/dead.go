@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -12,6 +13,11 @@ import (
 func deadKey(r *record) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(r.Dead.At.UnixNano()))
 	return append(b, r.ID[:]...)
+}
+
+// listDead puts a dead letter into the lists that it is found by.
+func listDead(tx *bbolt.Tx, r *record) error {
+	return errors.Join(tx.Bucket(bDead).Put(deadKey(r), nil), tx.Bucket(bDeadIn).Put(deadInKey(r), nil))
 }
 
 // setAside makes the record a dead letter. Its turn must have ended. Unless
@@ -31,7 +37,7 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 	r.State, r.Dead = ferry.StateDeadLettered, dead
 	l.count(tx, r, +1)
 	l.tellOperation(tx, r, from)
-	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {
+	if err := listDead(tx, r); err != nil {
 		return err
 	}
 	if err := l.tellEnd(tx, r); err != nil {
@@ -49,7 +55,7 @@ func (l *Ledger) forgetDead(tx *bbolt.Tx, r *record) error {
 	if r.State != ferry.StateDeadLettered {
 		return nil
 	}
-	if err := tx.Bucket(bDead).Delete(deadKey(r)); err != nil {
+	if err := errors.Join(tx.Bucket(bDead).Delete(deadKey(r)), tx.Bucket(bDeadIn).Delete(deadInKey(r))); err != nil {
 		return err
 	}
 	key := groupKey(r.Route, r.Dead.Group)

@@ -281,7 +281,7 @@ func TestEventsOfWhatIsGone(t *testing.T) {
 		id := accept(t, l, "x", withKey("k"))
 		report(t, l, id, ferry.Delivered, ferry.Next{})
 		time.Sleep(time.Hour)
-		if n, err := l.Purge(t.Context(), time.Now()); n != 1 || err != nil {
+		if n, err := purgeBefore(t.Context(), l, time.Now()); n != 1 || err != nil {
 			t.Fatalf("purged %d, %v", n, err)
 		}
 		page := eventsOf(t, l, ferry.EventFilter{})

@@ -195,6 +195,15 @@ func must0(t testing.TB, err error) {
 	}
 }
 
+// purgeBefore removes completed and discarded messages that ended before a time.
+func purgeBefore(ctx context.Context, l *Ledger, before time.Time) (int, error) {
+	all := func(string) ferry.Retention {
+		return ferry.Retention{DeadLettered: ferry.KeepForever, Bodies: ferry.KeepForever}
+	}
+	p, err := l.Purge(ctx, before, all, 1<<30)
+	return p.Completed + p.Discarded, err
+}
+
 // sound holds every index and count of the ledger against its records, and
 // returns the first thing that is wrong.
 func (l *Ledger) sound() error {
@@ -227,18 +236,18 @@ func (l *Ledger) sound() error {
 
 // expected is what the indexes must hold, worked out from the records alone.
 type expected struct {
-	due, order, dead map[string]ferry.ID
-	claims, locks    map[string]ferry.ID
-	heads            map[string]*record // per ordering key the first of its list
-	members          map[string][]*record
-	groups           map[string]int
-	rows             map[uint32]*routeRow
-	seqs             map[uint32]map[uint64]bool
+	due, order, dead, deadIn map[string]ferry.ID
+	claims, locks            map[string]ferry.ID
+	heads                    map[string]*record // per ordering key the first of its list
+	members                  map[string][]*record
+	groups                   map[string]int
+	rows                     map[uint32]*routeRow
+	seqs                     map[uint32]map[uint64]bool
 }
 
 func newExpected() *expected {
 	return &expected{
-		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{}, claims: map[string]ferry.ID{}, locks: map[string]ferry.ID{},
+		due: map[string]ferry.ID{}, order: map[string]ferry.ID{}, dead: map[string]ferry.ID{}, deadIn: map[string]ferry.ID{}, claims: map[string]ferry.ID{}, locks: map[string]ferry.ID{},
 		heads: map[string]*record{}, members: map[string][]*record{},
 		groups: map[string]int{}, rows: map[uint32]*routeRow{}, seqs: map[uint32]map[uint64]bool{},
 	}
@@ -254,7 +263,7 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 		return fmt.Errorf("message %s: accept number %d is zero or not alone", r.ID, r.Seq)
 	}
 	x.seqs[r.Route][r.Seq] = true
-	for rev := 1; rev <= r.Revision; rev++ {
+	for rev := 1; rev <= r.Revision && r.BodiesGone == 0; rev++ {
 		if err := l.holdsBody(tx, r, rev); err != nil {
 			return err
 		}
@@ -299,7 +308,7 @@ func (x *expected) add(l *Ledger, tx *bbolt.Tx, r *record) error {
 		row.Discarded++
 	default:
 		row.Dead[r.Dead.Reason]++
-		x.dead[string(deadKey(r))] = r.ID
+		x.dead[string(deadKey(r))], x.deadIn[string(deadInKey(r))] = r.ID, r.ID
 		x.groups[string(groupKey(r.Route, r.Dead.Group))]++
 	}
 	if r.OrderSeq != 0 {
@@ -325,7 +334,7 @@ func (x *expected) compare(l *Ledger, tx *bbolt.Tx) error {
 			}
 		}
 	}
-	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead, string(bClaims): x.claims, string(bLocks): x.locks} {
+	for name, want := range map[string]map[string]ferry.ID{string(bDue): x.due, string(bOrder): x.order, string(bDead): x.dead, string(bDeadIn): x.deadIn, string(bClaims): x.claims, string(bLocks): x.locks} {
 		n := 0
 		if err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
 			n++

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -118,23 +119,48 @@ func (a *idemAges) forgetOldest() {
 }
 
 // rebuild reads the keys of the window from the records, and what flows sent
-// without a key within theirs.
-func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time) error {
+// without a key within theirs: the newest first, until there is no more room, so
+// that a start costs what the index holds and not what the window does. It calls see now
+// and then, and says how many records it looked at.
+func (x *idemIndex) rebuild(tx *bbolt.Tx, now time.Time, see func()) (looked int) {
 	first := ferry.FirstID(now.Add(-max(x.keys.window, x.repeats.window)))
-	repeats := now.Add(-x.repeats.window)
+	keysFrom, repeatsFrom := now.Add(-x.keys.window), now.Add(-x.repeats.window)
 	c := tx.Bucket(bMessages).Cursor()
-	for k, v := c.Seek(first[:]); k != nil; k, v = c.Next() {
+	k, v := c.Last()
+	for ; k != nil && bytes.Compare(k, first[:]) >= 0 && x.keys.n+x.repeats.n < x.most; k, v = c.Prev() {
+		if looked++; looked%givenBackEvery == 0 {
+			see()
+		}
 		id := ferry.ID(k)
 		switch route, key, flow := peekKey(v); {
 		case key != "":
-			x.add(idemKeyOf(route, key), id)
-		case flow && !id.Time().Before(repeats):
+			if !id.Time().Before(keysFrom) {
+				x.keys.addOlder(idemKeyOf(route, key), id)
+			}
+		case flow && !id.Time().Before(repeatsFrom) && x.repeats.n < x.repeats.room:
 			if r, err := decodeRecord(id, v); err == nil { // else others say so
-				x.addRepeatsOf(r)
+				x.addRepeatsOf(r, x.repeats.addOlder)
 			}
 		}
 	}
-	return nil
+	return looked
+}
+
+// addOlder adds an entry that is older than all there are: a generation grows
+// downwards. What a newer one knows the key of is not needed.
+func (a *idemAges) addOlder(key idemKey, id ferry.ID) {
+	at := id.Time()
+	if n := len(a.generations); n == 0 || a.generations[0].end.Sub(at) > a.window/idemGenerations || len(a.generations[0].ids) >= a.room/idemGenerations {
+		a.generations = slices.Insert(a.generations, 0, idemGeneration{start: at, end: at, ids: map[idemKey]ferry.ID{}})
+	}
+	oldest := &a.generations[0]
+	if at.Before(oldest.start) {
+		oldest.start = at
+	}
+	if _, known := oldest.ids[key]; !known {
+		oldest.ids[key] = id
+		a.n++
+	}
 }
 
 // peekKey reads the fields of a record that the rebuild needs, without the cost of

@@ -227,7 +227,7 @@ func TestPurge(t *testing.T) {
 		}
 		dead, waiting := deadLetter(t, l, "dead"), accept(t, l, "waiting")
 		time.Sleep(time.Hour)
-		n, err := l.Purge(t.Context(), time.Now())
+		n, err := purgeBefore(t.Context(), l, time.Now())
 		if err != nil || n != 3 {
 			t.Errorf("purged %d, %v", n, err)
 		}

@@ -8,17 +8,15 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/commit"
 )
-
-// scanBound is how many entries one page of a list may look at. A page that
-// reaches it comes back short, with a cursor to go on from.
-const scanBound = 200_000
 
 // Message returns all that is known of a message but its body.
 func (l *Ledger) Message(id ferry.ID) (e ferry.Envelope, err error) {
@@ -64,6 +62,10 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		DeadLetter: r.Dead, Discarded: r.Discarded, Conflict: r.Conflict, Acts: r.Acts,
 		Attempts: []ferry.Attempt{}, AttemptsTotal: r.Attempts,
 		Sender: ferry.Sender{Name: r.SenderName, Flow: shownFlow(r.Flow)}, PossibleRepeatOf: r.RepeatOf,
+	}
+	if r.BodiesGone != 0 {
+		t := timeOf(r.BodiesGone)
+		e.BodyRemovedAt = &t
 	}
 	if r.DeliverAt != 0 {
 		t := timeOf(r.DeliverAt)
@@ -130,9 +132,17 @@ func (l *Ledger) ResolveID(suffix string) (ferry.ID, error) {
 			WithHint("give the whole id, or at least its last 6 characters")
 	}
 	var found []ferry.ID
+	end, _ := strconv.ParseUint(suffix[len(suffix)-2:], 16, 8) // two digits: see IsIDSuffix
 	err := l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bMessages).Cursor()
+		n := 0
 		for k, _ := c.Last(); k != nil && len(found) < 2; k, _ = c.Prev() {
+			if n++; n%givenBackEvery == 0 {
+				commit.GiveBack(tx) // c is on a page, and finds it again
+			}
+			if k[len(k)-1] != byte(end) {
+				continue
+			}
 			if id := ferry.ID(k); strings.HasSuffix(id.String(), suffix) {
 				found = append(found, id)
 			}
@@ -151,44 +161,65 @@ func (l *Ledger) ResolveID(suffix string) (ferry.ID, error) {
 	return found[0], nil
 }
 
-// Messages lists messages, newest first.
+// Messages lists messages, newest first. A page may come back short, or empty, with a
+// cursor: it looks at the records for so long at the most. A message whose
+// idempotency key is q is found at once, and may then come behind its place.
 func (l *Ledger) Messages(f ferry.MessageFilter) (ferry.Page, error) {
 	last, err := l.readCursor(f.Cursor, 16)
 	if err != nil {
 		return ferry.Page{}, err
 	}
 	page := ferry.Page{Items: []ferry.Envelope{}}
-	err = l.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bMessages).Cursor()
-		k, v := l.startBefore(c, last, f.Until)
-		for n := 0; k != nil; k, v = c.Prev() {
-			id := ferry.ID(k)
-			if !f.Since.IsZero() && id.Time().Before(f.Since.Truncate(time.Millisecond)) {
+	if l.none(&f) {
+		return page, nil
+	}
+	err = l.db.View(func(tx *bbolt.Tx) error { return l.messages(tx, &f, last, &page) })
+	return page, err
+}
+
+func (l *Ledger) messages(tx *bbolt.Tx, f *ferry.MessageFilter, last []byte, page *ferry.Page) error {
+	add := func(r *record) error {
+		e, err := l.envelope(tx, r)
+		page.Items = append(page.Items, e)
+		return err
+	}
+	may, left, keyed, first := l.quicklyOf(f), newBudget(l.pageBound), l.byKey(tx, f), last == nil
+	c := tx.Bucket(bMessages).Cursor()
+	for k, v := l.startBefore(c, last, f.Until); k != nil; k, v = c.Prev() {
+		id := ferry.ID(k)
+		if !f.Since.IsZero() && id.Time().Before(f.Since.Truncate(time.Millisecond)) {
+			return nil
+		}
+		full := len(page.Items) == f.Limit
+		if full || !left.spend() {
+			if page.NextCursor = l.writeCursor(last); full || !first {
 				return nil
 			}
-			if len(page.Items) == f.Limit || n == scanBound {
-				page.NextCursor = l.writeCursor(last)
-				return nil
+			for _, r := range keyed { // those that the scan has not come to
+				if bytes.Compare(r.ID[:], last) < 0 && len(page.Items) < f.Limit && l.matches(r, f) && covers(f, r.ID.Time()) {
+					if err := add(r); err != nil {
+						return err
+					}
+				}
 			}
-			n++
-			last = id[:]
-			r, err := decodeRecord(id, v)
-			if err != nil {
-				l.log.Error("a record cannot be read", "message", id, "error", err)
-				continue
-			}
-			if !l.matches(r, &f) {
-				continue
-			}
-			e, err := l.envelope(tx, r)
-			if err != nil {
+			return nil
+		}
+		last = append(last[:0:0], id[:]...)
+		if !may.may(id, v) || !first && slices.ContainsFunc(keyed, func(r *record) bool { return r.ID == id }) {
+			continue
+		}
+		r, err := decodeRecord(id, v)
+		if err != nil {
+			l.log.Error("a record cannot be read", "message", id, "error", err)
+			continue
+		}
+		if l.matches(r, f) {
+			if err := add(r); err != nil {
 				return err
 			}
-			page.Items = append(page.Items, e)
 		}
-		return nil
-	})
-	return page, err
+	}
+	return nil
 }
 
 // startBefore places the cursor before last, or before a time, or at the end.
@@ -210,6 +241,11 @@ func seekBefore(c *bbolt.Cursor, place []byte) (k, v []byte) {
 		return c.Last()
 	}
 	return c.Prev()
+}
+
+// covers says whether a time lies within that of the filter.
+func covers(f *ferry.MessageFilter, at time.Time) bool {
+	return (f.Since.IsZero() || !at.Before(f.Since.Truncate(time.Millisecond))) && (f.Until.IsZero() || at.Before(f.Until))
 }
 
 func (l *Ledger) matches(r *record, f *ferry.MessageFilter) bool {
@@ -244,100 +280,6 @@ func (r *record) answersTo(q string) bool {
 // ofFlow says whether name is that of the flow that sent it, or of its run.
 func (r *record) ofFlow(name string) bool {
 	return r.Flow != nil && (r.Flow.Name == name || r.Flow.WorkflowID == name || r.Flow.RunID == name)
-}
-
-// DeadLetters lists dead letters, the latest first. owner tells a route's owner.
-func (l *Ledger) DeadLetters(f ferry.DeadLetterFilter, owner func(route string) string) (ferry.Page, error) {
-	page := ferry.Page{Items: []ferry.Envelope{}}
-	last, err := l.readCursor(f.Cursor, 24)
-	if err != nil {
-		return page, err
-	}
-	next, err := l.eachDead(f, last, owner, scanBound, func(tx *bbolt.Tx, r *record) (bool, error) {
-		if len(page.Items) == f.Limit {
-			return false, nil
-		}
-		e, err := l.envelope(tx, r)
-		page.Items = append(page.Items, e)
-		return true, err
-	})
-	if next != nil {
-		page.NextCursor = l.writeCursor(next)
-	}
-	return page, err
-}
-
-// DeadIDs selects every dead letter of a filter, for a bulk act.
-func (l *Ledger) DeadIDs(f ferry.DeadLetterFilter, owner func(string) string, keep func(route string, dead *ferry.DeadLetter, id ferry.ID)) error {
-	_, err := l.eachDead(f, nil, owner, 0, func(_ *bbolt.Tx, r *record) (bool, error) {
-		keep(l.nameOf(r.Route), r.Dead, r.ID)
-		return true, nil
-	})
-	return err
-}
-
-// eachDead calls see for every dead letter of the filter, the latest first,
-// until it says stop, and returns where to go on (nil: at the end).
-func (l *Ledger) eachDead(f ferry.DeadLetterFilter, last []byte, owner func(string) string, bound int, see func(*bbolt.Tx, *record) (bool, error)) (next []byte, err error) {
-	err = l.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bDead).Cursor()
-		var k []byte
-		switch {
-		case last != nil:
-			k, _ = seekBefore(c, last)
-		case !f.Until.IsZero():
-			k, _ = seekBefore(c, u64(uint64(nsOf(f.Until))))
-		default:
-			k, _ = c.Last()
-		}
-		for n := 0; k != nil; k, _ = c.Prev() {
-			if !f.Since.IsZero() && int64(binary.BigEndian.Uint64(k)) < nsOf(f.Since) {
-				return nil
-			}
-			if bound > 0 && n == bound {
-				next = last
-				return nil
-			}
-			n++
-			r, err := get(tx, ferry.ID(k[8:24]))
-			if err != nil {
-				l.log.Error("a dead letter cannot be read", "error", err)
-			}
-			if err == nil && r != nil && l.matchesDead(r, &f, owner) {
-				more, err := see(tx, r)
-				if err != nil {
-					return err
-				}
-				if !more {
-					next = last
-					return nil
-				}
-			}
-			last = bytes.Clone(k)
-		}
-		return nil
-	})
-	return next, err
-}
-
-func (l *Ledger) matchesDead(r *record, f *ferry.DeadLetterFilter, owner func(string) string) bool {
-	d := r.Dead
-	if d == nil ||
-		f.Reason != "" && d.Reason != f.Reason ||
-		f.Group != "" && d.Group != f.Group ||
-		f.Code != "" && d.Code != f.Code ||
-		f.Sender != "" && r.SenderName != f.Sender ||
-		f.Q != "" && !r.answersTo(f.Q) {
-		return false
-	}
-	if f.Flow != "" && !r.ofFlow(f.Flow) {
-		return false
-	}
-	if f.Route == "" && f.Owner == "" {
-		return true
-	}
-	name := l.nameOf(r.Route)
-	return (f.Route == "" || name == f.Route) && (f.Owner == "" || strings.EqualFold(owner(name), f.Owner))
 }
 
 // Cursors carry a place, the time that they were made, and a check that they

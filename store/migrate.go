@@ -23,6 +23,8 @@ var (
 	metaEpoch  = []byte("epoch")  // rises when the ledger goes on from a copy of itself
 	metaFile   = []byte("file")   // number of the file that it was last opened in
 	metaEvents = []byte("events") // id of the last event that is no longer kept
+	metaSieved = []byte("sieved") // id of the last message that retention has passed (see retention.go)
+	metaDeadIn = []byte("deadIn") // key in dead up to which deadIn is filled, or deadInWhole
 )
 
 // step brings the ledger from one schema version to the next, in one

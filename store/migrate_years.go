@@ -7,9 +7,11 @@ import (
 )
 
 // years is what a ledger needs that is to be lived with for years. An older broker
-// would expire what a pause holds, and carry a bulk act on without its canary and
-// its rate.
+// would expire what a pause holds, carry a bulk act on without its canary and its
+// rate, and end messages that retention has passed without a word to it.
 func years(tx *bbolt.Tx) error {
-	_, err := tx.CreateBucketIfNotExists(bOpGroups)
-	return errors.Join(err, markEarlier(tx))
+	_, groupsErr := tx.CreateBucketIfNotExists(bOpGroups)
+	_, endedErr := tx.CreateBucketIfNotExists(bEnded)
+	_, deadErr := tx.CreateBucketIfNotExists(bDeadIn)
+	return errors.Join(groupsErr, endedErr, deadErr, markEarlier(tx))
 }

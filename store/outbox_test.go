@@ -100,7 +100,7 @@ func TestAPurgedMessageIsToldNoMore(t *testing.T) {
 		report(t, l, id, ferry.Delivered, ferry.Next{})
 		n := notices(t, l, "answers")[0]
 		time.Sleep(time.Hour)
-		if purged, err := l.Purge(t.Context(), time.Now()); purged != 1 || err != nil {
+		if purged, err := purgeBefore(t.Context(), l, time.Now()); purged != 1 || err != nil {
 			t.Fatal(purged, err)
 		}
 		if _, ok, err := l.Ending(n); ok || err != nil {

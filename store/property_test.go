@@ -192,6 +192,9 @@ func (m *machine) accept(rt *rapid.T) {
 		}
 		first.hashes = append(first.hashes, hash)
 		m.revive(m.keys[key])
+		if msg.TimeToLive > 0 {
+			first.expires = msg.CreatedAt.Add(msg.TimeToLive)
+		}
 	default:
 		if ferry.CodeOf(err) != ferry.CodeKeyReused {
 			rt.Fatalf("a reused key: %+v, %v", answer, err)
@@ -496,7 +499,7 @@ func (m *machine) purge(rt *rapid.T) {
 			due[id] = timeOf(r.UpdatedAt).Before(before) && string(id[:]) < string(first[:])
 		}
 	}
-	n, err := m.l.Purge(context.Background(), before)
+	n, err := purgeBefore(context.Background(), m.l, before)
 	if err != nil {
 		rt.Fatalf("Purge: %v", err)
 	}

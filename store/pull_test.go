@@ -475,7 +475,7 @@ func TestLocksGoWithTheirMessages(t *testing.T) {
 		settle(t, l, settleAs(all[2], ferry.LockComplete), ferry.CodeLockLost) // forgotten
 		settle(t, l, settleAs(all[3], ferry.LockComplete), "")
 		time.Sleep(time.Hour)
-		if n, err := l.Purge(t.Context(), time.Now()); n != 1 || err != nil {
+		if n, err := purgeBefore(t.Context(), l, time.Now()); n != 1 || err != nil {
 			t.Fatalf("purged %d, %v", n, err)
 		}
 		must0(t, l.sound())

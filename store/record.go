@@ -72,6 +72,7 @@ type record struct {
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
+	BodiesGone int64      // when retention removed the bodies of every revision, Unix ns
 
 	Handled handled // by a bulk act, the last one
 
@@ -116,6 +117,7 @@ const (
 	tHandledAs  = 72
 	tHeldThen   = 62
 	tHeldTurned = 64
+	tBodiesGone = 68
 
 	tKey         = 1
 	tCorrelation = 3
@@ -215,6 +217,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	num(tHandledAs, r.Handled.as())
 	num(tHeldThen, uint64(r.HeldThen))
 	num(tHeldTurned, uint64(r.HeldTurned))
+	num(tBodiesGone, uint64(r.BodiesGone))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)

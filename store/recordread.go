@@ -104,6 +104,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.HeldThen = int64(v)
 	case tHeldTurned:
 		r.HeldTurned = int64(v)
+	case tBodiesGone:
+		r.BodiesGone = int64(v)
 	}
 	return nil
 }

@@ -49,14 +49,15 @@ func repeatKey(route uint32, f *ferry.Flow, tracking string, nth int, hash []byt
 	return idemKey(h[:16])
 }
 
-func (x *idemIndex) addRepeatsOf(r *record) {
+// addRepeatsOf gives the names of a record that a flow sent without a key to add.
+func (*idemIndex) addRepeatsOf(r *record, add func(idemKey, ferry.ID)) {
 	if len(r.BodyHash) < sha256.Size {
 		return
 	}
 	k := repeatKeysOf(r.Route, r.Flow, r.Nth, r.sentHashOf(1))
 	for _, key := range [...]idemKey{k.exact, k.alike} {
 		if key != (idemKey{}) {
-			x.addRepeat(key, r.ID)
+			add(key, r.ID)
 		}
 	}
 }

@@ -248,7 +248,7 @@ func TestRepeatOfWhatIsGone(t *testing.T) {
 		first := accept(t, l, "x", flow)
 		report(t, l, first, ferry.Delivered, ferry.Next{})
 		time.Sleep(time.Minute)
-		if n, err := l.Purge(t.Context(), time.Now()); n != 1 || err != nil {
+		if n, err := purgeBefore(t.Context(), l, time.Now()); n != 1 || err != nil {
 			t.Fatalf("purged %d, %v", n, err)
 		}
 		if again := accept(t, l, "x", flow); again == first {

@@ -157,6 +157,9 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	r.State = to
 	l.count(tx, r, +1)
 	l.tellOperation(tx, r, from)
+	if err := noteEnded(tx, r, time.Now()); err != nil {
+		return err
+	}
 	return l.tellEnd(tx, r)
 }
 
@@ -307,6 +310,7 @@ type RouteLedger struct {
 	Completed int64
 	Dead      map[ferry.Reason]int64
 	Discarded int64
+	Purged    int64 // of the completed and discarded, those that retention removed
 	Paused    *ferry.Condition
 	ResumedAt time.Time
 	Binding   *Binding
@@ -328,7 +332,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 	}
 	return RouteLedger{
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
-		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
+		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded, Purged: row.Purged,
 		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Bindings: row.Bindings, Leaving: row.Leaving, Several: row.Several,
 		Pull: row.Pull, Locked: row.Locked, Received: row.Received, holds: row.holds,
 	}, nil

@@ -47,12 +47,14 @@ var (
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
 	bPurged     = []byte("purged")     // route, block -> which accept numbers retention removed
+	bEnded      = []byte("ended")      // class, route, when it ended, id -> nothing (see retention.go)
+	bDeadIn     = []byte("deadIn")     // route, group, time, id -> nothing: the dead letters of each group
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged, bEnded, bDeadIn,
 	}
 }
 
@@ -119,6 +121,7 @@ type Ledger struct {
 
 	group     group    // the committer's: what the current group has changed in memory
 	lastEvent ferry.ID // the committer's
+	pageBound int      // entries that a page of a list may look at: scanBound
 
 	mu        sync.RWMutex
 	routes    map[uint32]*routeRow // never changed in place: replaced after a commit
@@ -168,7 +171,8 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
+		pageBound: scanBound,
+		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		ops: map[string]string{}, begun: map[string]bool{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
@@ -303,6 +307,9 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return err
 	}
+	if err := l.fillDeadIn(); err != nil {
+		return err
+	}
 	return l.begin()
 }
 
@@ -342,7 +349,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 	if k, _ := tx.Bucket(bEvents).Cursor().Last(); k != nil {
 		l.lastEvent = ferry.ID(k)
 	}
-	return l.idem.rebuild(tx, time.Now())
+	l.idem.rebuild(tx, time.Now(), func() { commit.GiveBack(tx) })
+	commit.GiveBack(tx)
+	return nil
 }
 
 func eachJSON[T any](tx *bbolt.Tx, bucket []byte, keep func(*T)) error {

@@ -176,10 +176,20 @@ func (a *app) verifyAudit(server *client.Client, file string, kept []ferry.Audit
 			after = e.Seq - 1
 		}
 	}
-	seen, last := 0, ""
+	seen, last, first := 0, "", uint64(0)
 	for e, err := range server.AllAudit(a.ctx, after, time.Time{}) {
 		if err != nil {
 			return err
+		}
+		if first == 0 {
+			// What was before was moved into files: the first that is left is chained to it.
+			if first = e.Seq; len(kept) > 0 && e.Seq > after+1 {
+				seen = int(min(e.Seq-after-1, uint64(len(kept))))
+				if before := kept[seen-1].Seq; e.Seq != before+1 {
+					return fmt.Errorf("the broker's audit log begins with entry %d, and %s ends with entry %d: the file with what lies between is missing", e.Seq, file, before)
+				}
+				ofBroker.Follow(kept[seen-1])
+			}
 		}
 		if err := ofBroker.Check(e); err != nil {
 			return fmt.Errorf("the broker's audit log is not whole: %w", err)
@@ -193,10 +203,17 @@ func (a *app) verifyAudit(server *client.Client, file string, kept []ferry.Audit
 	if seen < len(kept) {
 		return fmt.Errorf("the broker's audit log ends with entry %d, %s has %d", after+uint64(seen), file, kept[len(kept)-1].Seq)
 	}
-	if len(kept) > 0 {
+	moved := uint64(0)
+	if first > after+1 {
+		moved = first - after - 1
+	}
+	switch {
+	case len(kept) > 0 && moved > 0:
+		a.printf("the %s of %s are whole; the broker's log begins with entry %d, which follows them\n", countOf(len(kept), "entry", "entries"), file, first)
+	case len(kept) > 0:
 		a.printf("the %s of %s are whole, and the broker has the same\n", countOf(len(kept), "entry", "entries"), file)
 	}
-	a.printf("the broker's audit log is whole from entry %d on: %s%s\n", after+1, countOf(seen, "entry", "entries"), last)
+	a.printf("the broker's audit log is whole from entry %d on: %s%s\n", max(first, after+1), countOf(seen-int(min(moved, uint64(len(kept)))), "entry", "entries"), last)
 	return nil
 }
 

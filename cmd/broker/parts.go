@@ -120,7 +120,7 @@ func (p *parts) surface(o *api.Options) {
 // settings is the configuration as the broker takes it.
 func (p *parts) settings() broker.Settings {
 	return broker.Settings{
-		Routes: p.cfg.FerryRoutes(), Retention: p.cfg.Retention, BodyRefs: p.bodyRefs(),
+		Routes: p.cfg.FerryRoutes(), Retention: p.cfg.Retention.Ferry(), BodyRefs: p.bodyRefs(),
 		Tellers: p.tellers(), Caller: p.callbacks.Notifier, Intake: p.intakes.info,
 	}
 }

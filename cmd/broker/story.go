@@ -197,6 +197,9 @@ func body(e ferry.Envelope) string {
 	if e.Generation > 1 {
 		text += fmt.Sprintf(", generation %d", e.Generation)
 	}
+	if e.BodyRemovedAt != nil {
+		text += ", removed by retention " + moment(*e.BodyRemovedAt)
+	}
 	return text
 }
 

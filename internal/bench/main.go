@@ -8,6 +8,7 @@
 //
 //	go run ./internal/bench            accepts, accepts behind guards, whole path, what rules of the protocol cost, the adapter, Service Bus
 //	go run ./internal/bench -short     one round each, to see that it works
+//	go run ./internal/bench -only million   a million pending and a million dead, beside an empty ledger
 //	go run ./internal/bench -profile F a CPU profile of the whole path
 package main
 
@@ -38,16 +39,20 @@ func run() error {
 	path := flag.Int("path", 20_000, "messages of each whole-path run")
 	short := flag.Bool("short", false, "one short round: shows that it works, not how fast")
 	profile := flag.String("profile", "", "write a CPU profile of the whole path to this file")
-	only := flag.String("only", "", "accept, guard, path, protocol, compact, cost or bus")
+	only := flag.String("only", "", "accept, guard, path, protocol, compact, cost, bus or million")
 	noRule := flag.String("without", "", "internal: a rule of the protocol that does not hold, with -tags ferryrules")
 	several := flag.Bool("several", false, "internal: the route is one of several workers")
 	await := flag.Bool("await", false, "internal: wait for each message's end before the next one")
 	already := flag.Int("already", 0, "internal: how many are completed before the first is sent")
 	bus := flag.String("bus", "", "internal: address of the Service Bus double")
 	busKey := flag.String("bus-key", "", "internal: file with the double's connection string")
+	pending := flag.Int("pending", 1_000_000, "pending messages of the full ledger of million")
+	dead := flag.Int("dead", 1_000_000, "dead letters of it")
+	ended := flag.Int("ended", 0, "and completed messages")
 	flag.Parse()
 	if *short {
 		*rounds, *spell, *path = 1, 500*time.Millisecond, 2000
+		*pending, *dead = min(*pending, 20_000), min(*dead, 20_000)
 	}
 	switch *role {
 	case "serve":
@@ -61,9 +66,11 @@ func run() error {
 		return serveERP()
 	case "created":
 		return serveCreated()
+	case "seed":
+		return seed(*dir, seeding{pending: *pending, dead: *dead, ended: *ended})
 	case "double":
 		return serveDouble()
 	}
-	b := &bench{rounds: *rounds, spell: *spell, path: *path, dir: *dir, profile: *profile}
+	b := &bench{rounds: *rounds, spell: *spell, path: *path, dir: *dir, profile: *profile, full: seeding{pending: *pending, dead: *dead, ended: *ended}}
 	return b.run(*only)
 }

@@ -129,7 +129,11 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		}
 		return infos[0].Completed
 	}
-	key, err := b.CreateKey(ctx, ferry.KeySpec{Name: "bench-sender", Role: ferry.RoleSender}, "bench")
+	spec := ferry.KeySpec{Name: "bench-sender", Role: ferry.RoleSender}
+	if o.kind == kindMillion {
+		spec = ferry.KeySpec{Name: "bench-admin-" + time.Now().UTC().Format("150405-000"), Role: ferry.RoleAdmin} // one for each start
+	}
+	key, err := b.CreateKey(ctx, spec, "bench")
 	if err != nil {
 		return nil, "", err
 	}
@@ -137,7 +141,7 @@ func newContender(o contenderOptions) (*contender, string, error) {
 		return nil, "", err
 	}
 	switch o.kind {
-	case kindLedger, kindGuarded:
+	case kindLedger, kindGuarded, kindMillion:
 	case kindOpen:
 		c.service = openDoor{b}
 	case kindNone:

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+	"ferry/internal/disk"
+)
+
+// Entries of the audit log that are older than their retention are moved out of the
+// ledger, into files beside it in the form of an export: nothing of the log is ever
+// removed by the broker. The chain goes on over them: the first entry that is left
+// is chained to the last one of the last file, and the entry that tells of the move
+// names that one's hash.
+
+const (
+	// auditSlack is how much older than the retention the oldest entry must be before
+	// entries are moved: else the entry that tells of it would soon be as many as
+	// those that it tells of.
+	auditSlack = 30 * 24 * time.Hour
+	auditStep  = 5000 // entries of one file and one commit
+)
+
+// auditDir is the folder of what was moved.
+func (l *Ledger) auditDir() string { return filepath.Join(l.dir, "audit") }
+
+// MoveAudit moves entries from before a time into files, once the oldest is a month
+// older than that. A file is on disk before its entries leave the ledger. It returns
+// how many were moved.
+func (l *Ledger) MoveAudit(ctx context.Context, before time.Time) (int, error) {
+	oldest, err := l.oldAudit(before, 1)
+	if err != nil || len(oldest) == 0 || !oldest[0].At.Before(before.Add(-auditSlack)) {
+		return 0, err
+	}
+	total := 0
+	for ctx.Err() == nil {
+		list, err := l.oldAudit(before, auditStep)
+		if err != nil || len(list) == 0 {
+			return total, err
+		}
+		file, err := l.writeAudit(list)
+		if err != nil {
+			return total, fmt.Errorf("move entries of the audit log: %w", err)
+		}
+		if err := l.update(ctx, 0, func(tx *bbolt.Tx) error { return l.dropAudit(ctx, tx, list, file) }); err != nil {
+			return total, err
+		}
+		total += len(list)
+	}
+	return total, ctx.Err()
+}
+
+// oldAudit reads the oldest entries, as far as they are from before a time.
+func (l *Ledger) oldAudit(before time.Time, most int) (list []ferry.AuditEntry, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bAudit).Cursor()
+		for k, v := c.First(); k != nil && len(list) < most; k, v = c.Next() {
+			e, err := decodeJSON[ferry.AuditEntry](v)
+			if err != nil {
+				return damaged(err)
+			}
+			if e.Seq = binary.BigEndian.Uint64(k); !e.At.Before(before) {
+				return nil
+			}
+			list = append(list, e)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// writeAudit writes entries as broker audit export does, synced with the name.
+func (l *Ledger) writeAudit(list []ferry.AuditEntry) (name string, err error) {
+	dir := l.auditDir()
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	name = fmt.Sprintf("audit-%09d-%09d.jsonl", list[0].Seq, list[len(list)-1].Seq)
+	f, err := os.OpenFile(filepath.Join(dir, name+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	buffer := bufio.NewWriter(f)
+	encoder := json.NewEncoder(buffer)
+	encoder.SetEscapeHTML(false)
+	for i := range list {
+		if err = encoder.Encode(&list[i]); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, buffer.Flush(), f.Sync(), f.Close()); err != nil {
+		return "", err
+	}
+	// One of the same name is of a move that was cut short before its commit.
+	return name, errors.Join(os.Rename(filepath.Join(dir, name+".new"), filepath.Join(dir, name)), disk.SyncDir(dir))
+}
+
+func (l *Ledger) dropAudit(ctx context.Context, tx *bbolt.Tx, list []ferry.AuditEntry, file string) error {
+	last := list[len(list)-1]
+	// First, so that the log is never empty: the next entry is chained to the last.
+	if err := l.audit(ctx, tx, ferry.AuditEntry{
+		At: time.Now(), By: byBroker, Act: "move audit log", Target: "entries " + fmt.Sprint(list[0].Seq) + " to " + fmt.Sprint(last.Seq),
+		Detail: fmt.Sprintf("to audit/%s; the last has the hash %s", file, last.Hash), Note: "retention.audit",
+	}); err != nil {
+		return err
+	}
+	b := tx.Bucket(bAudit)
+	for i := range list {
+		if err := b.Delete(u64(list[i].Seq)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
