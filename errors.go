@@ -33,7 +33,7 @@ const (
 	CodeForbidden            Code = "forbidden"            // the key's role or routes do not allow it
 	CodeIssuerUnavailable    Code = "issuerUnavailable"    // a token cannot be judged: its issuer does not answer
 	CodeNotFound             Code = "notFound"             // no such path or thing
-	CodeRouteRetired         Code = "routeRetired" // the configuration has the route no more; what is in it is delivered
+	CodeRouteRetired         Code = "routeRetired"         // the configuration has the route no more; what is in it is delivered
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
 	CodeVersionNotFound      Code = "versionNotFound" // the route has no such version

@@ -23,9 +23,9 @@ var update = flag.Bool("update", false, "write testdata/previous")
 
 // packet is one kind of what travels.
 type packet struct {
-	value   func() any // of this version, every field set
-	encode  func(v any) []byte
-	decode  func(data []byte) (any, error)
+	value  func() any // of this version, every field set
+	encode func(v any) []byte
+	decode func(data []byte) (any, error)
 }
 
 func packets() map[string]packet {

@@ -44,7 +44,7 @@ func (a *app) writeRoutes(routes []ferry.RouteInfo) error {
 	for _, r := range routes {
 		t.add(
 			r.Name,
-			cell{string(r.State), func(text string) string { return p.route(r.State, text) }},
+			cell{stateOf(&r), func(text string) string { return p.route(r.State, text) }},
 			strconv.FormatInt(r.Pending, 10),
 			ageOf(now, r.OldestPending),
 			strconv.FormatInt(r.Parked, 10),
@@ -180,4 +180,12 @@ func (r routesResumeCmd) Run(a *app) error {
 	}
 	a.printf("%s is resumed: %s, %s waiting\n", r.Route, a.paint().route(info.State, string(info.State)), count(int(info.Pending), "message"))
 	return nil
+}
+
+// stateOf is a route's state in a table, with that it retires.
+func stateOf(r *ferry.RouteInfo) string {
+	if r.Retired {
+		return string(r.State) + ", retired"
+	}
+	return string(r.State)
 }
