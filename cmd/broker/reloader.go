@@ -208,7 +208,6 @@ func (r *reloader) follow(ctx context.Context) (ended chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	look := newFileLook(r.file)
-	look.changed(r.s.parts.Load().cfg.Files(), time.Now()) // what is there now is in use
 	go func() {
 		defer close(ended)
 		defer signal.Stop(hangups)
