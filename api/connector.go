@@ -141,7 +141,7 @@ func (c *call) connectorRoutes() ([]ferry.Route, error) {
 		if !c.who.MaySee(name) || len(wanted) > 0 && !slices.Contains(wanted, name) {
 			continue
 		}
-		if route, ok := c.api.svc.Route(name); ok {
+		if route, ok := c.api.svc.Route(name); ok && !route.Retired {
 			routes = append(routes, route)
 		}
 	}

@@ -33,7 +33,7 @@ func (l *Ledger) Reconfigured(ctx context.Context, routes []ferry.Route, entry f
 func (l *Ledger) keepRoutes(ctx context.Context, routes []ferry.Route, entry *ferry.AuditEntry) error {
 	texts := map[string][]byte{}
 	for i := range routes {
-		text, err := json.Marshal(&routes[i])
+		text, err := json.Marshal(keepable(routes[i]))
 		if err != nil {
 			return err
 		}
@@ -72,6 +72,17 @@ func (l *Ledger) keepRoutes(ctx context.Context, routes []ferry.Route, entry *fe
 		}
 		return l.audit(ctx, tx, *entry)
 	})
+}
+
+// keepable is what a route needs that accepts nothing any more: no schemas, which may
+// be large.
+func keepable(r ferry.Route) *ferry.Route {
+	r.Schema = nil
+	r.Versions = slices.Clone(r.Versions)
+	for i := range r.Versions {
+		r.Versions[i].Schema = nil
+	}
+	return &r
 }
 
 // KeptRoutes are the routes as they were configured last, by name.

@@ -18,14 +18,15 @@ const (
 )
 
 // fileLook finds out whether the configuration file is another one than before, once
-// it has been the same for two looks: half a file is not taken for a whole one.
+// it has been the same for two looks: half a file is not taken for a whole one. What
+// it finds first counts as another one: the file may have changed since the start,
+// which can take minutes, has read it.
 type fileLook struct {
 	file    string
 	used    [sha256.Size]byte // of the last that was tried
 	seen    [sha256.Size]byte // at the last look
 	refused bool
 	again   time.Time // when what was refused is tried again
-	begun   bool
 }
 
 func newFileLook(file string) *fileLook { return &fileLook{file: file} }
@@ -35,10 +36,6 @@ func (l *fileLook) changed(more []string, now time.Time) bool {
 	sum := fingerprint(l.file, more)
 	steady := sum == l.seen
 	l.seen = sum
-	if !l.begun {
-		l.begun, l.used = true, sum
-		return false
-	}
 	if l.refused && sum == l.used {
 		return !now.Before(l.again)
 	}

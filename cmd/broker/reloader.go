@@ -48,7 +48,8 @@ const (
 
 // asked is a reload that somebody asked for over HTTP.
 func (r *reloader) asked(ctx context.Context, by, note string) (ferry.Reload, error) {
-	return r.reload(ctx, ferry.AuditEntry{By: by, Note: note}, true)
+	// Who goes away meanwhile leaves no half of it.
+	return r.reload(context.WithoutCancel(ctx), ferry.AuditEntry{By: by, Note: note}, true)
 }
 
 // reload reads the file and takes over what changed. always: it is in the audit log
@@ -207,7 +208,6 @@ func (r *reloader) follow(ctx context.Context) (ended chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	look := newFileLook(r.file)
-	look.changed(r.s.parts.Load().cfg.Files(), time.Now()) // what is there now is in use
 	go func() {
 		defer close(ended)
 		defer signal.Stop(hangups)

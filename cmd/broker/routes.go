@@ -44,7 +44,7 @@ func (a *app) writeRoutes(routes []ferry.RouteInfo) error {
 	for _, r := range routes {
 		t.add(
 			r.Name,
-			cell{string(r.State), func(text string) string { return p.route(r.State, text) }},
+			cell{stateOf(&r), func(text string) string { return p.route(r.State, text) }},
 			strconv.FormatInt(r.Pending, 10),
 			ageOf(now, r.OldestPending),
 			strconv.FormatInt(r.Parked, 10),
@@ -130,4 +130,12 @@ func (a *app) intake(in *ferry.IntakeInfo) string {
 		text += "; hint: " + oneLine(in.Hint)
 	}
 	return text + fmt.Sprintf("; %d taken in, %d repeats, %d dead-lettered there", in.Taken, in.Duplicates, in.DeadLettered)
+}
+
+// stateOf is a route's state in a table, with that it retires.
+func stateOf(r *ferry.RouteInfo) string {
+	if r.Retired {
+		return string(r.State) + ", retired"
+	}
+	return string(r.State)
 }

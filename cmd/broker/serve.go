@@ -32,6 +32,10 @@ func (c serveCmd) Run(a *app) error {
 	}
 	defer l.close()
 	s, err := startServer(a.ctx, cfg, log)
+	if err != nil && a.ctx.Err() != nil {
+		log.Info("stopped before it had started", "error", err.Error())
+		return nil
+	}
 	if err != nil {
 		return err
 	}
