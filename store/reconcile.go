@@ -276,7 +276,8 @@ func (p *proving) find(route uint32, day int64, f ferry.Finding) {
 	}
 	if day >= 0 {
 		f.Day = dayText(day)
-		p.bad[tallyKey{route, day}] = true
+		// A message whose body is gone is counted all the same, and will end.
+		p.bad[tallyKey{route, day}] = p.bad[tallyKey{route, day}] || f.Kind != ferry.FindingBody
 	} else {
 		p.badRoute[route] = true
 	}

@@ -89,32 +89,48 @@ func TestEveryBreakIsNamed(t *testing.T) {
 		deep bool
 		want want
 	}{
-		"a record is gone": {drop(bMessages, func(_ *testing.T, p *provable) []byte { return p.done[:] }), false,
-			want{ferry.FindingMissing, nil, 3, "it lies between 2 ("}},
-		"a pending record is gone": {drop(bMessages, func(_ *testing.T, p *provable) []byte { return p.pending[:] }), false,
-			want{ferry.FindingStray, pending, 0, "is not there"}},
+		"a record is gone": {
+			drop(bMessages, func(_ *testing.T, p *provable) []byte { return p.done[:] }), false,
+			want{ferry.FindingMissing, nil, 3, "it lies between 2 ("},
+		},
+		"a pending record is gone": {
+			drop(bMessages, func(_ *testing.T, p *provable) []byte { return p.pending[:] }), false,
+			want{ferry.FindingStray, pending, 0, "is not there"},
+		},
 		"a due entry is gone": {drop(bDue, func(t *testing.T, p *provable) []byte {
 			r := rec(t, p.Ledger, p.pending)
 			return dueKey(r.Route, r.Due, r.ID)
 		}), false, want{ferry.FindingDue, pending, 2, "nothing would ever hand it out"}},
-		"a dead entry is gone": {drop(bDead, func(t *testing.T, p *provable) []byte { return deadKey(rec(t, p.Ledger, p.dead)) }), false,
-			want{ferry.FindingDead, func(p *provable) ferry.ID { return p.dead }, 4, "the list of dead letters does not have it"}},
-		"an order entry is gone": {drop(bOrder, func(t *testing.T, p *provable) []byte { return orderKey(rec(t, p.Ledger, p.parked)) }), false,
-			want{ferry.FindingOrder, func(p *provable) ferry.ID { return p.parked }, 7, "does not stand in the order"}},
-		"the head of a key is gone from it": {drop(bOrder, func(t *testing.T, p *provable) []byte { return orderKey(rec(t, p.Ledger, p.head)) }), false,
-			want{ferry.FindingDue, func(p *provable) ferry.ID { return p.parked }, 7, "and there is none"}},
-		"a claim is gone": {drop(bClaims, func(t *testing.T, p *provable) []byte { return claimKey(rec(t, p.Ledger, p.claimed)) }), false,
-			want{ferry.FindingClaim, func(p *provable) ferry.ID { return p.claimed }, 1, "is claimed by w"}},
-		"an inline body is gone": {drop(bBodies, func(_ *testing.T, p *provable) []byte { return bodyKey(p.pending, 1) }), false,
-			want{ferry.FindingBody, pending, 2, "is gone"}},
+		"a dead entry is gone": {
+			drop(bDead, func(t *testing.T, p *provable) []byte { return deadKey(rec(t, p.Ledger, p.dead)) }), false,
+			want{ferry.FindingDead, func(p *provable) ferry.ID { return p.dead }, 4, "the list of dead letters does not have it"},
+		},
+		"an order entry is gone": {
+			drop(bOrder, func(t *testing.T, p *provable) []byte { return orderKey(rec(t, p.Ledger, p.parked)) }), false,
+			want{ferry.FindingOrder, func(p *provable) ferry.ID { return p.parked }, 7, "does not stand in the order"},
+		},
+		"the head of a key is gone from it": {
+			drop(bOrder, func(t *testing.T, p *provable) []byte { return orderKey(rec(t, p.Ledger, p.head)) }), false,
+			want{ferry.FindingDue, func(p *provable) ferry.ID { return p.parked }, 7, "and there is none"},
+		},
+		"a claim is gone": {
+			drop(bClaims, func(t *testing.T, p *provable) []byte { return claimKey(rec(t, p.Ledger, p.claimed)) }), false,
+			want{ferry.FindingClaim, func(p *provable) ferry.ID { return p.claimed }, 1, "is claimed by w"},
+		},
+		"an inline body is gone": {
+			drop(bBodies, func(_ *testing.T, p *provable) []byte { return bodyKey(p.pending, 1) }), false,
+			want{ferry.FindingBody, pending, 2, "is gone"},
+		},
 		"an inline body is shorter": {func(t *testing.T, p *provable) {
 			p.hurt(t, func(tx *bbolt.Tx) error { return tx.Bucket(bBodies).Put(bodyKey(p.pending, 1), []byte("{}")) })
 		}, false, want{ferry.FindingBody, pending, 2, "2 bytes instead of 7"}},
 		"an inline body is another one": {func(t *testing.T, p *provable) {
 			p.hurt(t, func(tx *bbolt.Tx) error { return tx.Bucket(bBodies).Put(bodyKey(p.pending, 1), []byte(`{"n":9}`)) })
 		}, true, want{ferry.FindingBody, pending, 2, "was altered"}},
-		"a body's file is gone": {func(t *testing.T, p *provable) { must0(t, os.Remove(p.bodyPath(p.large, 1))) }, false,
-			want{ferry.FindingBody, func(p *provable) ferry.ID { return p.large }, 8, "gone or was altered"}},
+		"a body's file is gone": {
+			func(t *testing.T, p *provable) { must0(t, os.Remove(p.bodyPath(p.large, 1))) }, false,
+			want{ferry.FindingBody, func(p *provable) ferry.ID { return p.large }, 8, "gone or was altered"},
+		},
 		"a body's file is another one": {func(t *testing.T, p *provable) {
 			must0(t, os.WriteFile(p.bodyPath(p.large, 1), []byte(strings.Repeat("y", ferry.InlineBody+1)), 0o600))
 		}, true, want{ferry.FindingBody, func(p *provable) ferry.ID { return p.large }, 8, "gone or was altered"}},
@@ -174,7 +190,7 @@ func TestEveryBreakIsNamed(t *testing.T) {
 			for _, f := range proof.Findings {
 				if f.Kind == c.want.kind && strings.Contains(f.Text, c.want.text) && (c.want.number == 0 || f.Number == c.want.number) &&
 					(c.want.id == nil || f.ID == c.want.id(p)) && f.Day != "" {
-					if row := rowOf(proof, f.Route, f.Day); row == nil || row.Balanced {
+					if row := rowOf(proof, f.Route, f.Day); row == nil || row.Balanced != (f.Kind == ferry.FindingBody) {
 						t.Errorf("the day of %+v counts as balanced: %+v", f, row)
 					}
 					return

@@ -31,8 +31,10 @@ const restoreDir = "restore.part"
 // maxAltered bounds the bodies that a restore names.
 const maxAltered = 100
 
-var metaRestored = []byte("restored") // of a restore that no broker has opened yet
-var metaRestores = []byte("restores") // the restores of before, JSON
+var (
+	metaRestored = []byte("restored") // of a restore that no broker has opened yet
+	metaRestores = []byte("restores") // the restores of before, JSON
+)
 
 // restoreNote is what a restore leaves for the next opening of the ledger, which
 // begins another epoch.
