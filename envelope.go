@@ -48,15 +48,62 @@ type Envelope struct {
 
 // WaitingFor says why a pending message is not being delivered yet.
 type WaitingFor struct {
-	// Reason: turn, dueTime, paused, noWorker, orderingKey, delivery, confirmation; or
-	// what keeps the destination from being called: unavailable, throttled, unauthorized.
-	Reason string     `json:"reason"`
+	Reason WaitReason `json:"reason"`
 	Until  *time.Time `json:"until,omitempty"`  // when known
+	Since  *time.Time `json:"since,omitempty"`  // of what it waits for, when known
 	Behind *ID        `json:"behind,omitempty"` // orderingKey: the message in front
+	Worker string     `json:"worker,omitempty"` // who has it, or says what it waits for
+	// Detail is more of it: why and by whom a route was paused, the window's name, what
+	// the worker says of the destination.
+	Detail string `json:"detail,omitempty"`
+	// Ahead, of a single message: how many of its route come before it, up to MaxAhead.
+	Ahead *int `json:"ahead,omitempty"`
 	// Open: an earlier call may have been written. The message is not sent again
 	// before the destination was asked, or honours its key.
 	Open bool   `json:"open,omitempty"`
 	Text string `json:"text,omitempty"` // how the last turn ended, when that was without a call: a lookup's answer, say
+}
+
+// WaitReason is what a pending message waits for.
+type WaitReason = string
+
+// What a pending message waits for.
+const (
+	WaitsForTurn         WaitReason = "turn"         // nothing: it is handed out in a moment
+	WaitsForBacklog      WaitReason = "backlog"      // others of its route come first
+	WaitsForDueTime      WaitReason = "dueTime"      // deliverAt, or the pause before its next attempt
+	WaitsForOrder        WaitReason = "orderingKey"  // the message in front
+	WaitsForConfirmation WaitReason = "confirmation" // the destination took it, and says later
+	WaitsForDelivery     WaitReason = "delivery"     // a worker or a receiver has it
+	WaitsForPause        WaitReason = "paused"
+	WaitsForWindow       WaitReason = "window"
+	WaitsForWorker       WaitReason = "noWorker"
+	WaitsForDestination  WaitReason = "unavailable"
+	WaitsForThrottle     WaitReason = "throttled"
+	WaitsForCredentials  WaitReason = "unauthorized"
+)
+
+// WaitReasons lists what pending messages wait for.
+func WaitReasons() []WaitReason {
+	return []WaitReason{
+		WaitsForTurn, WaitsForBacklog, WaitsForDueTime, WaitsForOrder, WaitsForConfirmation, WaitsForDelivery,
+		WaitsForPause, WaitsForWindow, WaitsForWorker, WaitsForDestination, WaitsForThrottle, WaitsForCredentials,
+	}
+}
+
+// Because says that it waits for what holds on its route.
+func (w *WaitingFor) Because(c *Condition) {
+	w.Reason, w.Until, w.Detail = WaitReason(c.Type), c.Until, c.Reason
+	if w.Since = nil; !c.Since.IsZero() {
+		since := c.Since
+		w.Since = &since
+	}
+	if c.Worker != "" {
+		w.Worker = c.Worker
+	}
+	if c.By != "" {
+		w.Detail += ", by " + c.By
+	}
 }
 
 // Awaiting tells of a message that the destination took, to say later what became

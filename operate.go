@@ -160,6 +160,11 @@ type Route struct {
 	WorkAway time.Duration
 	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
 	Duplicates Duplicates
+	// Retired: the configuration has the route no more, and the ledger has messages of
+	// it. Nothing is accepted; what is there is delivered.
+	Retired bool
+	// Windows are when the route is not delivered.
+	Windows []Window
 }
 
 // Heading is what people call the route: its title, else its name in words, such as
@@ -204,6 +209,7 @@ type Condition struct {
 	Reason string     `json:"reason,omitempty"`
 	Until  *time.Time `json:"until,omitempty"`
 	Worker string     `json:"worker,omitempty"`
+	By     string     `json:"by,omitempty"` // paused: who did it
 }
 
 // Calls are how many calls a destination is given at a time.
@@ -244,6 +250,16 @@ type IntakeInfo struct {
 	InHand       int         `json:"inHand"`       // received, and not settled yet
 }
 
+// Reload is what came of reading the configuration anew.
+type Reload struct {
+	// Changed are the keys whose values are others now, such as
+	// routes[invoices].schema; empty: the configuration is as it was.
+	Changed []string `json:"changed"`
+	// NextStart are those that take effect at the next start.
+	NextStart []string  `json:"nextStart,omitempty"`
+	At        time.Time `json:"at"`
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
@@ -271,6 +287,32 @@ type RouteInfo struct {
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
 	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
+	// The configuration has the route no more: nothing is accepted, what is in it is
+	// delivered still.
+	Retired bool `json:"retired,omitempty"`
+	// When to deliver.
+	Stopping   *Stopping   `json:"stopping,omitempty"`   // while it is paused, or a window holds it
+	NextWindow *WindowTime `json:"nextWindow,omitempty"` // the one that holds it, else the next one
+}
+
+// Stopping is how far a route that is held has come to rest.
+type Stopping struct {
+	Running int  `json:"running"` // calls that were begun before, as far as the workers said
+	Done    bool `json:"done"`    // nothing runs, and nothing can begin before somebody resumes it
+	// Workers that may call for the route; none where receivers pull.
+	Workers []StoppingWorker `json:"workers"`
+}
+
+// StoppingWorker is a worker of a route that is held.
+type StoppingWorker struct {
+	Worker  string `json:"worker"`
+	Running int    `json:"running"`
+	Heard   bool   `json:"heard"` // it begins nothing any more
+	// Of one that has not heard: until when it may begin calls, by the last word that
+	// it got, and when these have surely ended. Silent: that is over.
+	StartsUntil *time.Time `json:"startsUntil,omitempty"`
+	CalmAt      *time.Time `json:"calmAt,omitempty"`
+	Silent      bool       `json:"silent,omitempty"`
 }
 
 // Leaving is a worker that lost a route to another and may not know it yet: it
@@ -299,6 +341,16 @@ type WorkerInfo struct {
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
 	// Queue is the technology of the queue: nats or servicebus.
 	Queue string `json:"queue,omitempty"`
+	// Connections are those that are open now, the oldest first; only the queue inside
+	// the broker knows them.
+	Connections []WorkerConnection `json:"connections,omitempty"`
+}
+
+// WorkerConnection is a connection of a worker to the queue.
+type WorkerConnection struct {
+	Via     string    `json:"via"`               // /queue, tcp or process: that of the broker itself
+	Address string    `json:"address,omitempty"` // host and port that it comes from: of a proxy, where one is between
+	Since   time.Time `json:"since"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -312,43 +364,6 @@ type NewWorker struct {
 	// WorkerConfig is the section queue of its worker.yaml, where the broker knows it;
 	// NKEY stands in it for where the seed lies.
 	WorkerConfig string `json:"workerConfig,omitempty"`
-}
-
-// Operation is a bulk act on dead letters: durable, and carried on after a restart.
-type Operation struct {
-	ID         string           `json:"id"`
-	Act        string           `json:"act"`   // replay or discard
-	State      string           `json:"state"` // running, done, cancelled
-	Filter     DeadLetterFilter `json:"filter"`
-	By         string           `json:"by"`
-	Note       string           `json:"note,omitempty"`
-	KeyID      string           `json:"keyId,omitempty"` // of By, as Identity.KeyID
-	Total      int              `json:"total"`           // frozen at the start
-	Done       int              `json:"done"`
-	Skipped    int              `json:"skipped"` // no longer dead letters when their turn came
-	CreatedAt  time.Time        `json:"createdAt"`
-	FinishedAt *time.Time       `json:"finishedAt,omitempty"`
-}
-
-// BulkRequest asks for a bulk act.
-type BulkRequest struct {
-	Filter         DeadLetterFilter `json:"filter"`
-	IDs            []ID             `json:"ids,omitempty"` // instead of a filter
-	All            bool             `json:"all,omitempty"` // explicit: no filter at all
-	IncludeUnknown bool             `json:"includeUnknown,omitempty"`
-	DryRun         bool             `json:"dryRun,omitempty"`
-	Expect         *int             `json:"expect,omitempty"` // refuse when the selection has another count
-	Note           string           `json:"note,omitempty"`
-}
-
-// BulkAnswer is what a bulk act would touch, and the operation unless it was a
-// dry run.
-type BulkAnswer struct {
-	OperationID string                    `json:"operationId,omitempty"`
-	Count       int                       `json:"count"`
-	ByRoute     map[string]map[Reason]int `json:"byRoute"`
-	MayExist    int                       `json:"mayExist"` // of these, how many may already exist at the destination
-	LeftOut     int                       `json:"leftOut"`  // OutcomeUnknown, left out without includeUnknown
 }
 
 // StatusReport is `broker status`.
@@ -366,6 +381,10 @@ type StatusReport struct {
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
 	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+	// Bulk acts that run, or wait for a person.
+	Operations []Operation `json:"operations,omitempty"`
+	// CallbacksWaiting are ends of messages that wait to be told, over all routes.
+	CallbacksWaiting int `json:"callbacksWaiting"`
 }
 
 // CertificateInfo is the certificate of the broker's listener.

@@ -58,8 +58,9 @@ type HandOut struct {
 	Properties     map[string]string `json:"properties,omitempty"`
 	Traceparent    string            `json:"traceparent,omitempty"`
 	CreatedAt      time.Time         `json:"createdAt"`
-	ExpiresAt      time.Time         `json:"expiresAt,omitzero"`
-	PublishedAt    time.Time         `json:"publishedAt"` // of this publication
+	ExpiresAt      time.Time         `json:"expiresAt,omitzero"` // unless the route was held since
+	Held           time.Duration     `json:"held,omitempty"`     // how long the route had been held in all, with ExpiresAt; 0: not known
+	PublishedAt    time.Time         `json:"publishedAt"`        // of this publication
 
 	// Body is the payload, or nil with Size > 0 when it is too large to travel
 	// inline: the worker then fetches it and checks SHA256.

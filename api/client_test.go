@@ -154,6 +154,9 @@ func TestClientAndDescription(t *testing.T) {
 	if o := try(operator.Operation(ctx, "op1"))(t); o.Total != 3 {
 		t.Errorf("operation: %+v", o)
 	}
+	if o := try(operator.ContinueOperation(ctx, "op1", "mended"))(t); o.ID != "op1" {
+		t.Errorf("continued: %+v", o)
+	}
 	if o := try(operator.CancelOperation(ctx, "op1", "why"))(t); o.State != "cancelled" {
 		t.Errorf("operation: %+v", o)
 	}
@@ -165,11 +168,14 @@ func TestClientAndDescription(t *testing.T) {
 		t.Errorf("routes: %+v", r)
 	}
 	till := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	if r := try(operator.Pause(ctx, "orders", "month end", till))(t); r.State != ferry.RoutePaused {
+	if r := try(operator.Pause(ctx, "orders", "month end", till, 0))(t); r.State != ferry.RoutePaused {
 		t.Errorf("paused: %+v", r)
 	}
 	s.asked(t, "pause orders %q %s by=olga", "month end", till.Format(time.RFC3339))
 	try(operator.Resume(ctx, "orders", "done"))(t)
+	if done := try(admin.Reload(ctx, "why so"))(t); len(done.Changed) != 1 {
+		t.Errorf("reload: %+v", done)
+	}
 	s.asked(t, `resume orders "done" by=olga`)
 	if r := try(admin.BindRoute(ctx, "orders", "erp-2", false, "moved"))(t); r.Worker != "erp-2" {
 		t.Errorf("bound: %+v", r)
@@ -252,6 +258,7 @@ func TestClientAndDescription(t *testing.T) {
 	}
 
 	s.waits(ctx, sender)
+	s.workers()
 	s.serviceBus() // the clients of which are other programs
 	s.versions()
 

@@ -23,6 +23,10 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 	return fakeOperation, f.err
 }
 
+func (f *fake) ContinueOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	return f.Operation(ctx, id)
+}
+
 func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
 	f.caller = ferry.CallerOf(ctx)
 	o, err := f.Operation(ctx, id)
@@ -49,6 +53,14 @@ func (f *fake) Pause(_ context.Context, route, note string, until time.Time, by 
 	r := routeInfo(route)
 	r.State = ferry.RoutePaused
 	r.Conditions = []ferry.Condition{{Type: ferry.RoutePaused, Since: now}}
+	return r, f.err
+}
+
+func (f *fake) AwaitRest(_ context.Context, route string, within time.Duration) (ferry.RouteInfo, error) {
+	r := routeInfo(route)
+	r.State = ferry.RoutePaused
+	r.Conditions = []ferry.Condition{{Type: ferry.RoutePaused, Since: now}}
+	r.Stopping = &ferry.Stopping{Running: int(within / time.Second), Workers: []ferry.StoppingWorker{}}
 	return r, f.err
 }
 
@@ -89,6 +101,17 @@ func (f *fake) Backup(_ context.Context, _ string, take func(about ferry.Backup,
 func (f *fake) Audit(_ context.Context, after uint64, _ time.Time, limit int) ([]ferry.AuditEntry, error) {
 	f.note("audit %d %d", after, limit)
 	return []ferry.AuditEntry{{Seq: after + 1, At: now, By: "olga", Act: "replay", Target: "x"}}, f.err
+}
+
+func (f *fake) LedgerFile(context.Context) (ferry.LedgerFile, error) {
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Last: &ferry.Compaction{
+		StartedAt: now, EndedAt: now, By: "broker", Outcome: ferry.CompactionNoRoom, Before: 1 << 30, After: 1 << 30, Error: "the ledger was not compacted", Hint: "make room",
+	}}, f.err
+}
+
+func (f *fake) CompactLedger(_ context.Context, note, by string) (ferry.LedgerFile, error) {
+	f.note("compact %q by=%s", note, by)
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Compacting: true}, f.err
 }
 
 func (f *fake) Ready(context.Context) error { return f.err }

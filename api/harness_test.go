@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -59,10 +60,14 @@ func newSurface(t *testing.T, change ...func(*api.Options)) *surface {
 		Environment: "test",
 		Version:     "1.2.3",
 		PublicURL:   "http://broker.test/",
+		Queue:       link(upgraded),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = io.WriteString(w, "ferry_up 1\n")
 		}),
+	}
+	opts.Reload = func(context.Context, string, string) (ferry.Reload, error) {
+		return ferry.Reload{Changed: []string{"routes[orders].window"}, At: time.Now()}, nil
 	}
 	for _, f := range change {
 		f(&opts)

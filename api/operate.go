@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"ferry"
 )
@@ -35,7 +36,13 @@ func (c *call) listRoutes() error {
 type PauseRequest struct {
 	Note  string `json:"note,omitempty" doc:"why; kept in the audit, at most 1024 bytes"`
 	Until string `json:"until,omitempty" doc:"RFC 3339 with an offset; absent: until somebody resumes"`
+	Wait  string `json:"wait,omitempty" doc:"how long the answer waits for calls that run to end, at most 1m; absent: 2s, time enough for the workers to hear of it"`
 }
+
+const (
+	pauseWait    = 2 * time.Second
+	maxPauseWait = time.Minute
+)
 
 func (c *call) pauseRoute() error {
 	route, err := c.knownRoute()
@@ -53,7 +60,19 @@ func (c *call) pauseRoute() error {
 	if err != nil {
 		return err
 	}
+	wait := pauseWait
+	if in.Wait != "" {
+		if wait, err = ferry.ParseDuration(in.Wait); err != nil {
+			return err
+		}
+		if wait < 0 || wait > maxPauseWait {
+			return ferry.Errorf(ferry.CodeBadDuration, "wait %s is out of range", clip(in.Wait)).WithHint("from 0s to 1m; stopping, in the answer and in GET /v1/routes, tells how it goes on")
+		}
+	}
 	info, err := c.api.svc.Pause(c.ctx(), route.Name, in.Note, until, c.who.Name)
+	if err == nil && wait > 0 {
+		info, err = c.api.svc.AwaitRest(c.ctx(), route.Name, wait)
+	}
 	return answer(c, http.StatusOK, info, err)
 }
 
@@ -129,6 +148,9 @@ func (c *call) health() error { return c.json(http.StatusOK, Health{Status: "ok"
 // is 503, which is what takes a broker out of a balancer; the cause of an error
 // that is not for callers goes to the log alone.
 func (c *call) ready() error {
+	if c.api.leaving.Load() {
+		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
+	}
 	if err := c.api.svc.Ready(c.ctx()); err != nil {
 		if Status(ferry.CodeOf(err)) >= http.StatusInternalServerError && retryAfter(ferry.CodeOf(err)) == 0 {
 			c.api.log.Warn("the broker is not ready", "requestId", c.id, "error", errorChain(err))

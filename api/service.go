@@ -89,6 +89,8 @@ type Operations interface {
 	Operations(ctx context.Context) ([]ferry.Operation, error)
 	Operation(ctx context.Context, id string) (ferry.Operation, error)
 	CancelOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
+	// ContinueOperation has a stopped one go on.
+	ContinueOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
 }
 
 // RouteActs shows and steers routes.
@@ -96,6 +98,9 @@ type RouteActs interface {
 	RouteInfos(ctx context.Context) ([]ferry.RouteInfo, error)
 	// Pause with a zero until holds until somebody resumes.
 	Pause(ctx context.Context, route, note string, until time.Time, by string) (ferry.RouteInfo, error)
+	// AwaitRest tells how a route stands that was paused, as soon as nothing of it runs
+	// any more, at the latest after within.
+	AwaitRest(ctx context.Context, route string, within time.Duration) (ferry.RouteInfo, error)
 	Resume(ctx context.Context, route, note, by string) (ferry.RouteInfo, error)
 	BindRoute(ctx context.Context, route, worker string, gone bool, note, by string) (ferry.RouteInfo, error)
 }
@@ -111,6 +116,9 @@ type Observer interface {
 	// Audit lists entries with a number above after, at or after a time (zero: any),
 	// oldest first.
 	Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error)
+	LedgerFile(ctx context.Context) (ferry.LedgerFile, error)
+	// CompactLedger returns once it is noted, and about to begin.
+	CompactLedger(ctx context.Context, note, by string) (ferry.LedgerFile, error)
 	// Ready says why messages cannot be accepted, nil when they can.
 	Ready(ctx context.Context) error
 }

@@ -42,9 +42,11 @@ func (b *Broker) helloBound(ctx context.Context, r *route, asks store.Binding, r
 		}
 		r.relay.nudge()
 	}
-	return queue.RouteWelcome{
-		Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Binding: info.Binding.No, Good: b.word(ctx, r, info.Binding, run),
+	word := queue.RouteWelcome{
+		Granted: true, ResumedAt: info.ResumedAt, Binding: info.Binding.No, Good: b.word(ctx, r, info.Binding, run),
 	}
+	b.tellHold(&word, &info)
+	return word
 }
 
 // hold keeps the route's binding as it is until free is called: a word that is

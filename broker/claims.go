@@ -33,18 +33,22 @@ func (w workers) Claim(ctx context.Context, from string, r queue.ClaimRequest) (
 	if err != nil {
 		return queue.ClaimAnswer{}, err
 	}
+	if state == store.ClaimRefused {
+		w.b.handOutAgain(r.Route, r.ID)
+	}
 	w.b.metrics.claim(r.Route, string(state))
 	return queue.ClaimAnswer{State: queue.ClaimState(state), For: left}, nil
 }
 
 // sweepClaims takes over claims whose holders never reported.
 func (b *Broker) sweepClaims(ctx context.Context) {
-	if !slices.ContainsFunc(b.opts.Routes, func(r ferry.Route) bool { return r.Several || r.Pull }) {
-		return // claims of an earlier configuration were taken over at the start
-	}
 	// Receipts that waited while the broker was away are heard first.
 	sleep(ctx, claimsAfterStart)
 	for ctx.Err() == nil {
+		if !b.table.Load().claims { // those of an earlier configuration were taken over with it
+			sleep(ctx, claimsEvery)
+			continue
+		}
 		list, next, err := b.ledger.TakeOverClaims(ctx, claimsBatch, b.continueAfterDead)
 		if err != nil && ctx.Err() == nil {
 			b.log.Error("claims that are over could not be taken over", "error", err)

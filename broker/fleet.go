@@ -154,13 +154,11 @@ func (b *Broker) helloRoute(ctx context.Context, w ferry.WorkerInfo, h queue.Hel
 		if err := b.ledger.NoteBound(ctx, r.Name, r.Bound); err != nil {
 			return refuse("%s", err)
 		}
-		return queue.RouteWelcome{Granted: true, Paused: paused(info), ResumedAt: info.ResumedAt, Claims: true, Binding: info.Bindings}
+		word := queue.RouteWelcome{Granted: true, ResumedAt: info.ResumedAt, Claims: true, Binding: info.Bindings}
+		b.tellHold(&word, &info)
+		return word
 	}
 	return b.helloBound(ctx, configured, store.Binding{Worker: w.Name, Inbox: h.Inbox, Bound: r.Bound}, h.Run)
-}
-
-func paused(info store.RouteLedger) bool {
-	return info.Paused != nil && (info.Paused.Until == nil || time.Now().Before(*info.Paused.Until))
 }
 
 // workers answers what workers ask.

@@ -17,14 +17,13 @@ const (
 )
 
 // janitor ends what nobody else ends: messages whose time to live passed while
-// no worker could hold them, pauses that were to end, ended messages beyond the
+// no worker could hold them, ended messages beyond the
 // retention, events that are no longer kept, files of bodies that no message refers
 // to.
 func (b *Broker) janitor(ctx context.Context) {
 	purged, noted, look := time.Time{}, time.Now(), overdueLook{}
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
-		b.endPauses(ctx)
 		if time.Since(noted) >= noteUseEvery {
 			noted = time.Now()
 			b.keepKeyUse(ctx)
@@ -69,10 +68,6 @@ func (b *Broker) expireOverdue(ctx context.Context, look *overdueLook) {
 }
 
 func (b *Broker) expireSome(ctx context.Context, name string, after []byte, bound int) (looked int, next []byte, err error) {
-	info, err := b.ledger.Route(name)
-	if err != nil || paused(info) {
-		return 0, nil, err // a pause holds the message: its time does not run out meanwhile
-	}
 	ids, looked, next, err := b.ledger.Overdue(name, after, time.Now(), bound)
 	if err != nil || len(ids) == 0 {
 		return looked, next, err
@@ -84,21 +79,6 @@ func (b *Broker) expireSome(ctx context.Context, name string, after []byte, boun
 		return looked, nil, err
 	}
 	return looked, next, nil
-}
-
-func (b *Broker) endPauses(ctx context.Context) {
-	for _, name := range b.names() {
-		info, err := b.ledger.Route(name)
-		if err != nil || info.Paused == nil || paused(info) {
-			continue
-		}
-		if err := b.ledger.Resume(ctx, name, "the pause has ended", "broker"); err != nil {
-			b.log.Warn("a pause could not be ended", "route", name, "error", err)
-			continue
-		}
-		b.nudge(name)
-		b.helloAgain(ctx, name)
-	}
 }
 
 func (b *Broker) keepKeyUse(ctx context.Context) {
@@ -114,7 +94,7 @@ func (b *Broker) dropEvents(ctx context.Context) {
 }
 
 func (b *Broker) purge(ctx context.Context) {
-	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.opts.Retention))
+	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.table.Load().Retention))
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("ended messages could not be removed", "error", err)
 	}

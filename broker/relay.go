@@ -16,13 +16,13 @@ import (
 
 // relay hands one route's ready messages to the queue: never more than a
 // window, in the order of the due index, only while the route is bound to an
-// inbox and not paused. What it handed out it knows in memory only; a restart
+// inbox and not held. What it handed out it knows in memory only; a restart
 // begins with an empty window and publishes again.
 type relay struct {
-	b      *Broker
-	name   string
-	window int
-	wake   chan struct{}
+	b    *Broker
+	name string
+	wake chan struct{}
+	stop context.CancelFunc // of its run; nil before
 
 	mu     sync.Mutex
 	out    map[ferry.ID]*handed
@@ -42,8 +42,8 @@ const (
 	relayBatchBytes = 4 << 20 // bodies of one hand-out
 )
 
-func newRelay(b *Broker, r ferry.Route) *relay {
-	return &relay{b: b, name: r.Name, window: min(r.Window, ferry.MaxWindow), wake: make(chan struct{}, 1), out: map[ferry.ID]*handed{}}
+func newRelay(b *Broker, name string) *relay {
+	return &relay{b: b, name: name, wake: make(chan struct{}, 1), out: map[ferry.ID]*handed{}}
 }
 
 // note takes a change of the ledger. It must not block: the committer waits.
@@ -88,10 +88,30 @@ func (r *relay) again() {
 	r.nudge()
 }
 
+// forget has one message handed out again.
+func (r *relay) forget(id ferry.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.out[id]; ok {
+		delete(r.out, id)
+		r.cursor = nil
+		r.rounds++ // a batch that is being published must not move it past this one
+	}
+}
+
 func (r *relay) inQueue() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.out)
+}
+
+// window is how many may be in the queue at a time, as it is configured now.
+func (r *relay) window() int {
+	at, ok := r.b.route(r.name)
+	if !ok {
+		return 0
+	}
+	return min(at.Window, ferry.MaxWindow)
 }
 
 // run hands out until ctx ends. After a fault it waits a little, longer each
@@ -163,13 +183,8 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 		if info.Binding != nil && !r.b.workerMay(info.Binding.Worker, r.name) {
 			return time.Time{}, nil // its worker was revoked: who is added or bound nudges
 		}
-		if info.Paused != nil {
-			if info.Paused.Until == nil {
-				return time.Time{}, nil
-			}
-			if time.Now().Before(*info.Paused.Until) {
-				return *info.Paused.Until, nil
-			}
+		if until, held := r.b.heldUntil(&info, time.Now()); held {
+			return until, nil
 		}
 		if info.Binding == nil && !(info.Several && len(r.b.fleet.granted(r.name)) > 0) {
 			return time.Time{}, nil // a hello nudges
@@ -186,8 +201,9 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 // move the horizon on disk, and only then read what is published, so that an
 // operator's act either came before and is seen, or is refused.
 func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err error) {
+	window := r.window()
 	r.mu.Lock()
-	cursor, room, round := r.cursor, r.window-len(r.out), r.rounds
+	cursor, room, round := r.cursor, window-len(r.out), r.rounds
 	r.mu.Unlock()
 	if room <= 0 {
 		return time.Time{}, false, nil

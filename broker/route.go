@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"time"
+
 	"ferry"
+	"ferry/calendar"
 	"ferry/mapping"
 	"ferry/privacy"
 	"ferry/shape"
@@ -10,14 +13,16 @@ import (
 // route is a configured route with what was compiled for it.
 type route struct {
 	ferry.Route
-	orderBy *mapping.Program
-	search  []*mapping.Program
-	mask    *privacy.FieldMask // nil: nothing is masked
-	door    *shape.Door        // nil: messages pass as they are
-	relay   *relay
-	words   chan struct{} // has room while nobody answers for, or changes, the route's binding
+	orderBy  *mapping.Program
+	search   []*mapping.Program
+	mask     *privacy.FieldMask // nil: nothing is masked
+	door     *shape.Door        // nil: messages pass as they are
+	relay    *relay
+	calendar *calendar.Calendar // nil: it is delivered at any time
+	words    chan struct{}      // has room while nobody answers for, or changes, the route's binding
 
-	receivers receivers // where they pull
+	receivers *receivers // where they pull
+	retiredAt time.Time  // of a retired one: when it was taken out
 }
 
 // compile makes what a route needs of its configuration.
@@ -36,12 +41,15 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 		r.MaxDeliveries = ferry.DefaultMaxDeliveries
 	}
 	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
-	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
+	compiled := &route{Route: r, relay: newRelay(b, r.Name), words: make(chan struct{}, 1), receivers: &receivers{}}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if compiled.door, err = shape.New(&compiled.Route); err != nil {
+		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
+	}
+	if compiled.calendar, err = calendar.Compile(r.Windows); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)
 	}
 	if r.OrderBy != "" {

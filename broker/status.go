@@ -22,6 +22,9 @@ func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
 		if err != nil {
 			return nil, err
 		}
+		if info.Retired && info.Pending+info.DeadLetters == 0 {
+			continue // nothing is left to tell of it
+		}
 		list = append(list, info)
 	}
 	return list, nil
@@ -40,12 +43,13 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 		Name: name, Title: r.Heading(), Description: r.Description, Conditions: b.conditions(&in),
 		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
-		Intake: b.opts.Intake(name), Replies: b.outbox.waiting(name),
+		Retired: r.Retired, Intake: b.table.Load().Intake(name), Replies: b.outbox.waiting(name),
 	}
 	for _, n := range in.Dead {
 		info.DeadLetters += n
 	}
 	info.State, info.Leaving = gravest(info.Conditions), b.leaving(&in)
+	info.Stopping, info.NextWindow = b.comesToRest(&in), b.nextWindow(name)
 	switch {
 	case in.Pull:
 		info.Pull, info.InQueue = true, int(in.Locked)
@@ -73,8 +77,12 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 // worker last said.
 func (b *Broker) conditions(in *store.RouteLedger) []ferry.Condition {
 	list := []ferry.Condition{}
-	if paused(*in) {
-		list = append(list, *in.Paused)
+	now := time.Now()
+	if c := pauseOf(in, now); c != nil {
+		list = append(list, *c)
+	}
+	if c := b.windowOf(in.Name, now); c != nil {
+		list = append(list, *c)
 	}
 	switch {
 	case in.Pull:
@@ -139,6 +147,8 @@ func whatToDo(r *ferry.RouteInfo) string {
 		return "mend the secret, and it is tried at once; broker routes resume " + r.Name + " tries the old one again"
 	case ferry.RoutePaused:
 		return "broker routes resume " + r.Name
+	case ferry.RouteWindow:
+		return "nothing to do; it goes on by itself at the end of the window"
 	case ferry.RouteUnavailable:
 		return "nothing is lost or spent; it goes on by itself when the destination is back"
 	case ferry.RouteThrottled:
@@ -244,33 +254,66 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 				dead += n
 			}
 		}
-		if r.State != ferry.RouteRunning && (r.State != ferry.RouteNoWorker || r.Pending > 0) {
-			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, r.State, reasonOf(r)))
+		if state := troubleOf(r); state != ferry.RouteRunning && (state != ferry.RouteNoWorker || r.Pending > 0) {
+			hint := r.Hint
+			if state != r.State {
+				hint = ""
+			}
+			s.Problems = append(s.Problems, withHelp(fmt.Sprintf("route %s is %s: %s", r.Name, state, reasonOf(r, state)), hint))
 		}
+		s.CallbacksWaiting += r.Replies
 		s.Problems = append(s.Problems, leavingProblems(r)...)
+		s.Problems = append(s.Problems, retiredProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	s.Operations = b.liveOperations()
+	s.Problems = append(s.Problems, stoppedOperations(s.Operations)...)
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
 	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
-		s.Problems = append(s.Problems, "1 dead letter waits for a person")
+		s.Problems = append(s.Problems, "1 dead letter waits for a person: broker dlq list")
 	case dead > 1:
-		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
+		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person: broker dlq groups", dead))
 	}
 	return s, nil
 }
 
-func reasonOf(r *ferry.RouteInfo) string {
+// withHelp is a problem and what helps.
+func withHelp(problem, hint string) string {
+	if hint == "" {
+		return problem
+	}
+	return problem + ": " + hint
+}
+
+// troubleOf is the state of a route as far as somebody should know of it: a window
+// is as it was meant, and what is amiss meanwhile is told.
+func troubleOf(r *ferry.RouteInfo) ferry.RouteState {
+	if r.State != ferry.RouteWindow {
+		return r.State
+	}
+	return gravest(slices.DeleteFunc(slices.Clone(r.Conditions), func(c ferry.Condition) bool { return c.Type == ferry.RouteWindow || r.Several && c.Worker != "" }))
+}
+
+func reasonOf(r *ferry.RouteInfo, state ferry.RouteState) string {
 	for _, c := range r.Conditions {
-		if c.Type == r.State && c.Reason != "" {
-			return c.Reason
+		if c.Type != state || c.Reason == "" {
+			continue
 		}
+		reason := c.Reason
+		if c.By != "" {
+			reason += ", by " + c.By
+		}
+		if c.Until != nil && state == ferry.RoutePaused {
+			reason += ", until " + c.Until.UTC().Format(time.RFC3339)
+		}
+		return reason
 	}
 	return "no reason was given"
 }

@@ -38,17 +38,28 @@ func (c *Client) Routes(ctx context.Context) ([]ferry.RouteInfo, error) {
 
 // Pause stops the deliveries of a route; accepting goes on. A zero until means
 // until it is resumed.
-func (c *Client) Pause(ctx context.Context, route, note string, until time.Time) (ferry.RouteInfo, error) {
+//
+// The answer waits up to wait, at most a minute, for calls that run to end.
+func (c *Client) Pause(ctx context.Context, route, note string, until time.Time, wait time.Duration) (ferry.RouteInfo, error) {
 	in := struct {
 		Note  string `json:"note,omitempty"`
 		Until string `json:"until,omitempty"`
-	}{note, formatTime(until)}
+		Wait  string `json:"wait"`
+	}{note, formatTime(until), wait.String()}
 	return c.routeAct(ctx, route, "pause", in)
 }
 
 // Resume lets a paused route deliver again.
 func (c *Client) Resume(ctx context.Context, route, note string) (ferry.RouteInfo, error) {
 	return c.routeAct(ctx, route, "resume", noteOnly{note})
+}
+
+// Reload has the broker read its configuration file anew. A bad file is refused, and
+// what ran before goes on.
+func (c *Client) Reload(ctx context.Context, note string) (ferry.Reload, error) {
+	var done ferry.Reload
+	err := c.post(ctx, "/v1/reload", noted(note), &done)
+	return done, err
 }
 
 // BindRoute lets another worker's inbox deliver the route. gone: whoever had it

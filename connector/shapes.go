@@ -80,6 +80,7 @@ func message() object {
 		member{"waitingFor", titled("Waiting For", "Why the message is not delivered yet; only of one on its way.", group(
 			text("reason", "Waiting Reason", "What it waits for, such as paused, unavailable or dueTime."),
 			moment("until", "Waiting Until", "Until when, where that is known."),
+			text("detail", "Waiting Detail", "More of it: why the route was paused, say, or what the destination says."),
 			text("text", "Waiting Text", "How the last try ended."),
 		))},
 		list("attempts", "Attempts", "Each call to the destination.", group(

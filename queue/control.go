@@ -38,6 +38,9 @@ type RouteHello struct {
 	Conditions   []ferry.Condition `json:"conditions,omitempty"`
 	NextProbe    *time.Time        `json:"nextProbe,omitempty"`
 	Calls        *ferry.Calls      `json:"calls,omitempty"` // of its destination
+	// Stopped is the PausedAt of the word that the worker goes by, while it is held:
+	// nothing is begun any more, and InFlight are what was begun before.
+	Stopped time.Time `json:"stopped,omitzero"`
 	// Heard is the binding whose word the worker took last, granted or not: it
 	// begins nothing of any other from before this hello was sent. 0: it has not
 	// heard any.
@@ -72,9 +75,22 @@ type RouteWelcome struct {
 	// Claims: several workers deliver the route. What was published for one inbox
 	// before this word is not worked on any more.
 	Claims bool `json:"claims,omitempty"`
+	// PausedAt names what holds the route, with Paused: its begin.
+	PausedAt time.Time `json:"pausedAt,omitzero"`
+	// Hold is the hold that the route is in, else the next one; nil: none is known.
+	Hold *Hold `json:"hold,omitempty"`
+	// Held is how long the route has been held in all; 0: not known. It moves the
+	// expiry of what was handed out when it was less.
+	Held time.Duration `json:"held,omitempty"`
 	// ResumedAt is when somebody last resumed the route: it lifts a stop for
 	// refused credentials that is older.
 	ResumedAt time.Time `json:"resumedAt,omitzero"`
+}
+
+// Hold is a time in which a route is not delivered, from the broker's answer on.
+type Hold struct {
+	In  time.Duration `json:"in,omitempty"`
+	For time.Duration `json:"for,omitempty"` // from then on; 0: until the broker says otherwise
 }
 
 // WordGood is how long the broker's word that a route is an inbox's lets calls

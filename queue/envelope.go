@@ -2,6 +2,8 @@ package queue
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"ferry"
 )
@@ -38,6 +40,9 @@ const (
 	fieldBinding
 	fieldVersion
 )
+
+// Fields that came later, numbered one by one.
+const fieldHeld = fieldVersion + 1
 
 // The bits of fieldFlags.
 const (
@@ -88,6 +93,7 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendString(b, fieldConfirmURL, h.ConfirmURL)
 	b = appendUint(b, fieldBinding, h.Binding)
 	b = appendString(b, fieldVersion, h.Version)
+	b = appendUint(b, fieldHeld, uint64(max(h.Held, 0)))
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -207,5 +213,7 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.Binding = f.uint(v)
 	case fieldVersion:
 		h.Version = string(v)
+	case fieldHeld:
+		h.Held = time.Duration(min(f.uint(v), math.MaxInt64))
 	}
 }

@@ -278,6 +278,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 	r.ask(m)
 	if m.TimeToLive > 0 {
 		r.ExpiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
+		r.HeldThen = row.by(r.CreatedAt)
 	}
 	l.count(tx, r, +1)
 	l.tally(tx, r).accept(r.Seq)

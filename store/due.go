@@ -252,7 +252,11 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		Doubt: r.Doubt, Elsewhere: r.Elsewhere, NotBefore: timeOf(r.NotBefore), OpenRevision: r.OpenRev, RiskAccepted: r.Risk,
 		ExternalKey: ferry.ExternalKey(r.ID, r.Key), IdempotencyKey: r.Key, CorrelationID: r.CorrelationID,
 		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Version: r.toldVersion(), Properties: r.Properties, Traceparent: r.Traceparent,
-		CreatedAt: timeOf(r.CreatedAt), ExpiresAt: timeOf(r.ExpiresAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
+		CreatedAt: timeOf(r.CreatedAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
+	}
+	if r.ExpiresAt != 0 {
+		now := time.Now().UnixNano()
+		h.ExpiresAt, h.Held = timeOf(row.expiry(r, now)), time.Duration(max(row.by(now), 1))
 	}
 	if r.awaits() {
 		h.Awaiting, h.StatusURL, h.AwaitedAt = true, r.Awaiting.StatusURL, timeOf(r.Awaiting.Since)
@@ -279,6 +283,29 @@ func (l *Ledger) Advance(ctx context.Context, route string, key []byte) error {
 		}
 		return nil
 	})
+}
+
+// Ahead counts the messages of its route that come before a pending one in the
+// due index and were not handed out, most at the most.
+func (l *Ledger) Ahead(id ferry.ID, most int) (n int, err error) {
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		r, err := must(tx, id)
+		if err != nil || r.Parked || r.Due == 0 {
+			return err
+		}
+		l.mu.RLock()
+		row := l.routes[r.Route]
+		l.mu.RUnlock()
+		if row == nil {
+			return nil
+		}
+		end, c := dueKey(r.Route, r.Due, r.ID), tx.Bucket(bDue).Cursor()
+		for k := seekBehind(c, r.Route, row.Horizon); k != nil && n < most && bytes.Compare(k, end) < 0; k = nextOf(c, r.Route) {
+			n++
+		}
+		return nil
+	})
+	return n, err
 }
 
 // OldestPending is when the oldest pending message of a route was accepted,

@@ -144,7 +144,7 @@ func (l *Ledger) Overdue(route string, after []byte, now time.Time, bound int) (
 			after = k
 			_, id := splitDueKey(k)
 			r, err := get(tx, id)
-			if err == nil && r != nil && r.ExpiresAt != 0 && r.ExpiresAt < now.UnixNano() && !row.looksFirst(r) && !row.mayBeHeld(r) {
+			if err == nil && r != nil && row.expired(r, now.UnixNano()) && !row.looksFirst(r) && !row.mayBeHeld(r) {
 				ids = append(ids, id)
 			}
 		}

@@ -70,30 +70,38 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 		e.DeliverAt = &t
 	}
 	if r.ExpiresAt != 0 {
-		t := timeOf(r.ExpiresAt)
+		t := timeOf(l.shownExpiry(r))
 		e.ExpiresAt = &t
 	}
 	switch {
 	case !r.State.Pending():
 	case r.Parked:
-		e.WaitingFor = &ferry.WaitingFor{Reason: "orderingKey"}
+		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForOrder}
 		if head, ok := headOf(tx, r.Route, r.OrderingKey); ok {
 			e.WaitingFor.Behind = &head
+			if front, err := get(tx, head); err == nil && front != nil && front.State == ferry.StateDeadLettered {
+				e.WaitingFor.Detail = "the message in front is a dead letter"
+			}
 		}
 	case e.State == ferry.StateQueued:
-		e.WaitingFor = &ferry.WaitingFor{Reason: "delivery"}
-		if r.Holder != nil && r.Holder.Pull {
+		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForDelivery}
+		if r.Holder != nil {
 			until := timeOf(r.Holder.Until)
-			e.WaitingFor.Until = &until
+			e.WaitingFor.Worker, e.WaitingFor.Until = r.Holder.Worker, &until
 		}
 	case r.Due > time.Now().UnixNano():
 		until := timeOf(r.Due)
-		e.WaitingFor = &ferry.WaitingFor{Reason: "dueTime", Until: &until}
-		if r.awaits() {
-			e.WaitingFor.Reason = "confirmation"
+		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForDueTime, Until: &until}
+		switch {
+		case r.awaits():
+			e.WaitingFor.Reason = ferry.WaitsForConfirmation
+		case r.State == ferry.StateAccepted && r.DeliverAt != 0:
+			e.WaitingFor.Detail = "it is to be delivered then"
+		case r.State == ferry.StateRetrying:
+			e.WaitingFor.Detail = "its next attempt is then"
 		}
 	default:
-		e.WaitingFor = &ferry.WaitingFor{Reason: "turn"}
+		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForTurn}
 	}
 	if e.WaitingFor != nil {
 		e.WaitingFor.Open, e.WaitingFor.Text = r.Doubt, r.Said

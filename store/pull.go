@@ -82,11 +82,8 @@ func (l *Ledger) Lock(ctx context.Context, q LockRequest, continueAfterDead func
 // mayLock says whether a receiver may be given another message, and when to ask
 // again, as far as it is known.
 func (row *routeRow) mayLock(window int, now time.Time) (bool, time.Time) {
-	if p := row.Paused; p != nil && (p.Until == nil || now.Before(*p.Until)) {
-		if p.Until == nil {
-			return false, time.Time{}
-		}
-		return false, *p.Until
+	if until, held := row.heldAt(now); held {
+		return false, until
 	}
 	return row.Pull && row.Locked < int64(window), time.Time{}
 }
@@ -143,7 +140,7 @@ func (l *Ledger) firstDue(tx *bbolt.Tx, row *routeRow, now time.Time) (r *record
 		case err != nil:
 			l.log.Error("a message that is due cannot be read", "route", row.Name, "message", id, "error", err)
 		case r == nil || r.Holder != nil:
-		case r.ExpiresAt != 0 && r.ExpiresAt <= now.UnixNano():
+		case row.expired(r, now.UnixNano()):
 			expired = append(expired, r)
 		default:
 			return r, expired, time.Time{}
@@ -205,7 +202,7 @@ func received(row *routeRow, r *record, token ferry.ID, until time.Time) *ferry.
 	return &ferry.Received{
 		ID: r.ID, Route: row.Name, Sequence: r.Seq, Turn: r.Turn, Revision: r.Revision, Generation: r.Generation,
 		IdempotencyKey: r.Key, CorrelationID: r.CorrelationID, OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties,
-		CreatedAt: timeOf(r.CreatedAt), DeliverAt: timeOf(r.DeliverAt), ExpiresAt: timeOf(r.ExpiresAt),
+		CreatedAt: timeOf(r.CreatedAt), DeliverAt: timeOf(r.DeliverAt), ExpiresAt: timeOf(row.expiry(r, time.Now().UnixNano())),
 		Deliveries: r.Deliveries, Doubt: r.Doubt, Lock: token, LockedUntil: until.UTC(),
 	}
 }

@@ -154,6 +154,10 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 	if endsEarly(early, rc) {
 		return l.reject(tx, r, early, now, r.Doubt && again, continueAfterDead(l.row(r.Route).Name))
 	}
+	if l.stoodStill(r, rc, now) {
+		r.HeldTurned, r.Said = l.peek(r.Route).by(now.UnixNano()), "its clock stood still while the route was held: it has not expired"
+		return l.again(tx, r, now)
+	}
 	if rc.Next.Do == ferry.DoDeadLetter {
 		reason := rc.Next.Reason
 		if !reason.Valid() {
@@ -170,13 +174,18 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		}
 		return l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name))
 	}
-	r.nextTurn()
-	if err := l.move(tx, r, ferry.StateRetrying); err != nil {
-		return err
-	}
 	at := now.Add(min(max(rc.Next.After, 0), maxRetryDelay))
 	if r.Doubt {
 		r.NotBefore = nsOf(at)
+	}
+	return l.again(tx, r, at)
+}
+
+// again makes the record's next turn ready at a time.
+func (l *Ledger) again(tx *bbolt.Tx, r *record, at time.Time) error {
+	r.nextTurn()
+	if err := l.move(tx, r, ferry.StateRetrying); err != nil {
+		return err
 	}
 	return l.makeReady(tx, r, at)
 }

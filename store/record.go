@@ -38,6 +38,11 @@ type record struct {
 
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
+	// HeldThen is how long its route had been held in all when ExpiresAt was set, ns:
+	// see held.go. HeldTurned is what that was when a worker's word that it has
+	// expired was last not believed.
+	HeldThen, HeldTurned int64
+
 	Key, CorrelationID, OrderingKey, ContentType string
 	Traceparent                                  string
 	SenderName                                   string
@@ -67,6 +72,8 @@ type record struct {
 	Deliveries int        // receives of this generation, where receivers pull
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
+
+	Handled handled // by a bulk act, the last one
 
 	// Of a message that a flow sent without a key: which of the equal messages of its
 	// batch it is, from 0; and what it may repeat.
@@ -106,6 +113,9 @@ const (
 	tDeliveries = 40
 	tUntold     = 46
 	tNth        = 44
+	tHandledAs  = 72
+	tHeldThen   = 62
+	tHeldTurned = 64
 
 	tKey         = 1
 	tCorrelation = 3
@@ -134,6 +144,7 @@ const (
 	tSentHash    = 55
 	tCallbacks   = 61
 	tRepeatOf    = 57
+	tHandledBy   = 73
 )
 
 const (
@@ -201,6 +212,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 		num(tUntold, 1)
 	}
 	num(tNth, uint64(r.Nth))
+	num(tHandledAs, r.Handled.as())
+	num(tHeldThen, uint64(r.HeldThen))
+	num(tHeldTurned, uint64(r.HeldTurned))
 	str(tKey, r.Key)
 	str(tCorrelation, r.CorrelationID)
 	str(tOrdering, r.OrderingKey)
@@ -219,6 +233,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if !r.RepeatOf.IsZero() {
 		str(tRepeatOf, string(r.RepeatOf[:]))
+	}
+	if !r.Handled.Operation.IsZero() {
+		str(tHandledBy, string(r.Handled.Operation[:]))
 	}
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))

@@ -37,6 +37,7 @@ type routeRow struct {
 
 	Paused    *ferry.Condition `json:"paused,omitempty"`
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
+	holds
 
 	Binding  *Binding  `json:"binding,omitempty"`
 	Bindings uint64    `json:"bindings,omitempty"` // the number of the last
@@ -102,6 +103,7 @@ type group struct {
 	notices noticeDelta
 	quotas  map[string]*quotaRow
 	subs    []*Subscription // made or changed
+	ops     map[string]*operationRow
 }
 
 // row is the committer's copy of a route's row.
@@ -150,9 +152,11 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	if !r.State.CanBecome(to) {
 		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, to)
 	}
+	from := r.State
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
+	l.tellOperation(tx, r, from)
 	return l.tellEnd(tx, r)
 }
 
@@ -196,7 +200,7 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	return nil
+	return l.flushOperations(tx)
 }
 
 // finish publishes the group, or drops it.
@@ -217,6 +221,9 @@ func (l *Ledger) finish(committed bool) {
 	for key, id := range g.repeats {
 		l.idem.addRepeat(key, id)
 	}
+	for id, op := range g.ops {
+		l.publishOperation(id, op)
+	}
 	for _, f := range g.after {
 		f()
 	}
@@ -224,6 +231,9 @@ func (l *Ledger) finish(committed bool) {
 	l.mu.Unlock()
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
+	}
+	if len(g.ops) > 0 {
+		l.operated()
 	}
 	if len(g.notices.fresh)+g.notices.lost > 0 {
 		l.noted(g.notices.fresh, g.notices.lost)
@@ -306,6 +316,8 @@ type RouteLedger struct {
 	Pull      bool
 	Locked    int64
 	Received  *Received
+
+	holds holds
 }
 
 // Route tells what the ledger knows of a route.
@@ -318,7 +330,7 @@ func (l *Ledger) Route(name string) (RouteLedger, error) {
 		Name: row.Name, Accepted: int64(row.Seq), Pending: row.Pending, Parked: row.Parked, Awaiting: row.Awaiting,
 		Completed: row.Completed, Dead: maps.Clone(row.Dead), Discarded: row.Discarded,
 		Paused: row.Paused, ResumedAt: row.ResumedAt, Binding: row.Binding, Bindings: row.Bindings, Leaving: row.Leaving, Several: row.Several,
-		Pull: row.Pull, Locked: row.Locked, Received: row.Received,
+		Pull: row.Pull, Locked: row.Locked, Received: row.Received, holds: row.holds,
 	}, nil
 }
 
@@ -344,10 +356,11 @@ func (l *Ledger) Pause(ctx context.Context, route, note string, until time.Time,
 	now := time.Now().UTC()
 	entry := ferry.AuditEntry{At: now, By: by, Act: "pause", Target: "route " + route, Detail: untilDetail(until), Note: note}
 	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
-		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note}
+		row.Paused = &ferry.Condition{Type: ferry.RoutePaused, Since: now, Reason: note, By: by}
 		if !until.IsZero() {
 			row.Paused.Until = &until
 		}
+		l.hold(row, now)
 		return nil
 	})
 }
@@ -366,6 +379,7 @@ func (l *Ledger) Resume(ctx context.Context, route, note, by string) error {
 	entry := ferry.AuditEntry{At: now, By: by, Act: "resume", Target: "route " + route, Note: note}
 	return l.updateRoute(ctx, route, &entry, func(_ *bbolt.Tx, row *routeRow) error {
 		row.Paused, row.ResumedAt = nil, now
+		l.hold(row, now)
 		return nil
 	})
 }

@@ -62,7 +62,7 @@ func (w *Worker) deliver(r *route, d *queue.Delivery, free func()) {
 		return
 	}
 	t.rec = rec
-	t.plan = r.examine(h, rec, w.inbox.identity, time.Now())
+	t.plan = r.examine(h, rec, w.inbox.identity, time.Now(), r.expiresAt(h, time.Now()))
 	switch w := r.last(); {
 	case h.Claims || t.plan.action <= actRetell:
 	case w.named && w.Claims, w.otherThan(h):
@@ -143,7 +143,10 @@ func (t *turn) crashed() {
 func (t *turn) call() {
 	dest := t.r.Destination
 	var err error
-	if t.ticket, err = dest.enter(t.w.receiveCtx); err != nil {
+	ctx, passed := t.r.gate.pass(t.w.receiveCtx)
+	t.ticket, err = dest.enter(ctx)
+	passed()
+	if err != nil {
 		t.w.giveBack(t.d) // not begun: harmless
 		return
 	}
@@ -171,7 +174,7 @@ type outcome struct {
 func ended(v ferry.Verdict, s situation) outcome { return outcome{verdict: &v, situation: s} }
 
 func (t *turn) callInSlot() outcome {
-	if t.w.draining() || t.d.Context().Err() != nil {
+	if t.w.draining() || t.d.Context().Err() != nil || t.r.isHeld(time.Now()) {
 		t.w.giveBack(t.d)
 		return outcome{}
 	}
@@ -328,7 +331,9 @@ func unanswered(v ferry.Verdict) outcome {
 const lookupAgain = 30 * time.Second
 
 func (t *turn) expired() bool {
-	return !t.h.ExpiresAt.IsZero() && !time.Now().Before(t.h.ExpiresAt)
+	now := time.Now()
+	at := t.r.expiresAt(t.h, now)
+	return !at.IsZero() && !now.Before(at)
 }
 
 // fault gives the delivery back after a fault that is not the message's.

@@ -49,8 +49,9 @@ type plan struct {
 
 // examine looks at a hand-out and at what the inbox has on record of the
 // message (nil: nothing) and says what to do. The order of its cases is the
-// protocol's: facts first, then what is old, then what is open.
-func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Time) plan {
+// protocol's: facts first, then what is old, then what is open. expires is when its
+// time to live ends; zero: never.
+func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now, expires time.Time) plan {
 	switch {
 	case h.Inbox != inbox && !h.Claims && rules.On(rules.Identity):
 		return plan{action: actRefuse}
@@ -65,7 +66,7 @@ func (r *Route) examine(h *ferry.HandOut, rec *record, inbox string, now time.Ti
 	case rec != nil && rec.turn == h.Turn:
 		return plan{action: actCrashed, open: true}
 	}
-	expired := !h.ExpiresAt.IsZero() && !now.Before(h.ExpiresAt)
+	expired := !expires.IsZero() && !now.Before(expires)
 	open, revision, ended := rec.openSince()
 	own := rec.ownCall()
 	if h.Claims {

@@ -142,6 +142,12 @@ func (w *Worker) goodbye() {
 func (w *Worker) greeting() queue.Hello {
 	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version, Now: time.Now().UTC()}
 	for _, r := range w.routes {
+		// The word first: what goes by an earlier one is in hand from before it was heard.
+		word := r.last()
+		var stopped time.Time
+		if held, _ := word.held(atMoment(time.Now())); held {
+			stopped = word.PausedAt
+		}
 		conditions, nextProbe := r.Destination.conditions()
 		calls := r.Destination.calls()
 		conditions = append(w.inbox.conditions(), conditions...)
@@ -149,7 +155,7 @@ func (w *Worker) greeting() queue.Hello {
 			conditions[i].Worker = w.opts.Name
 		}
 		h.Routes = append(h.Routes, queue.RouteHello{
-			Name: r.Name, Bound: queue.WordGood + startGrace + r.Timeout + r.writesFor(), Heard: r.last().Binding,
+			Name: r.Name, Bound: queue.WordGood + startGrace + r.Timeout + r.writesFor(), Heard: word.Binding, Stopped: stopped,
 			CanLookup: r.OnUnknown == OnUnknownLookup, HonoursKey: r.OnUnknown == OnUnknownRepost,
 			WantsConfirm: r.Confirm == ConfirmCallback, InFlight: len(r.hands), Conditions: conditions, NextProbe: nextProbe, Calls: &calls,
 		})
@@ -165,6 +171,9 @@ func (w *Worker) greet(welcome queue.Welcome, asked time.Time) {
 		}
 		if r.last().Binding < word.Binding {
 			w.helloNow() // who has the route now waits to be told that this one has heard
+		}
+		if r.last().PausedAt.Before(word.PausedAt) {
+			w.helloNow() // who paused it waits to be told what still runs
 		}
 		if !r.take(word, named, asked, welcome.Now) {
 			continue

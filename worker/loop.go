@@ -35,7 +35,13 @@ func (w *Worker) loop(ctx context.Context, r *route) {
 		}
 		for _, d := range list {
 			w.deliveries.Go(func() {
-				free := sync.OnceFunc(func() { <-r.hands; r.freed() })
+				free := sync.OnceFunc(func() {
+					<-r.hands
+					r.freed()
+					if len(r.hands) == 0 && r.isHeld(time.Now()) {
+						w.helloNow() // who paused it waits for this
+					}
+				})
 				defer free()
 				w.deliver(r, d, free)
 			})

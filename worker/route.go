@@ -89,6 +89,7 @@ type route struct {
 	place int // among the routes of its destination
 
 	calling atomic.Int32 // deliveries in the destination's slots
+	gate    gate
 
 	mu        sync.Mutex
 	word      word // the broker's last about this route
@@ -114,8 +115,11 @@ func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 	r.mu.Lock()
 	word, held := r.word, r.heldUntil
 	r.mu.Unlock()
-	if !word.holds(atMoment(now)) || word.Paused {
+	if !word.holds(atMoment(now)) {
 		return 0, 0 // until the broker's next word
+	}
+	if held, changes := word.held(atMoment(now)); held {
+		return 0, changes
 	}
 	if now.Before(held) {
 		return 0, held.Sub(now)
@@ -129,6 +133,7 @@ func (r *route) ready(now time.Time) (most int, wait time.Duration) {
 
 // poke makes the loop look again, and ends a receive that may no longer be.
 func (r *route) poke() {
+	r.gate.set(r.isHeld(time.Now()))
 	select {
 	case r.wake <- struct{}{}:
 	default:

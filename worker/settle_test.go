@@ -217,7 +217,7 @@ func TestExamine(t *testing.T) {
 		"begun earlier, two at odds":    {lookup, hand(nil), &record{state: begun, turn: 4, generation: 1, revision: 2, doubt: true, doubtRevision: 1}, plan{action: actLookup, open: true, other: true, spend: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.route.examine(&c.h, c.rec, "me", now); got != c.want {
+			if got := c.route.examine(&c.h, c.rec, "me", now, c.h.ExpiresAt); got != c.want {
 				t.Fatalf("got  %s %+v\nwant %s %+v", got.action, got, c.want.action, c.want)
 			}
 		})

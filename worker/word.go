@@ -35,6 +35,7 @@ type word struct {
 	queue.RouteWelcome
 	named bool   // it spoke of the route at all
 	asked moment // when it was asked
+	heard moment // when it answered
 	at    time.Time
 }
 
@@ -65,9 +66,11 @@ func (r *route) take(w queue.RouteWelcome, named bool, asked, at time.Time) (cha
 	if w.Binding == 0 {
 		w.Binding = before.Binding // it could not say: what was heard stays heard
 	}
-	r.word = word{RouteWelcome: w, named: named, asked: atMoment(asked), at: at}
+	r.word = word{RouteWelcome: w, named: named, asked: atMoment(asked), heard: atMoment(time.Now()), at: at}
 	r.mu.Unlock()
-	changed = before.named != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Claims != w.Claims || before.Why != w.Why
+	r.gate.watch(w.Hold, r.poke)
+	r.gate.set(r.isHeld(time.Now()))
+	changed = before.named != named || before.Granted != w.Granted || before.Paused != w.Paused || before.Claims != w.Claims || before.Why != w.Why || !before.PausedAt.Equal(w.PausedAt)
 	if changed || !held || before.Binding != w.Binding {
 		r.poke()
 	}
@@ -89,7 +92,8 @@ func (r *route) last() word {
 // was handed out under.
 func (r *route) mayBegin(h *ferry.HandOut, now time.Time) bool {
 	w := r.last()
-	return w.holds(atMoment(now)) && !w.Claims && !w.otherThan(h) || !rules.On(rules.TakeOver)
+	held, _ := w.held(atMoment(now))
+	return !held && (w.holds(atMoment(now)) && !w.Claims && !w.otherThan(h) || !rules.On(rules.TakeOver))
 }
 
 // otherThan says whether the message was handed out under another binding than

@@ -175,6 +175,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.talkers.Go(func() { w.helloLoop(w.receiveCtx) })
 	w.talkers.Go(func() { w.resendLoop(w.receiveCtx) })
 	w.talkers.Go(func() { w.keepLoop(w.receiveCtx) })
+	w.talkers.Go(func() { w.compactLoop(w.receiveCtx) })
 	for _, d := range w.dests {
 		w.talkers.Go(func() { d.watch(w.receiveCtx) })
 	}

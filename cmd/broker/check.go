@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"ferry"
+	"ferry/calendar"
 	"ferry/config"
 )
 
@@ -17,6 +20,10 @@ type checkCmd struct {
 // Run reads the file and its secrets as `broker serve` would, and starts nothing.
 func (c checkCmd) Run(a *app) error {
 	cfg, err := config.LoadBroker(c.Config)
+	if err != nil {
+		return err
+	}
+	windows, endless, err := comingWindows(cfg, a.now())
 	if err != nil {
 		return err
 	}
@@ -43,10 +50,13 @@ func (c checkCmd) Run(a *app) error {
 		return errors.Join(unread, a.writeJSON(checked{
 			Secrets: checkedSecrets,
 			File:    c.Config, Listen: cfg.Listen, PublicURL: cfg.PublicURL, DataDir: cfg.DataDir,
-			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Certificate: certificate,
+			Environment: cfg.Environment, Queue: cfg.Queue.Driver, Routes: routes, Windows: windows, Certificate: certificate,
 		}))
 	}
 	a.printf("%s is good: %s\n", c.Config, count(len(routes), "route"))
+	for _, name := range endless {
+		a.remark("warning: the windows of route %s leave no time to deliver in", name)
+	}
 	a.tellSecrets(checkedSecrets)
 	pairs := []pair{
 		{"listen", cfg.Listen},
@@ -59,8 +69,48 @@ func (c checkCmd) Run(a *app) error {
 	if certificate != nil {
 		pairs = append(pairs, pair{"certificate", strings.Join(certificate.Names, ", ") + ", until " + moment(certificate.NotAfter)})
 	}
+	for _, name := range routes {
+		if list, ok := windows[name]; ok {
+			pairs = append(pairs, pair{"windows of " + name, windowLines(list)})
+		}
+	}
 	a.writePairs(pairs)
 	return unread
+}
+
+// shownWindows is how many windows of each route `broker check` tells of.
+const shownWindows = 3
+
+// comingWindows are the next windows of each route that has some, and the routes
+// that these leave no time to deliver in.
+func comingWindows(cfg *config.Broker, now time.Time) (coming map[string][]ferry.WindowTime, endless []string, err error) {
+	coming = map[string][]ferry.WindowTime{}
+	for i := range cfg.Routes {
+		r := &cfg.Routes[i]
+		c, err := calendar.Compile(r.Windows)
+		if err != nil {
+			return nil, nil, err
+		}
+		if c == nil {
+			continue
+		}
+		coming[r.Name] = c.Coming(now, shownWindows)
+		if c.Endless(now) {
+			endless = append(endless, r.Name)
+		}
+	}
+	return coming, endless, nil
+}
+
+func windowLines(list []ferry.WindowTime) string {
+	if len(list) == 0 {
+		return "none any more"
+	}
+	lines := make([]string, len(list))
+	for i, w := range list {
+		lines[i] = fmt.Sprintf("%s, from %s to %s", w.Name, moment(w.From), moment(w.To))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // checked is what a good file says, for scripts; it holds no secret.
@@ -73,6 +123,8 @@ type checked struct {
 	Queue       string   `json:"queue"`
 	Routes      []string `json:"routes"`
 
-	Certificate *ferry.CertificateInfo `json:"certificate,omitempty"`
-	Secrets     []checkedSecret        `json:"secrets,omitempty"`
+	// Windows are the next three of each route that has some.
+	Windows     map[string][]ferry.WindowTime `json:"windows,omitempty"`
+	Certificate *ferry.CertificateInfo        `json:"certificate,omitempty"`
+	Secrets     []checkedSecret               `json:"secrets,omitempty"`
 }

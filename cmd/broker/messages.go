@@ -247,8 +247,18 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", waits for its turn"
 	case "dueTime":
 		text = ", waits for its due time"
+	case ferry.WaitsForBacklog:
+		text = ", waits for its turn"
+		if w.Ahead != nil {
+			text = fmt.Sprintf(", waits for its turn behind %s of its route", count(*w.Ahead, "message"))
+			if *w.Ahead == ferry.MaxAhead {
+				text = fmt.Sprintf(", waits for its turn behind %d messages of its route, or more", ferry.MaxAhead)
+			}
+		}
 	case "paused":
 		text = ", its route is paused"
+	case ferry.WaitsForWindow:
+		text = ", a window holds its route"
 	case "noWorker":
 		text = ", no worker or receiver asks for its route"
 	case "unavailable":
@@ -263,8 +273,14 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 		text = ", the destination has taken it and says later what becomes of it"
 	case "delivery":
 		text = ", a worker has it"
+		if w.Worker != "" {
+			text = ", " + oneLine(w.Worker) + " has it"
+		}
+		if w.Since != nil {
+			text += " for " + age(now, *w.Since)
+		}
 		if w.Until != nil {
-			text = ", a receiver has it, and its lock ends"
+			text += ", at the longest"
 		}
 	default:
 		text = ", waits: " + oneLine(w.Reason)
@@ -274,6 +290,9 @@ func waitingFor(now time.Time, w *ferry.WaitingFor) string {
 	}
 	if w.Until != nil {
 		text += ", " + age(now, *w.Until)
+	}
+	if w.Detail != "" {
+		text += ": " + oneLine(w.Detail)
 	}
 	return text
 }

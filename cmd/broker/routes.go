@@ -79,6 +79,9 @@ func (a *app) why(r ferry.RouteInfo) string {
 		if !c.Since.IsZero() {
 			part += " for " + age(a.now(), c.Since)
 		}
+		if c.By != "" {
+			part += " by " + oneLine(c.By)
+		}
 		if c.Until != nil {
 			part += ", until " + moment(*c.Until)
 		}
@@ -86,6 +89,12 @@ func (a *app) why(r ferry.RouteInfo) string {
 			part += ": " + oneLine(c.Reason)
 		}
 		parts = append(parts, part)
+	}
+	if s := r.Stopping; s != nil && !s.Done {
+		parts = append(parts, a.stopping(s))
+	}
+	if w := r.NextWindow; w != nil && w.From.After(a.now()) && w.From.Sub(a.now()) < windowSoon {
+		parts = append(parts, fmt.Sprintf("window %s begins %s, at %s", oneLine(w.Name), age(a.now(), w.From), moment(w.From)))
 	}
 	if r.NextProbe != nil {
 		parts = append(parts, "next probe "+age(a.now(), *r.NextProbe))
@@ -105,6 +114,9 @@ func (a *app) why(r ferry.RouteInfo) string {
 	return strings.Join(parts, "\n")
 }
 
+// windowSoon is how long before its begin a window is told of.
+const windowSoon = 24 * time.Hour
+
 // intake says how a route's intake stands, and what it did since the broker started.
 func (a *app) intake(in *ferry.IntakeInfo) string {
 	text := fmt.Sprintf("intake from the queue %s is %s", oneLine(in.Queue), in.State)
@@ -118,66 +130,4 @@ func (a *app) intake(in *ferry.IntakeInfo) string {
 		text += "; hint: " + oneLine(in.Hint)
 	}
 	return text + fmt.Sprintf("; %d taken in, %d repeats, %d dead-lettered there", in.Taken, in.Duplicates, in.DeadLettered)
-}
-
-type routesPauseCmd struct {
-	Route string `arg:"" help:"The route."`
-	Note  string `required:"" help:"Why, for the colleagues who wonder."`
-	Until string `placeholder:"TIME" help:"When to resume by itself: a time, or a duration from now such as 2h."`
-}
-
-// Run pauses the route.
-func (r routesPauseCmd) Run(a *app) error {
-	until, err := a.future("--until", r.Until)
-	if err != nil {
-		return err
-	}
-	if !until.IsZero() && !until.After(a.now()) {
-		return usagef("--until %s has passed", moment(until))
-	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	info, err := c.Pause(a.ctx, r.Route, r.Note, until)
-	if err != nil {
-		return err
-	}
-	if a.json() {
-		return a.writeJSON(info)
-	}
-	a.printf("%s is paused%s; messages are still accepted\n", r.Route, untilWhen(until))
-	if until.IsZero() && a.screen.terminal {
-		a.remark("next: broker routes resume %s", r.Route)
-	}
-	return nil
-}
-
-func untilWhen(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return " until " + moment(t)
-}
-
-type routesResumeCmd struct {
-	Route string `arg:"" help:"The route."`
-	Note  string `help:"Why."`
-}
-
-// Run resumes the route.
-func (r routesResumeCmd) Run(a *app) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	info, err := c.Resume(a.ctx, r.Route, r.Note)
-	if err != nil {
-		return err
-	}
-	if a.json() {
-		return a.writeJSON(info)
-	}
-	a.printf("%s is resumed: %s, %s waiting\n", r.Route, a.paint().route(info.State, string(info.State)), count(int(info.Pending), "message"))
-	return nil
 }
