@@ -15,7 +15,7 @@ type Reconciliation struct {
 	Completed   int64  `json:"completed"`
 	DeadLetters int64  `json:"deadLettered"`
 	Discarded   int64  `json:"discarded"`
-	// Balanced: the counts agree, and nothing else of the day was found amiss.
+	// Balanced: the counts agree, and nothing of the day but a body was found amiss.
 	Balanced bool `json:"balanced"`
 	// First and Last are the lowest and the highest accept number of the day; 0: not
 	// known, of a day before they were kept. Purged counts what retention removed.

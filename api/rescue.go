@@ -45,9 +45,12 @@ const (
 	backupStep = 256 << 10 // bytes of such a write
 )
 
-// takesLong lets the answer begin later than others may.
+// takesLong lets the answer begin later than others may. The time to read counts,
+// too: when it ends the server takes the caller for gone.
 func (c *call) takesLong() {
-	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(longAnswer)) // else the usual time holds
+	rc, until := http.NewResponseController(c.w), time.Now().Add(longAnswer)
+	_ = rc.SetReadDeadline(until) // else the usual times hold
+	_ = rc.SetWriteDeadline(until)
 }
 
 func (c *call) reconcile() error {
@@ -65,6 +68,7 @@ func (c *call) reconcile() error {
 }
 
 func (c *call) doctor() error {
+	c.takesLong()
 	d, err := c.api.svc.Doctor(c.ctx())
 	return answer(c, http.StatusOK, d, err)
 }
@@ -100,7 +104,8 @@ type paced struct {
 func (p *paced) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		part := b[:min(len(b), backupStep)]
-		if err := p.rc.SetWriteDeadline(time.Now().Add(backupPace)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		until := time.Now().Add(backupPace)
+		if err := errors.Join(p.rc.SetReadDeadline(until), p.rc.SetWriteDeadline(until)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return n, err
 		}
 		m, err := p.w.Write(part)

@@ -164,7 +164,7 @@ func (p *proving) days(tx *bbolt.Tx, from, to int64) error {
 	counted := map[tallyKey]*tally{}
 	first := ferry.FirstID(time.Unix(0, from*oneDay).Add(-dayMargin))
 	last := ferry.LastID(time.Unix(0, min(to, 1<<16)*oneDay+oneDay).Add(dayMargin))
-	c := tx.Bucket(bMessages).Cursor()
+	c, in := tx.Bucket(bMessages).Cursor(), listsOf(tx)
 	for k, v := c.Seek(first[:]); k != nil && bytes.Compare(k, last[:]) <= 0; k, v = c.Next() {
 		if p.proof.Records%1000 == 999 && p.ctx.Err() != nil {
 			return p.ctx.Err()
@@ -189,7 +189,7 @@ func (p *proving) days(tx *bbolt.Tx, from, to int64) error {
 		p.count(counted, r)
 		p.number(rows[r.Route], r)
 		if day >= p.from {
-			p.record(tx, r)
+			p.record(in, r)
 		}
 	}
 	return p.compare(tx, rows, counted, from, to)
@@ -276,7 +276,8 @@ func (p *proving) find(route uint32, day int64, f ferry.Finding) {
 	}
 	if day >= 0 {
 		f.Day = dayText(day)
-		p.bad[tallyKey{route, day}] = true
+		// A message whose body is gone is counted all the same, and will end.
+		p.bad[tallyKey{route, day}] = p.bad[tallyKey{route, day}] || f.Kind != ferry.FindingBody
 	} else {
 		p.badRoute[route] = true
 	}

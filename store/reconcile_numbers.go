@@ -190,7 +190,7 @@ func (p *proving) findRun(no uint32, r run, days []dayNumbers) {
 
 // eachOf reads the numbers of a route's records, in small reads.
 func (p *proving) eachOf(no uint32, see func(neighbour)) error {
-	return p.inSteps(bMessages, nil, func(_ *bbolt.Tx, k, v []byte) {
+	return p.inSteps(bMessages, nil, func(_ *bbolt.Bucket, k, v []byte) {
 		if routeIn(v) != no {
 			return
 		}
@@ -206,7 +206,7 @@ type dayNumbers struct {
 }
 
 func (p *proving) daysOf(no uint32) (days []dayNumbers, err error) {
-	err = p.inSteps(bTallies, u32(no), func(_ *bbolt.Tx, k, v []byte) {
+	err = p.inSteps(bTallies, u32(no), func(_ *bbolt.Bucket, k, v []byte) {
 		if t, err := decodeJSON[tally](v); err == nil {
 			days = append(days, dayNumbers{int64(binary.BigEndian.Uint64(k[4:])), t.First, t.Last})
 		}

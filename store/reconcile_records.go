@@ -22,51 +22,66 @@ type suspect struct {
 // maxSuspects bounds the bodies in files that one proof finds missing.
 const maxSuspects = 10 * ferry.MaxFindings
 
-// record holds a record against the indexes that must know it, at one moment.
-func (p *proving) record(tx *bbolt.Tx, r *record) {
-	has := func(bucket, key []byte) bool {
-		k, _ := tx.Bucket(bucket).Cursor().Seek(key)
-		return bytes.Equal(k, key)
+// lists are the indexes in one transaction, opened once.
+type lists struct {
+	tx                *bbolt.Tx
+	due, dead, claims *bbolt.Cursor
+	order, bodies     *bbolt.Bucket
+}
+
+func listsOf(tx *bbolt.Tx) *lists {
+	return &lists{
+		tx: tx, due: tx.Bucket(bDue).Cursor(), dead: tx.Bucket(bDead).Cursor(), claims: tx.Bucket(bClaims).Cursor(),
+		order: tx.Bucket(bOrder), bodies: tx.Bucket(bBodies),
 	}
+}
+
+func has(c *bbolt.Cursor, key []byte) bool {
+	k, _ := c.Seek(key)
+	return bytes.Equal(k, key)
+}
+
+// record holds a record against the indexes that must know it, at one moment.
+func (p *proving) record(in *lists, r *record) {
 	switch {
 	case r.State.Pending():
-		p.pending(tx, r, has)
+		p.pending(in, r)
 	case r.Parked || r.Due != 0:
 		p.findOf(r, ferry.FindingRecord, "the message is %s, and the record says that it waits to be handed out", r.State)
-	case r.State == ferry.StateDeadLettered && !has(bDead, deadKey(r)):
+	case r.State == ferry.StateDeadLettered && !has(in.dead, deadKey(r)):
 		p.findOf(r, ferry.FindingDead, "the message is a dead letter (%s), and the list of dead letters does not have it", r.Dead.Reason)
 	case r.State == ferry.StateDiscarded && r.Discarded == nil:
 		p.findOf(r, ferry.FindingRecord, "the message is discarded, and nobody is noted who did it")
 	}
-	if r.OrderSeq != 0 && !bytes.Equal(tx.Bucket(bOrder).Get(orderKey(r)), r.ID[:]) {
+	if r.OrderSeq != 0 && !bytes.Equal(in.order.Get(orderKey(r)), r.ID[:]) {
 		p.findOf(r, ferry.FindingOrder, "the message does not stand in the order of its ordering key")
 	}
 	for revision := 1; revision <= r.Revision; revision++ {
-		p.body(tx, r, revision)
+		p.body(in, r, revision)
 	}
 }
 
-func (p *proving) pending(tx *bbolt.Tx, r *record, has func(bucket, key []byte) bool) {
+func (p *proving) pending(in *lists, r *record) {
 	switch {
 	case r.Parked:
-		head, ok := headOf(tx, r.Route, r.OrderingKey)
+		head, ok := headOf(in.tx, r.Route, r.OrderingKey)
 		if r.OrderSeq == 0 || !ok || head == r.ID {
 			p.findOf(r, ferry.FindingDue, "the message waits behind another of its ordering key, and there is none: nothing would ever hand it out")
 		}
-	case r.Due == 0 || !has(bDue, dueKey(r.Route, r.Due, r.ID)):
+	case r.Due == 0 || !has(in.due, dueKey(r.Route, r.Due, r.ID)):
 		p.findOf(r, ferry.FindingDue, "the message is pending, and is not in the list of what is to be handed out: nothing would ever hand it out")
 	}
 	if r.OrderingKey != "" && r.OrderSeq == 0 {
 		p.findOf(r, ferry.FindingOrder, "the message has an ordering key and no place in its order")
 	}
-	if r.Holder != nil && !has(bClaims, claimKey(r)) {
+	if r.Holder != nil && !has(in.claims, claimKey(r)) {
 		p.findOf(r, ferry.FindingClaim, "the message is claimed by %s, and nothing would take it over should that stay silent", r.Holder.Worker)
 	}
 }
 
 // body looks whether a revision's body is there: in the ledger by its length, or by
 // its hash in a deep proof; a file is looked at later.
-func (p *proving) body(tx *bbolt.Tx, r *record, revision int) {
+func (p *proving) body(in *lists, r *record, revision int) {
 	want := r.hashOf(revision)
 	if want == nil {
 		p.findOf(r, ferry.FindingBody, "revision %d has no hash", revision)
@@ -75,7 +90,7 @@ func (p *proving) body(tx *bbolt.Tx, r *record, revision int) {
 	if empty := sha256.Sum256(nil); bytes.Equal(want, empty[:]) {
 		return
 	}
-	body := tx.Bucket(bBodies).Get(bodyKey(r.ID, revision))
+	body := in.bodies.Get(bodyKey(r.ID, revision))
 	if body == nil {
 		if r.Size <= ferry.InlineBody && revision == r.Revision {
 			p.findOf(r, ferry.FindingBody, "the body of revision %d is gone", revision)
@@ -154,39 +169,43 @@ func (p *proving) walkIndexes() error {
 		}
 		p.find(route, dayOf(id.Time().UnixNano()), ferry.Finding{Kind: ferry.FindingStray, ID: id, Text: text})
 	}
-	read := func(tx *bbolt.Tx, id ferry.ID) (r *record, readable bool) {
-		r, err := get(tx, id)
+	read := func(messages *bbolt.Bucket, id ferry.ID) (r *record, readable bool) {
+		v := messages.Get(id[:])
+		if v == nil {
+			return nil, true
+		}
+		r, err := decodeRecord(id, v)
 		return r, err == nil // what cannot be read is a finding already
 	}
-	if err := p.inSteps(bDue, prefix, func(tx *bbolt.Tx, k, _ []byte) {
+	if err := p.inSteps(bDue, prefix, func(messages *bbolt.Bucket, k, _ []byte) {
 		due, id := splitDueKey(k)
-		if r, ok := read(tx, id); ok && (r == nil || !r.State.Pending() || r.Parked || r.Due != due || r.Route != binary.BigEndian.Uint32(k)) {
+		if r, ok := read(messages, id); ok && (r == nil || !r.State.Pending() || r.Parked || r.Due != due || r.Route != binary.BigEndian.Uint32(k)) {
 			stray(r, id, binary.BigEndian.Uint32(k), "an entry in the list of what is to be handed out names a message that "+shown(r, "is not to be handed out then"))
 		}
 	}); err != nil {
 		return err
 	}
-	if err := p.inSteps(bOrder, prefix, func(tx *bbolt.Tx, k, v []byte) {
+	if err := p.inSteps(bOrder, prefix, func(messages *bbolt.Bucket, k, v []byte) {
 		if len(v) != 16 {
 			return
 		}
-		if r, ok := read(tx, ferry.ID(v)); ok && (r == nil || r.OrderSeq == 0 || !bytes.Equal(orderKey(r), k)) {
+		if r, ok := read(messages, ferry.ID(v)); ok && (r == nil || r.OrderSeq == 0 || !bytes.Equal(orderKey(r), k)) {
 			stray(r, ferry.ID(v), binary.BigEndian.Uint32(k), "an entry in the order of an ordering key names a message that "+shown(r, "does not stand there: what comes behind it may wait for ever"))
 		}
 	}); err != nil {
 		return err
 	}
-	if err := p.inSteps(bDead, nil, func(tx *bbolt.Tx, k, _ []byte) {
+	if err := p.inSteps(bDead, nil, func(messages *bbolt.Bucket, k, _ []byte) {
 		id := ferry.ID(k[8:])
-		if r, ok := read(tx, id); ok && (r == nil || r.State != ferry.StateDeadLettered || !bytes.Equal(deadKey(r), k)) {
+		if r, ok := read(messages, id); ok && (r == nil || r.State != ferry.StateDeadLettered || !bytes.Equal(deadKey(r), k)) {
 			stray(r, id, 0, "an entry in the list of dead letters names a message that "+shown(r, "is no dead letter of that time"))
 		}
 	}); err != nil {
 		return err
 	}
-	return p.inSteps(bClaims, nil, func(tx *bbolt.Tx, k, _ []byte) {
+	return p.inSteps(bClaims, nil, func(messages *bbolt.Bucket, k, _ []byte) {
 		id := ferry.ID(k[8:])
-		if r, ok := read(tx, id); ok && (r == nil || r.Holder == nil || !bytes.Equal(claimKey(r), k)) {
+		if r, ok := read(messages, id); ok && (r == nil || r.Holder == nil || !bytes.Equal(claimKey(r), k)) {
 			stray(r, id, 0, "an entry in the list of claims names a message that "+shown(r, "is not claimed so"))
 		}
 	})
@@ -201,19 +220,19 @@ func shown(r *record, otherwise string) string {
 
 // inSteps calls see with the entries of a bucket under a prefix, so many in one
 // read. What is put or removed between two reads may be seen or not.
-func (p *proving) inSteps(bucket, prefix []byte, see func(tx *bbolt.Tx, k, v []byte)) error {
+func (p *proving) inSteps(bucket, prefix []byte, see func(messages *bbolt.Bucket, k, v []byte)) error {
 	from := prefix
 	for {
 		done := false
 		err := p.l.db.View(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(bucket).Cursor()
+			c, messages := tx.Bucket(bucket).Cursor(), tx.Bucket(bMessages)
 			k, v := c.Seek(from)
 			for n := 0; k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 				if n++; n > proofStep {
 					from = bytes.Clone(k)
 					return nil
 				}
-				see(tx, k, v)
+				see(messages, k, v)
 			}
 			done = true
 			return nil

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"ferry"
@@ -64,12 +66,12 @@ func (a *app) localChecks() []ferry.Check {
 		secrets = append(secrets, localKey)
 	}
 	seeds, _ := filepath.Glob("*.nk") // a pattern of ours
-	if secrets = append(secrets, seeds...); len(secrets) == 0 {
+	if secrets = slices.Compact(append(secrets, seeds...)); len(secrets) == 0 {
 		return nil
 	}
 	check := broker.CheckPrivate("keys here", secrets...)
 	if check.State == ferry.CheckOK {
-		check.Text = fmt.Sprintf("only their owner may read the %d key files of this folder", len(secrets))
+		check.Text = fmt.Sprintf("only their owner may read %s", strings.Join(secrets, ", "))
 	}
 	return []ferry.Check{check}
 }
@@ -124,7 +126,7 @@ func ledgerAtRest(a *app, dir string) ferry.Check {
 	case len(state.Findings) > 0:
 		return ferry.Check{Name: "ledger", State: ferry.CheckFail, Text: fmt.Sprintf("every page is good, and %s do not add up; the first: %s", count(len(state.Findings), "thing"), state.Findings[0].Text), Hint: "start the broker and let broker reconcile name all of it"}
 	}
-	return ferry.Check{Name: "ledger", State: ferry.CheckOK, Text: fmt.Sprintf("every page is good, schema version %d, %s add up (%s)", state.Schema, count(int(state.Records), "record"), time.Since(start).Round(time.Millisecond))}
+	return ferry.Check{Name: "ledger", State: ferry.CheckOK, Text: fmt.Sprintf("every page is good, schema version %d; %s held against the rest (%s)", state.Schema, count(int(state.Records), "record"), time.Since(start).Round(time.Millisecond))}
 }
 
 func filesAtRest(a *app, cfg *config.Broker) []ferry.Check {

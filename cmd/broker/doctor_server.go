@@ -64,6 +64,9 @@ func checkKeyFiles(cfg *config.Broker) []ferry.Check {
 			paths = append(paths, path)
 		}
 	}
+	if cfg.TLS != nil && cfg.TLS.Key.Path() != "" {
+		paths = append(paths, cfg.TLS.Key.Path())
+	}
 	if len(paths) == 0 {
 		return nil
 	}
