@@ -33,6 +33,7 @@ const (
 	CodeForbidden            Code = "forbidden"            // the key's role or routes do not allow it
 	CodeIssuerUnavailable    Code = "issuerUnavailable"    // a token cannot be judged: its issuer does not answer
 	CodeNotFound             Code = "notFound"             // no such path or thing
+	CodeRouteRetired         Code = "routeRetired"         // the configuration has the route no more; what is in it is delivered
 	CodeRouteNotFound        Code = "routeNotFound"
 	CodeMessageNotFound      Code = "messageNotFound"
 	CodeVersionNotFound      Code = "versionNotFound" // the route has no such version
@@ -42,6 +43,7 @@ const (
 	CodeBodyMissing          Code = "bodyMissing"     // a message's body is gone or was altered
 	CodeResultGone           Code = "resultGone"      // a message that was waited for is beyond its retention
 	CodeMethodNotAllowed     Code = "methodNotAllowed"
+	CodeUpgradeRequired      Code = "upgradeRequired"   // /queue takes WebSockets only
 	CodeKeyReused            Code = "keyReused"         // same idempotency key, other body
 	CodeConflict             Code = "conflict"          // the state does not allow it
 	CodeInDelivery           Code = "inDelivery"        // a worker may hold the message
@@ -64,6 +66,9 @@ const (
 	CodeConnectorTooLarge    Code = "connectorTooLarge"    // a connector's definition that Power Platform would not take
 	CodeNoSpace              Code = "noSpace"              // the ledger's disk is full
 	CodeLedgerUnavailable    Code = "ledgerUnavailable"    // the ledger cannot write
+	CodeBackupRuns           Code = "backupRuns"           // another backup is being taken
+	CodeBackupUnreadable     Code = "backupUnreadable"     // a backup file is cut off, damaged, or none
+	CodeFolderNotEmpty       Code = "folderNotEmpty"       // a restore would write over something
 	CodeStopping             Code = "stopping"             // the broker is shutting down
 	CodeLedgerLocked         Code = "ledgerLocked"         // another process has the ledger open
 	CodeLedgerNewer          Code = "ledgerNewer"          // written by a newer version

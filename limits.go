@@ -23,7 +23,11 @@ const (
 	MaxReferenceLength   = 256
 	MaxStatusURL         = 2 << 10 // address at which a destination is asked what became of a message, bytes
 	MaxNoteLength        = 1 << 10
-	MaxGroups            = 1000 // groups of dead letters per route, then GroupOther
+	MaxGroups            = 1000      // groups of dead letters per route, then GroupOther
+	MaxSelection         = 1_000_000 // messages of one bulk act
+	MaxCanary            = 100
+	MaxOperations        = 20 // bulk acts that run, or were stopped, at a time
+	OperationGroupsShown = 50
 	MaxRoutes            = 500
 	MaxKeys              = 10_000
 	MaxEnvironmentID     = 128      // of a key, bytes

@@ -160,6 +160,9 @@ type Route struct {
 	WorkAway time.Duration
 	// Duplicates is by what a repeat without a key is known; empty: DuplicatesTracking.
 	Duplicates Duplicates
+	// Retired: the configuration has the route no more, and the ledger has messages of
+	// it. Nothing is accepted; what is there is delivered.
+	Retired bool
 	// Windows are when the route is not delivered.
 	Windows []Window
 }
@@ -248,6 +251,16 @@ type IntakeInfo struct {
 	InHand       int         `json:"inHand"`       // received, and not settled yet
 }
 
+// Reload is what came of reading the configuration anew.
+type Reload struct {
+	// Changed are the keys whose values are others now, such as
+	// routes[invoices].schema; empty: the configuration is as it was.
+	Changed []string `json:"changed"`
+	// NextStart are those that take effect at the next start.
+	NextStart []string  `json:"nextStart,omitempty"`
+	At        time.Time `json:"at"`
+}
+
 // RouteInfo is a route as operators see it.
 type RouteInfo struct {
 	Name          string           `json:"name"`
@@ -275,6 +288,9 @@ type RouteInfo struct {
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
 	Replies       int              `json:"replies,omitempty"` // ends of messages that wait to be told
+	// The configuration has the route no more: nothing is accepted, what is in it is
+	// delivered still.
+	Retired bool `json:"retired,omitempty"`
 	// When to deliver.
 	Stopping   *Stopping   `json:"stopping,omitempty"`   // while it is paused, or a window holds it
 	NextWindow *WindowTime `json:"nextWindow,omitempty"` // the one that holds it, else the next one
@@ -326,6 +342,16 @@ type WorkerInfo struct {
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`
 	// Queue is the technology of the queue: nats or servicebus.
 	Queue string `json:"queue,omitempty"`
+	// Connections are those that are open now, the oldest first; only the queue inside
+	// the broker knows them.
+	Connections []WorkerConnection `json:"connections,omitempty"`
+}
+
+// WorkerConnection is a connection of a worker to the queue.
+type WorkerConnection struct {
+	Via     string    `json:"via"`               // /queue, tcp or process: that of the broker itself
+	Address string    `json:"address,omitempty"` // host and port that it comes from: of a proxy, where one is between
+	Since   time.Time `json:"since"`
 }
 
 // NewWorker is the answer to a made or rotated worker: the only time that its
@@ -339,43 +365,6 @@ type NewWorker struct {
 	// WorkerConfig is the section queue of its worker.yaml, where the broker knows it;
 	// NKEY stands in it for where the seed lies.
 	WorkerConfig string `json:"workerConfig,omitempty"`
-}
-
-// Operation is a bulk act on dead letters: durable, and carried on after a restart.
-type Operation struct {
-	ID         string           `json:"id"`
-	Act        string           `json:"act"`   // replay or discard
-	State      string           `json:"state"` // running, done, cancelled
-	Filter     DeadLetterFilter `json:"filter"`
-	By         string           `json:"by"`
-	Note       string           `json:"note,omitempty"`
-	KeyID      string           `json:"keyId,omitempty"` // of By, as Identity.KeyID
-	Total      int              `json:"total"`           // frozen at the start
-	Done       int              `json:"done"`
-	Skipped    int              `json:"skipped"` // no longer dead letters when their turn came
-	CreatedAt  time.Time        `json:"createdAt"`
-	FinishedAt *time.Time       `json:"finishedAt,omitempty"`
-}
-
-// BulkRequest asks for a bulk act.
-type BulkRequest struct {
-	Filter         DeadLetterFilter `json:"filter"`
-	IDs            []ID             `json:"ids,omitempty"` // instead of a filter
-	All            bool             `json:"all,omitempty"` // explicit: no filter at all
-	IncludeUnknown bool             `json:"includeUnknown,omitempty"`
-	DryRun         bool             `json:"dryRun,omitempty"`
-	Expect         *int             `json:"expect,omitempty"` // refuse when the selection has another count
-	Note           string           `json:"note,omitempty"`
-}
-
-// BulkAnswer is what a bulk act would touch, and the operation unless it was a
-// dry run.
-type BulkAnswer struct {
-	OperationID string                    `json:"operationId,omitempty"`
-	Count       int                       `json:"count"`
-	ByRoute     map[string]map[Reason]int `json:"byRoute"`
-	MayExist    int                       `json:"mayExist"` // of these, how many may already exist at the destination
-	LeftOut     int                       `json:"leftOut"`  // OutcomeUnknown, left out without includeUnknown
 }
 
 // StatusReport is `broker status`.
@@ -393,6 +382,10 @@ type StatusReport struct {
 	DiskFreeBytes int64            `json:"diskFreeBytes"`
 	StartedAt     time.Time        `json:"startedAt"`
 	Certificate   *CertificateInfo `json:"certificate,omitempty"` // of the listener; none without TLS
+	// Bulk acts that run, or wait for a person.
+	Operations []Operation `json:"operations,omitempty"`
+	// CallbacksWaiting are ends of messages that wait to be told, over all routes.
+	CallbacksWaiting int `json:"callbacksWaiting"`
 }
 
 // CertificateInfo is the certificate of the broker's listener.
@@ -404,17 +397,4 @@ type CertificateInfo struct {
 	LoadedAt  time.Time `json:"loadedAt"`
 	// Problem is why the files as they are now are not used; empty: they are.
 	Problem string `json:"problem,omitempty"`
-}
-
-// Reconciliation is promise 2 for one route and day:
-// accepted = pending + completed + dead-lettered + discarded.
-type Reconciliation struct {
-	Route       string `json:"route"`
-	Day         string `json:"day"` // UTC day of acceptance, 2026-11-23
-	Accepted    int64  `json:"accepted"`
-	Pending     int64  `json:"pending"`
-	Completed   int64  `json:"completed"`
-	DeadLetters int64  `json:"deadLettered"`
-	Discarded   int64  `json:"discarded"`
-	Balanced    bool   `json:"balanced"`
 }

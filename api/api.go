@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,11 @@ type Options struct {
 	Limits     Limits
 	// Origins are those whose pages may call from a browser; none by default.
 	Origins []string
+	// Listener says whose calls are answered; empty: everybody's.
+	Listener Listener
+	// Reload reads the configuration anew; nil: there is none to read.
+	Reload Reloader
+	Queue  QueueLink // answers /queue; nil: workers do not connect here
 }
 
 // defaultBodyMemory keeps the whole broker well below 150 MB.
@@ -55,9 +61,9 @@ type api struct {
 	opts    Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	queues  *http.ServeMux // of /{route}/messages and below
-	openapi []byte
-	bodies  budget
+	queues  *http.ServeMux         // of /{route}/messages and below
+	openapi func() ([]byte, error) // made when it is first asked for
+	bodies  *budget
 	guard   *guard
 
 	idPrefix string // of request ids, for this start
@@ -65,11 +71,13 @@ type api struct {
 
 	draining context.Context // ends when the server begins to stop
 	drain    context.CancelFunc
+	leaving  *atomic.Bool // the server is about to stop
 }
 
-// New makes the surface over svc. It panics when its own table of routes is
-// wrong, which every test would notice, and never on input.
-func New(svc Service, opts Options) http.Handler {
+// New makes the surface over svc.
+func New(svc Service, opts Options) http.Handler { return newAPI(svc, opts) }
+
+func newAPI(svc Service, opts Options) *api {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
@@ -79,17 +87,14 @@ func New(svc Service, opts Options) http.Handler {
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	a := &api{
 		svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux(), queues: http.NewServeMux(),
-		bodies:   budget{most: opts.BodyMemory},
+		bodies:   &budget{most: opts.BodyMemory},
 		guard:    newGuard(opts.Limits, svc),
 		idPrefix: ferry.NewID(time.Now()).Short() + "-",
 	}
 	a.draining, a.drain = context.WithCancel(context.Background())
-	endpoints := a.endpoints()
-	doc, err := document(endpoints, opts)
-	if err != nil {
-		panic(fmt.Errorf("api: the table of routes: %w", err))
-	}
-	a.openapi = doc
+	a.leaving = &atomic.Bool{}
+	endpoints := opts.Listener.of(a.endpoints())
+	a.openapi = sync.OnceValues(func() ([]byte, error) { return document(endpoints, opts) })
 	a.register(endpoints)
 	return a
 }
@@ -133,6 +138,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
+// Leave has /readyz say no from now on, and asks callers to come back on another
+// connection: the server is about to stop. Everything else is answered.
+func (a *api) Leave() { a.leaving.Store(true) }
+
 // Drain ends the waits of requests: the server begins to stop.
 func (a *api) Drain() { a.drain() }
 
@@ -148,6 +157,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, eps []*endpoint) {
 	h["X-Request-Id"] = []string{c.id}
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
+	if a.leaving.Load() {
+		h["Connection"] = closing
+	}
 	if c.crossOrigin(eps) {
 		return
 	}
@@ -160,6 +172,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, eps []*endpoint) {
 var (
 	noSniff = []string{"nosniff"}
 	noStore = []string{"no-store"}
+	closing = []string{"close"}
 )
 
 func (c *call) handle(eps []*endpoint) error {

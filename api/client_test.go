@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -153,6 +154,9 @@ func TestClientAndDescription(t *testing.T) {
 	if o := try(operator.Operation(ctx, "op1"))(t); o.Total != 3 {
 		t.Errorf("operation: %+v", o)
 	}
+	if o := try(operator.ContinueOperation(ctx, "op1", "mended"))(t); o.ID != "op1" {
+		t.Errorf("continued: %+v", o)
+	}
 	if o := try(operator.CancelOperation(ctx, "op1", "why"))(t); o.State != "cancelled" {
 		t.Errorf("operation: %+v", o)
 	}
@@ -169,6 +173,9 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	s.asked(t, "pause orders %q %s by=olga", "month end", till.Format(time.RFC3339))
 	try(operator.Resume(ctx, "orders", "done"))(t)
+	if done := try(admin.Reload(ctx, "why so"))(t); len(done.Changed) != 1 {
+		t.Errorf("reload: %+v", done)
+	}
 	s.asked(t, `resume orders "done" by=olga`)
 	if r := try(admin.BindRoute(ctx, "orders", "erp-2", false, "moved"))(t); r.Worker != "erp-2" {
 		t.Errorf("bound: %+v", r)
@@ -183,6 +190,19 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
+	}
+	if p := try(operator.Prove(ctx, ferry.ProofRequest{Route: "invoices", Since: now, Deep: true}))(t); !p.Balanced() || len(p.Items) != 1 {
+		t.Errorf("proof: %+v", p)
+	}
+	if d := try(operator.Doctor(ctx))(t); !d.Well() || len(d.Checks) != 1 {
+		t.Errorf("doctor: %+v", d)
+	}
+	backup := try(admin.Backup(ctx))(t)
+	if text, err := io.ReadAll(backup); err != nil || string(text) != "a tar" || backup.Close() != nil {
+		t.Errorf("backup: %q, %v", text, err)
+	}
+	if _, err := operator.Backup(ctx); ferry.CodeOf(err) != ferry.CodeForbidden {
+		t.Errorf("a backup for an operator: %v", err)
 	}
 	if rows := try(operator.Usage(ctx, "7d", "", "flow", "invoices", "day,key"))(t); len(rows) != 1 || rows[0].Accepted != 2 || rows[0].ByCode[ferry.CodeEmptyBody] != 1 {
 		t.Errorf("usage: %+v", rows)
@@ -238,6 +258,7 @@ func TestClientAndDescription(t *testing.T) {
 	}
 
 	s.waits(ctx, sender)
+	s.workers()
 	s.serviceBus() // the clients of which are other programs
 	s.versions()
 

@@ -222,7 +222,7 @@ func (c *call) checkBulk(act string, in *ferry.BulkRequest) error {
 	filter.Limit = 0 // bounds a selection, and is none itself
 	filtered := filter != ferry.DeadLetterFilter{}
 	chosen := 0
-	for _, way := range []bool{filtered, len(in.IDs) > 0, in.All} {
+	for _, way := range []bool{filtered, len(in.IDs) > 0, in.All, in.Operation != ""} {
 		if way {
 			chosen++
 		}
@@ -233,7 +233,14 @@ func (c *call) checkBulk(act string, in *ferry.BulkRequest) error {
 			WithHint(`give a filter, ids, or "all": true to mean every one`)
 	case chosen > 1:
 		return ferry.Errorf(ferry.CodeBadFilter, "the request selects in more than one way").
-			WithHint("give only one of filter, ids and all")
+			WithHint("give only one of filter, ids, all and operation")
+	case in.Operation != "" && act != ferry.ActRestore:
+		return ferry.Errorf(ferry.CodeBadFilter, "only a restore takes back what an operation did").
+			WithHint("give a filter, ids, or all")
+	case in.Canary != 0 && act != ferry.ActReplay:
+		return invalid("/canary", "a canary is for messages that are sent again")
+	case in.Canary < 0 || in.Canary > ferry.MaxCanary:
+		return invalid("/canary", "the canary is out of range").WithHint("from 1 to %d", ferry.MaxCanary)
 	case len(in.IDs) > ferry.MaxListLimit:
 		return ferry.Errorf(ferry.CodeBatchTooLarge, "the request names %d ids", len(in.IDs)).
 			WithHint("at most %d; a filter can select more", ferry.MaxListLimit)
@@ -242,22 +249,15 @@ func (c *call) checkBulk(act string, in *ferry.BulkRequest) error {
 	case in.Expect != nil && *in.Expect < 0:
 		return invalid("/expect", "expect is negative")
 	}
-	if err := checkNote(in.Note, act == actDiscard && !in.DryRun); err != nil {
+	if err := checkNote(in.Note, act == ferry.ActDiscard && !in.DryRun); err != nil {
 		return err
 	}
 	return c.checkFilter(&in.Filter)
 }
 
-// The bulk acts.
-const (
-	actReplay  = "replay"
-	actDiscard = "discard"
-	actRestore = "restore"
-)
-
-func (c *call) bulkReplay() error  { return c.bulk(actReplay) }
-func (c *call) bulkDiscard() error { return c.bulk(actDiscard) }
-func (c *call) bulkRestore() error { return c.bulk(actRestore) }
+func (c *call) bulkReplay() error  { return c.bulk(ferry.ActReplay) }
+func (c *call) bulkDiscard() error { return c.bulk(ferry.ActDiscard) }
+func (c *call) bulkRestore() error { return c.bulk(ferry.ActRestore) }
 
 func (c *call) listOperations() error {
 	list, err := c.api.svc.Operations(c.ctx())
@@ -275,6 +275,15 @@ func (c *call) cancelOperation() error {
 		return err
 	}
 	o, err := c.api.svc.CancelOperation(c.ctx(), c.r.PathValue("id"), note, c.who.Name)
+	return answer(c, http.StatusOK, o, err)
+}
+
+func (c *call) continueOperation() error {
+	note, err := c.note(false)
+	if err != nil {
+		return err
+	}
+	o, err := c.api.svc.ContinueOperation(c.ctx(), c.r.PathValue("id"), note, c.who.Name)
 	return answer(c, http.StatusOK, o, err)
 }
 

@@ -19,6 +19,7 @@ type endpoint struct {
 	open    bool         // needs no key
 	sends   bool         // accepts messages: rates and quotas count them
 	byToken bool         // a token in the query stands for the key; the handler checks it
+	on      Listener     // where there are two; empty: see listener
 	act     bool         // an operator's act, or a change of who may what: it is in the audit log
 	roles   []ferry.Role // besides admin; nil: admin alone
 	right   string       // of a SAS policy, whose token stands for a key; empty: none does

@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"ferry"
@@ -19,6 +21,10 @@ func (f *fake) Operation(_ context.Context, id string) (ferry.Operation, error) 
 		return ferry.Operation{}, ferry.Errorf(ferry.CodeNotFound, "there is no operation %s", id)
 	}
 	return fakeOperation, f.err
+}
+
+func (f *fake) ContinueOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
+	return f.Operation(ctx, id)
 }
 
 func (f *fake) CancelOperation(ctx context.Context, id, _, _ string) (ferry.Operation, error) {
@@ -74,13 +80,38 @@ func (f *fake) Status(context.Context) (ferry.StatusReport, error) {
 	return ferry.StatusReport{Version: "1", Ready: true, StartedAt: now}, f.err
 }
 
-func (f *fake) Reconcile(context.Context) ([]ferry.Reconciliation, error) {
-	return []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, f.err
+func (f *fake) Prove(context.Context, ferry.ProofRequest) (ferry.Proof, error) {
+	return ferry.Proof{Items: []ferry.Reconciliation{{Route: "invoices", Day: "2026-11-23", Accepted: 1, Pending: 1, Balanced: true}}, Findings: []ferry.Finding{}}, f.err
+}
+
+func (f *fake) Doctor(context.Context) (ferry.Diagnosis, error) {
+	return ferry.Diagnosis{Version: "test", Checks: []ferry.Check{{Name: "disk room", State: ferry.CheckOK, Text: "enough"}}}, f.err
+}
+
+func (f *fake) Backup(_ context.Context, _ string, take func(about ferry.Backup, write func(io.Writer) error) error) error {
+	if f.err != nil {
+		return f.err
+	}
+	return take(ferry.Backup{Format: 1}, func(w io.Writer) error {
+		_, err := io.WriteString(w, "a tar")
+		return errors.Join(err, f.backupFails)
+	})
 }
 
 func (f *fake) Audit(_ context.Context, after uint64, _ time.Time, limit int) ([]ferry.AuditEntry, error) {
 	f.note("audit %d %d", after, limit)
 	return []ferry.AuditEntry{{Seq: after + 1, At: now, By: "olga", Act: "replay", Target: "x"}}, f.err
+}
+
+func (f *fake) LedgerFile(context.Context) (ferry.LedgerFile, error) {
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Last: &ferry.Compaction{
+		StartedAt: now, EndedAt: now, By: "broker", Outcome: ferry.CompactionNoRoom, Before: 1 << 30, After: 1 << 30, Error: "the ledger was not compacted", Hint: "make room",
+	}}, f.err
+}
+
+func (f *fake) CompactLedger(_ context.Context, note, by string) (ferry.LedgerFile, error) {
+	f.note("compact %q by=%s", note, by)
+	return ferry.LedgerFile{Size: 1 << 30, Free: 600 << 20, Compacting: true}, f.err
 }
 
 func (f *fake) Ready(context.Context) error { return f.err }

@@ -40,6 +40,8 @@ type fake struct {
 
 	caller ferry.Caller // of the last act that asks for one
 
+	backupFails error // after its first bytes
+
 	err    error // answers everything when set
 	panics bool
 }

@@ -115,11 +115,6 @@ func (c *call) bindRoute() error {
 	return answer(c, http.StatusOK, info, err)
 }
 
-func (c *call) reconcile() error {
-	list, err := c.api.svc.Reconcile(c.ctx())
-	return items(c, list, err)
-}
-
 func (c *call) listAudit() error {
 	var after uint64
 	if v := c.q("after"); v != "" {
@@ -153,6 +148,9 @@ func (c *call) health() error { return c.json(http.StatusOK, Health{Status: "ok"
 // is 503, which is what takes a broker out of a balancer; the cause of an error
 // that is not for callers goes to the log alone.
 func (c *call) ready() error {
+	if c.api.leaving.Load() {
+		return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("send again in a moment")
+	}
 	if err := c.api.svc.Ready(c.ctx()); err != nil {
 		if Status(ferry.CodeOf(err)) >= http.StatusInternalServerError && retryAfter(ferry.CodeOf(err)) == 0 {
 			c.api.log.Warn("the broker is not ready", "requestId", c.id, "error", errorChain(err))
@@ -180,7 +178,11 @@ func (c *call) metrics() error {
 }
 
 func (c *call) openAPI() error {
+	doc, err := c.api.openapi()
+	if err != nil {
+		return err
+	}
 	c.w.Header()["Content-Type"] = jsonType
-	c.write(http.StatusOK, c.api.openapi)
+	c.write(http.StatusOK, doc)
 	return nil
 }

@@ -35,19 +35,21 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusForbidden, true
 	case ferry.CodeNotFound, ferry.CodeRouteNotFound, ferry.CodeMessageNotFound, ferry.CodeVersionNotFound, ferry.CodeLockLost:
 		return http.StatusNotFound, true
-	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone:
+	case ferry.CodeQueueNotFound, ferry.CodeBodyMissing, ferry.CodeResultGone, ferry.CodeRouteRetired:
 		return http.StatusGone, true
 	case ferry.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
+	case ferry.CodeUpgradeRequired:
+		return http.StatusUpgradeRequired, true
 	case ferry.CodeAmbiguousID, ferry.CodeKeyReused, ferry.CodeConflict, ferry.CodeInDelivery,
 		ferry.CodeNotDeadLettered, ferry.CodeNotDiscarded, ferry.CodeCountChanged, ferry.CodeExists,
-		ferry.CodeLimitReached:
+		ferry.CodeLimitReached, ferry.CodeBackupRuns:
 		return http.StatusConflict, true
 	case ferry.CodeTooLarge, ferry.CodeBatchTooLarge:
 		return http.StatusRequestEntityTooLarge, true
 	case ferry.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType, true
-	case ferry.CodeInvalid, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
+	case ferry.CodeInvalid, ferry.CodeBadConfig, ferry.CodeBodyRefMissing, ferry.CodeConnectorTooLarge:
 		return http.StatusUnprocessableEntity, true
 	case ferry.CodeTooManyRequests, ferry.CodeQuotaExceeded:
 		return http.StatusTooManyRequests, true
@@ -58,7 +60,7 @@ func statusOf(code ferry.Code) (int, bool) {
 		return http.StatusServiceUnavailable, true
 	case ferry.CodeLedgerLocked, ferry.CodeLedgerNewer, ferry.CodeLedgerUnreadable, ferry.CodePortTaken,
 		ferry.CodeQueueUnreachable, ferry.CodeQueueRefused, ferry.CodeQueueUnsuitable,
-		ferry.CodeBadConfig, ferry.CodeInternal:
+		ferry.CodeInternal, ferry.CodeBackupUnreadable, ferry.CodeFolderNotEmpty:
 		// The first five end a start and never reach a sender.
 		return http.StatusInternalServerError, true
 	default:

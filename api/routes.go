@@ -25,7 +25,7 @@ func (a *api) endpoints() []endpoint {
 		{200, "a dry run, or nothing to do", ferry.BulkAnswer{}, nil, nil},
 	}
 	noteBody := &body{of: NoteRequest{}, optional: true}
-	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all"}
+	bulkBody := &body{of: ferry.BulkRequest{}, text: "one of filter, ids and all; of a restore, or operation"}
 
 	list := []endpoint{
 		// Senders.
@@ -90,6 +90,7 @@ func (a *api) endpoints() []endpoint {
 		{method: get, path: "/v1/operations", id: "listOperations", roles: operators, handle: (*call).listOperations, summary: "List bulk acts", answers: []reply{{200, "the operations", List[ferry.Operation]{}, nil, nil}}},
 		{method: get, path: "/v1/operations/{id}", id: "getOperation", roles: operators, handle: (*call).getOperation, summary: "Read a bulk act", answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 		{method: post, path: "/v1/operations/{id}/cancel", id: "cancelOperation", act: true, roles: operators, handle: (*call).cancelOperation, summary: "Stop a bulk act; what is done stays done", body: noteBody, answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
+		{method: post, path: "/v1/operations/{id}/continue", id: "continueOperation", act: true, roles: operators, handle: (*call).continueOperation, summary: "Go on with a bulk act that was stopped", text: "A replay is stopped by its canary, or by many messages in a row that failed as before.", body: noteBody, answers: []reply{{200, "the operation", ferry.Operation{}, nil, nil}}},
 
 		// Routes and how the broker stands.
 		{method: get, path: "/v1/routes", id: "listRoutes", roles: readers, handle: (*call).listRoutes, summary: "List routes and their state", answers: []reply{{200, "the routes that the key may see", List[ferry.RouteInfo]{}, nil, nil}}},
@@ -97,7 +98,6 @@ func (a *api) endpoints() []endpoint {
 		{method: post, path: "/v1/routes/{route}/resume", id: "resumeRoute", act: true, roles: operators, handle: (*call).resumeRoute, summary: "Let a route deliver again", body: noteBody, answers: routeInfo},
 		{method: post, path: "/v1/routes/{route}/bind", id: "bindRoute", act: true, roles: admins, handle: (*call).bindRoute, summary: "Let another worker deliver a route", body: &body{of: BindRequest{}}, answers: routeInfo},
 		{method: get, path: "/v1/status", id: "getStatus", roles: operators, handle: (*call).brokerStatus, summary: "How the broker stands", answers: []reply{{200, "the report", ferry.StatusReport{}, nil, nil}}},
-		{method: get, path: "/v1/reconciliation", id: "getReconciliation", roles: operators, handle: (*call).reconcile, summary: "Prove that nothing was lost, per route and day", answers: []reply{{200, "the counts", List[ferry.Reconciliation]{}, nil, nil}}},
 		{
 			method: get, path: "/v1/audit", id: "listAudit", roles: admins, handle: (*call).listAudit, summary: "List what operators did, oldest first",
 			params: []param{
@@ -121,14 +121,15 @@ func (a *api) endpoints() []endpoint {
 		{method: post, path: "/v1/workers/{name}/revoke", id: "revokeWorker", act: true, roles: admins, handle: (*call).revokeWorker, summary: "Cut a worker off at once", body: noteBody, answers: []reply{{200, "the worker", ferry.WorkerInfo{}, nil, nil}}},
 
 		// Probes and descriptions.
-		{method: get, path: "/healthz", id: "getHealth", open: true, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},
-		{method: get, path: "/readyz", id: "getReadiness", open: true, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
-		{method: get, path: "/metrics", id: "getMetrics", open: true, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
-		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
+		{method: get, path: "/healthz", id: "getHealth", open: true, on: bothListeners, handle: (*call).health, summary: "Does the process answer", answers: []reply{{200, "it does", Health{}, nil, nil}}},
+		{method: get, path: "/readyz", id: "getReadiness", open: true, on: bothListeners, handle: (*call).ready, summary: "Can messages be accepted", answers: []reply{{200, "they can", Health{}, nil, nil}}},
+		{method: get, path: "/metrics", id: "getMetrics", open: true, on: AdminListener, handle: (*call).metrics, summary: "Prometheus metrics", text: "Needs an operator's key, unless the request comes from the broker's own machine.", answers: []reply{{200, "the metrics", nil, []string{"text/plain"}, nil}}},
+		{method: get, path: "/openapi.json", id: "getOpenAPI", open: true, on: bothListeners, handle: (*call).openAPI, summary: "This description", answers: []reply{{200, "OpenAPI 3.0.3", map[string]any{}, nil, nil}}},
 	}
 	for _, more := range [][]endpoint{
 		waiting(), subscriptions(), events(), usage(), connectorCalls(), versions(),
 		rescue(),
+		ledgerFile(),
 		reloading(),
 		queueLink(),
 		operatorEvents(),

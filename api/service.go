@@ -89,6 +89,8 @@ type Operations interface {
 	Operations(ctx context.Context) ([]ferry.Operation, error)
 	Operation(ctx context.Context, id string) (ferry.Operation, error)
 	CancelOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
+	// ContinueOperation has a stopped one go on.
+	ContinueOperation(ctx context.Context, id, note, by string) (ferry.Operation, error)
 }
 
 // RouteActs shows and steers routes.
@@ -106,10 +108,17 @@ type RouteActs interface {
 // Observer tells how the broker stands.
 type Observer interface {
 	Status(ctx context.Context) (ferry.StatusReport, error)
-	Reconcile(ctx context.Context) ([]ferry.Reconciliation, error)
+	Prove(ctx context.Context, req ferry.ProofRequest) (ferry.Proof, error)
+	Doctor(ctx context.Context) (ferry.Diagnosis, error)
+	// Backup has take write a snapshot somewhere; it is an act. Before take is called
+	// the error is for the caller.
+	Backup(ctx context.Context, by string, take func(about ferry.Backup, write func(io.Writer) error) error) error
 	// Audit lists entries with a number above after, at or after a time (zero: any),
 	// oldest first.
 	Audit(ctx context.Context, after uint64, since time.Time, limit int) ([]ferry.AuditEntry, error)
+	LedgerFile(ctx context.Context) (ferry.LedgerFile, error)
+	// CompactLedger returns once it is noted, and about to begin.
+	CompactLedger(ctx context.Context, note, by string) (ferry.LedgerFile, error)
 	// Ready says why messages cannot be accepted, nil when they can.
 	Ready(ctx context.Context) error
 }

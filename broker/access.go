@@ -207,7 +207,12 @@ func (b *Broker) Workers(context.Context) ([]ferry.WorkerInfo, error) { return b
 func (b *Broker) workerInfos() []ferry.WorkerInfo {
 	list := b.ledger.Workers()
 	_, elsewhere := b.transport.(LoginElsewhere)
+	var open map[string][]ferry.WorkerConnection
+	if t, ok := b.transport.(Connected); ok {
+		open = t.Connections()
+	}
 	for i := range list {
+		list[i].Connections = open[list[i].PublicKey]
 		list[i].LoginElsewhere, list[i].Queue = elsewhere, b.queue.Properties().Name
 		if s := b.fleet.get(list[i].Name); s != nil {
 			at := s.at.UTC()

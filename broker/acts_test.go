@@ -224,8 +224,12 @@ func TestBulkReplayGoesOnAfterARestart(t *testing.T) {
 			t.Fatalf("another count: %v", err)
 		}
 		// An operation whose first steps an earlier run did.
-		op := ferry.Operation{ID: ferry.NewID(time.Now()).String(), Act: "replay", State: "running", By: "op", Total: 6, CreatedAt: time.Now()}
-		if err := w.b.ledger.StartOperation(t.Context(), op, ids[:6]); err != nil {
+		op := ferry.Operation{ID: ferry.NewID(time.Now()).String(), Act: "replay", By: "op", CreatedAt: time.Now()}
+		selection, err := w.b.ledger.SelectIDs(ids[:6], func(ferry.State, *ferry.DeadLetter) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.b.ledger.StartOperation(t.Context(), op, selection); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.b.Replay(t.Context(), ids[0], nil, "", "", "op"); err != nil {

@@ -45,6 +45,12 @@ type LoginElsewhere interface {
 	LoginConfig(w ferry.WorkerInfo) (string, error)
 }
 
+// Connected is a Transport that knows who is connected.
+type Connected interface {
+	// Connections lists those of the workers, by public nkey.
+	Connections() map[string][]ferry.WorkerConnection
+}
+
 // WorkerConfig is a Transport that knows what its workers' worker.yaml says of the
 // queue. nkey is where the worker's seed lies.
 type WorkerConfig interface {
@@ -85,6 +91,8 @@ type Options struct {
 	Certificate func() *ferry.CertificateInfo
 	// Problems are more sentences for the status report, nil: none.
 	Problems func() []string
+	// Checks are what the doctor looks at beside the broker's own; nil: nothing more.
+	Checks func(ctx context.Context) []ferry.Check
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
 
@@ -121,9 +129,17 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 	usage     *usage
+	file      *ledgerFile
 	holds     holds
+	reports   reports
+	proving   chan struct{} // a token for the proof under way
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
+
+	changing  sync.Mutex      // around a change of the table
+	runCtx    context.Context // of what Start began; nil before
+	caughtUp  chan struct{}   // closed when relays may begin
+	drainOnes chan struct{}   // see drainRoute
 
 	stop     context.CancelFunc
 	stopping chan struct{} // closed when Stop begins
@@ -155,6 +171,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
+		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce), proving: make(chan struct{}, 1),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
 	}
 	b.bodies = newCarrier(b)
@@ -162,25 +179,22 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.outbox = newOutbox(b)
 	b.usage = newUsage(func(route string) bool { _, ok := b.route(route); return ok })
 	b.metrics = newMetrics(b)
-	routes := &table{routes: map[string]*route{}}
-	for _, r := range opts.Routes {
-		compiled, err := b.compile(r)
-		if err != nil {
-			return nil, err
-		}
-		routes.routes[r.Name] = compiled
-		routes.names = append(routes.names, r.Name)
+	b.file = newLedgerFile(b)
+	b.metrics.registry.MustRegister(b.file)
+	routes, err := b.compileAll(opts.settings(), nil)
+	if err != nil {
+		return nil, err
 	}
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, Windows: b.windowsOf, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, Windows: b.windowsOf, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.ledger = ledger
-	if err := b.openTokenKeys(); err != nil {
+	if err := b.openTokenKeys(ctx); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
 	if err := b.open(ctx); err != nil {
@@ -196,6 +210,9 @@ func setDefault(d *time.Duration, value time.Duration) {
 }
 
 func (b *Broker) open(ctx context.Context) error {
+	if err := b.keepRetired(); err != nil {
+		return atStart(err)
+	}
 	for _, name := range b.names() {
 		if err := b.ledger.EnsureRoute(ctx, name); err != nil {
 			return atStart(err)
@@ -204,6 +221,9 @@ func (b *Broker) open(ctx context.Context) error {
 		if err := b.setMode(ctx, r); err != nil {
 			return err
 		}
+	}
+	if err := b.ledger.KeepRoutes(ctx, b.table.Load().configured()); err != nil {
+		return atStart(err)
 	}
 	if err := b.settleHolds(ctx); err != nil {
 		return atStart(err)
@@ -286,7 +306,7 @@ func (b *Broker) queueAtStart(err error) error {
 // Start begins to hand out messages and to commit receipts.
 func (b *Broker) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.stop = cancel
+	b.stop, b.runCtx = cancel, ctx
 	stopServing, err := b.queue.Serve(ctx, workers{b})
 	if err != nil {
 		cancel()
@@ -296,16 +316,12 @@ func (b *Broker) Start() error {
 		<-ctx.Done()
 		stopServing()
 	})
-	caughtUp := make(chan struct{})
 	b.goRun(func() {
-		defer close(caughtUp)
+		defer close(b.caughtUp)
 		b.catchUp(ctx)
 	})
 	for _, r := range b.table.Load().routes {
-		b.goRun(func() {
-			<-caughtUp
-			r.relay.run(ctx)
-		})
+		b.runRelay(r)
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
 	b.drain(ctx)
@@ -317,6 +333,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
+	b.goRun(func() { b.file.run(ctx) })
 	return nil
 }
 
@@ -334,7 +351,9 @@ func (b *Broker) goRun(f func()) {
 func (b *Broker) Stop(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		b.changing.Lock() // a new configuration is all in place, or not begun
 		close(b.stopping)
+		b.changing.Unlock()
 		if b.stop != nil {
 			b.stop()
 		}

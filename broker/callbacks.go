@@ -82,7 +82,7 @@ func (b *Broker) unsubscribeToken(id ferry.ID) string {
 
 // Subscribe makes a subscription for who, or finds the one that is the same.
 func (b *Broker) Subscribe(ctx context.Context, spec ferry.SubscriptionSpec, who ferry.Identity) (ferry.NewSubscription, error) {
-	if err := b.mayCall(spec.CallbackURL); err != nil {
+	if err := b.table.Load().mayCall(spec.CallbackURL); err != nil {
 		return ferry.NewSubscription{}, err
 	}
 	if spec.Route != "" {
@@ -109,12 +109,12 @@ func (b *Broker) newSubscription(sub *store.Subscription, merged bool) ferry.New
 }
 
 // mayCall says why messages' ends cannot be told at an address.
-func (b *Broker) mayCall(url string) error {
-	if b.opts.Caller == nil {
+func (t *table) mayCall(url string) error {
+	if t.Caller == nil {
 		return ferry.Errorf(ferry.CodeBadCallbackURL, "this broker makes no callbacks").
 			WithHint("ask for the message's end: its statusUrl is in the answer, and GET /v1/events lists all ends")
 	}
-	return b.opts.Caller.MayCall(url)
+	return t.Caller.MayCall(url)
 }
 
 // Subscriptions lists those of who; all of them for operators.

@@ -42,12 +42,13 @@ func (w workers) Claim(ctx context.Context, from string, r queue.ClaimRequest) (
 
 // sweepClaims takes over claims whose holders never reported.
 func (b *Broker) sweepClaims(ctx context.Context) {
-	if !slices.ContainsFunc(b.opts.Routes, func(r ferry.Route) bool { return r.Several || r.Pull }) {
-		return // claims of an earlier configuration were taken over at the start
-	}
 	// Receipts that waited while the broker was away are heard first.
 	sleep(ctx, claimsAfterStart)
 	for ctx.Err() == nil {
+		if !b.table.Load().claims { // those of an earlier configuration were taken over with it
+			sleep(ctx, claimsEvery)
+			continue
+		}
 		list, next, err := b.ledger.TakeOverClaims(ctx, claimsBatch, b.continueAfterDead)
 		if err != nil && ctx.Err() == nil {
 			b.log.Error("claims that are over could not be taken over", "error", err)

@@ -33,9 +33,15 @@ func (b *Broker) drain(ctx context.Context) {
 			return b.bringBackReceipts(ctx, list)
 		})
 	})
-	slots := make(chan struct{}, drainAtOnce)
 	for _, route := range b.names() {
-		b.goRun(func() { b.drainLoop(ctx, route, func() error { return b.drainRoute(ctx, route, slots) }) })
+		b.drainOf(ctx, route)
+	}
+}
+
+// drainOf brings back what the queue of one route sets aside, until ctx ends.
+func (b *Broker) drainOf(ctx context.Context, route string) {
+	if b.queue.SetsAside() {
+		b.goRun(func() { b.drainLoop(ctx, route, func() error { return b.drainRoute(ctx, route, b.drainOnes) }) })
 	}
 }
 

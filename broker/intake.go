@@ -38,11 +38,15 @@ type BodyRefs interface {
 
 // OpenBodyRef opens the blob that a sender named in place of a body.
 func (b *Broker) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
-	if b.opts.BodyRefs == nil {
+	return b.table.Load().openBodyRef(ctx, url)
+}
+
+func (t *table) openBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
+	if t.BodyRefs == nil {
 		return nil, "", ferry.Errorf(ferry.CodeBadBodyRef, "this broker takes no bodies by reference").
 			WithHint("send the body itself; or bodyRef: {accounts: […]} in broker.yaml allows accounts")
 	}
-	return b.opts.BodyRefs.Open(ctx, url)
+	return t.BodyRefs.Open(ctx, url)
 }
 
 // Unstage removes a staged body that is not needed.
@@ -50,10 +54,14 @@ func (b *Broker) Unstage(body ferry.StagedBody) { b.ledger.Unstage(body) }
 
 // Accept puts a message on disk and says under which id. See api.Intake.
 func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, error) {
+	return b.accept(ctx, b.table.Load(), m)
+}
+
+func (b *Broker) accept(ctx context.Context, t *table, m ferry.Message) (ferry.Accepted, error) {
 	if m.Staged != nil {
 		defer b.ledger.Unstage(*m.Staged) // of no effect on one that the ledger took over
 	}
-	if err := b.complete(ctx, &m); err != nil {
+	if err := b.complete(ctx, t, &m); err != nil {
 		if answer, ok := b.known(&m, err); ok {
 			b.metrics.accepted(answer)
 			return answer, nil
@@ -71,6 +79,10 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 
 // AcceptBatch puts several messages on disk in one commit. See api.Intake.
 func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
+	return b.acceptBatch(ctx, b.table.Load(), msgs, partial)
+}
+
+func (b *Broker) acceptBatch(ctx context.Context, t *table, msgs []ferry.Message, partial bool) ([]ferry.Accepted, []error, error) {
 	good := make([]ferry.Message, 0, len(msgs))
 	at := make([]int, 0, len(msgs)) // of good in msgs
 	answers, errs := make([]ferry.Accepted, len(msgs)), make([]error, len(msgs))
@@ -79,7 +91,7 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 		if msgs[i].Staged != nil {
 			defer b.ledger.Unstage(*msgs[i].Staged)
 		}
-		if err := b.complete(ctx, &msgs[i]); err != nil {
+		if err := b.complete(ctx, t, &msgs[i]); err != nil {
 			known := false
 			if answers[i], known = b.known(&msgs[i], err); !known {
 				errs[i], bad = err, true
@@ -106,16 +118,19 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 }
 
 // complete names a message and fills in what its route says.
-func (b *Broker) complete(ctx context.Context, m *ferry.Message) error {
-	r, ok := b.route(m.Route)
+func (b *Broker) complete(ctx context.Context, t *table, m *ferry.Message) error {
+	r, ok := t.routes[m.Route]
 	if !ok {
 		return noRoute(m.Route)
+	}
+	if r.Retired {
+		return retired(m.Route)
 	}
 	if err := m.Validate(); err != nil {
 		return err
 	}
 	if m.CallbackURL != "" {
-		if err := b.mayCall(m.CallbackURL); err != nil {
+		if err := t.mayCall(m.CallbackURL); err != nil {
 			return err
 		}
 	}

@@ -94,7 +94,7 @@ func (b *Broker) dropEvents(ctx context.Context) {
 }
 
 func (b *Broker) purge(ctx context.Context) {
-	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.opts.Retention))
+	n, err := b.ledger.Purge(ctx, time.Now().Add(-b.table.Load().Retention))
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("ended messages could not be removed", "error", err)
 	}

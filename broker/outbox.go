@@ -148,7 +148,7 @@ func (o *outbox) next() (t *telling, again bool, in time.Duration) {
 // tell tells a target all that waits for it, until something fails.
 func (o *outbox) tell(ctx context.Context, t *telling, again bool) {
 	most, within := tellPage, tellTimeout
-	if p, ok := o.b.opts.Tellers[t.to.Kind].(Pager); ok {
+	if p, ok := o.b.table.Load().Tellers[t.to.Kind].(Pager); ok {
 		most, within = p.Page()
 	}
 	next := most
@@ -291,7 +291,7 @@ func (o *outbox) ask(ctx context.Context, to ferry.NoticeTarget, within time.Dur
 	if len(ends) == 0 {
 		return errs
 	}
-	teller := o.b.opts.Tellers[to.Kind]
+	teller := o.b.table.Load().Tellers[to.Kind]
 	if teller == nil {
 		for i := range errs {
 			errs[i] = fmt.Errorf("this broker is not set up for replies of the kind %s", to.Kind)

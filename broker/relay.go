@@ -19,10 +19,10 @@ import (
 // inbox and not held. What it handed out it knows in memory only; a restart
 // begins with an empty window and publishes again.
 type relay struct {
-	b      *Broker
-	name   string
-	window int
-	wake   chan struct{}
+	b    *Broker
+	name string
+	wake chan struct{}
+	stop context.CancelFunc // of its run; nil before
 
 	mu     sync.Mutex
 	out    map[ferry.ID]*handed
@@ -42,8 +42,8 @@ const (
 	relayBatchBytes = 4 << 20 // bodies of one hand-out
 )
 
-func newRelay(b *Broker, r ferry.Route) *relay {
-	return &relay{b: b, name: r.Name, window: min(r.Window, ferry.MaxWindow), wake: make(chan struct{}, 1), out: map[ferry.ID]*handed{}}
+func newRelay(b *Broker, name string) *relay {
+	return &relay{b: b, name: name, wake: make(chan struct{}, 1), out: map[ferry.ID]*handed{}}
 }
 
 // note takes a change of the ledger. It must not block: the committer waits.
@@ -103,6 +103,15 @@ func (r *relay) inQueue() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.out)
+}
+
+// window is how many may be in the queue at a time, as it is configured now.
+func (r *relay) window() int {
+	at, ok := r.b.route(r.name)
+	if !ok {
+		return 0
+	}
+	return min(at.Window, ferry.MaxWindow)
 }
 
 // run hands out until ctx ends. After a fault it waits a little, longer each
@@ -192,8 +201,9 @@ func (r *relay) step(ctx context.Context) (time.Time, error) {
 // move the horizon on disk, and only then read what is published, so that an
 // operator's act either came before and is seen, or is refused.
 func (r *relay) handOut(ctx context.Context) (next time.Time, more bool, err error) {
+	window := r.window()
 	r.mu.Lock()
-	cursor, room, round := r.cursor, r.window-len(r.out), r.rounds
+	cursor, room, round := r.cursor, window-len(r.out), r.rounds
 	r.mu.Unlock()
 	if room <= 0 {
 		return time.Time{}, false, nil

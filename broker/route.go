@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"ferry"
 	"ferry/calendar"
 	"ferry/mapping"
@@ -19,7 +21,8 @@ type route struct {
 	calendar *calendar.Calendar // nil: it is delivered at any time
 	words    chan struct{}      // has room while nobody answers for, or changes, the route's binding
 
-	receivers receivers // where they pull
+	receivers *receivers // where they pull
+	retiredAt time.Time  // of a retired one: when it was taken out
 }
 
 // compile makes what a route needs of its configuration.
@@ -38,7 +41,7 @@ func (b *Broker) compile(r ferry.Route) (*route, error) {
 		r.MaxDeliveries = ferry.DefaultMaxDeliveries
 	}
 	setDefault(&r.WorkAway, ferry.DefaultWorkAway)
-	compiled := &route{Route: r, relay: newRelay(b, r), words: make(chan struct{}, 1)}
+	compiled := &route{Route: r, relay: newRelay(b, r.Name), words: make(chan struct{}, 1), receivers: &receivers{}}
 	var err error
 	if compiled.mask, err = privacy.NewFieldMask(r.Mask); err != nil {
 		return nil, ferry.Errorf(ferry.CodeBadConfig, "route %s: %w", r.Name, err)

@@ -99,7 +99,7 @@ func (b *Broker) masked(r *route, payload []byte, fault *ferry.Error) *ferry.Err
 // there: it was accepted when the form was another one.
 func (b *Broker) known(m *ferry.Message, fault error) (ferry.Accepted, bool) {
 	switch ferry.CodeOf(fault) {
-	case ferry.CodeInvalid, ferry.CodeUnsupportedMedia, ferry.CodeBadRequest, ferry.CodeTooLarge, ferry.CodeVersionNotFound, ferry.CodeEmptyBody:
+	case ferry.CodeInvalid, ferry.CodeUnsupportedMedia, ferry.CodeBadRequest, ferry.CodeTooLarge, ferry.CodeVersionNotFound, ferry.CodeEmptyBody, ferry.CodeRouteRetired:
 		return b.ledger.Known(*m)
 	}
 	return ferry.Accepted{}, false

@@ -22,6 +22,9 @@ func (b *Broker) RouteInfos(context.Context) ([]ferry.RouteInfo, error) {
 		if err != nil {
 			return nil, err
 		}
+		if info.Retired && info.Pending+info.DeadLetters == 0 {
+			continue // nothing is left to tell of it
+		}
 		list = append(list, info)
 	}
 	return list, nil
@@ -40,7 +43,7 @@ func (b *Broker) routeInfo(name string) (ferry.RouteInfo, error) {
 		Name: name, Title: r.Heading(), Description: r.Description, Conditions: b.conditions(&in),
 		Pending: in.Pending, Parked: in.Parked, Awaiting: in.Awaiting, InQueue: r.relay.inQueue(), Accepted: in.Accepted,
 		Completed: in.Completed, Discarded: in.Discarded, ByReason: in.Dead, Owner: r.Owner,
-		Intake: b.opts.Intake(name), Replies: b.outbox.waiting(name),
+		Retired: r.Retired, Intake: b.table.Load().Intake(name), Replies: b.outbox.waiting(name),
 	}
 	for _, n := range in.Dead {
 		info.DeadLetters += n
@@ -252,25 +255,41 @@ func (b *Broker) Status(ctx context.Context) (ferry.StatusReport, error) {
 			}
 		}
 		if state := troubleOf(r); state != ferry.RouteRunning && (state != ferry.RouteNoWorker || r.Pending > 0) {
-			s.Problems = append(s.Problems, fmt.Sprintf("route %s is %s: %s", r.Name, state, reasonOf(r, state)))
+			hint := r.Hint
+			if state != r.State {
+				hint = ""
+			}
+			s.Problems = append(s.Problems, withHelp(fmt.Sprintf("route %s is %s: %s", r.Name, state, reasonOf(r, state)), hint))
 		}
+		s.CallbacksWaiting += r.Replies
 		s.Problems = append(s.Problems, leavingProblems(r)...)
+		s.Problems = append(s.Problems, retiredProblems(r)...)
 		if in := r.Intake; in != nil && (in.State == ferry.IntakeAway || in.State == ferry.IntakePaused) {
 			s.Problems = append(s.Problems, fmt.Sprintf("route %s takes nothing in from the queue %s since %s: %s", r.Name, in.Queue, in.Since.UTC().Format(time.RFC3339), in.Reason))
 		}
 	}
 	s.Problems = append(s.Problems, b.outbox.problems()...)
+	s.Operations = b.liveOperations()
+	s.Problems = append(s.Problems, stoppedOperations(s.Operations)...)
 	if problem := b.keyProblem(); problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
 	s.Problems = append(s.Problems, b.opts.Problems()...)
 	switch {
 	case dead == 1:
-		s.Problems = append(s.Problems, "1 dead letter waits for a person")
+		s.Problems = append(s.Problems, "1 dead letter waits for a person: broker dlq list")
 	case dead > 1:
-		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person", dead))
+		s.Problems = append(s.Problems, fmt.Sprintf("%d dead letters wait for a person: broker dlq groups", dead))
 	}
 	return s, nil
+}
+
+// withHelp is a problem and what helps.
+func withHelp(problem, hint string) string {
+	if hint == "" {
+		return problem
+	}
+	return problem + ": " + hint
 }
 
 // troubleOf is the state of a route as far as somebody should know of it: a window

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ferry"
 	"ferry/internal/disk"
@@ -64,13 +66,27 @@ func (k tokenKey) create(dir, path string) ([]byte, error) {
 	return key, nil
 }
 
-func (b *Broker) openTokenKeys() (err error) {
-	if b.confirmKey, err = confirmTokenKey().open(b.opts.DataDir); err != nil {
+func (b *Broker) openTokenKeys(ctx context.Context) (err error) {
+	if b.confirmKey, err = b.openTokenKey(ctx, confirmTokenKey()); err != nil {
 		return err
 	}
-	if b.resultKey, err = resultTokenKey().open(b.opts.DataDir); err != nil {
+	if b.resultKey, err = b.openTokenKey(ctx, resultTokenKey()); err != nil {
 		return err
 	}
-	b.callbackKey, err = callbackTokenKey().open(b.opts.DataDir)
+	b.callbackKey, err = b.openTokenKey(ctx, callbackTokenKey())
 	return err
+}
+
+// openTokenKey reads a key. That one was lost and another made is in the audit log;
+// that the first start made it goes without saying.
+func (b *Broker) openTokenKey(ctx context.Context, k tokenKey) ([]byte, error) {
+	_, missing := os.Stat(filepath.Join(b.opts.DataDir, k.file))
+	key, err := k.open(b.opts.DataDir)
+	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
+		return key, err
+	}
+	if log, err := b.ledger.Audit(0, time.Time{}, 1); err != nil || len(log) == 0 {
+		return key, err
+	}
+	return key, b.ledger.NoteAct(ctx, ferry.AuditEntry{By: "broker", Act: "make key", Target: k.file, Note: "there was none: " + k.lost})
 }

@@ -94,7 +94,7 @@ func (v *viewer) look(r *routeView) {
 	if r.in.Pull {
 		r.full = r.in.Locked >= int64(min(r.Window, ferry.MaxWindow))
 	} else {
-		r.full = r.relay.inQueue() >= r.relay.window
+		r.full = r.relay.inQueue() >= r.relay.window()
 	}
 }
 

@@ -122,6 +122,13 @@ func (c *Client) CancelOperation(ctx context.Context, id, note string) (ferry.Op
 	return o, err
 }
 
+// ContinueOperation has a bulk act go on that was stopped.
+func (c *Client) ContinueOperation(ctx context.Context, id, note string) (ferry.Operation, error) {
+	var o ferry.Operation
+	err := c.post(ctx, "/v1/operations/"+seg(id)+"/continue", noted(note), &o)
+	return o, err
+}
+
 // list reads an answer of the form {"items": […]}.
 func list[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
 	var answer struct {

@@ -54,6 +54,14 @@ func (c *Client) Resume(ctx context.Context, route, note string) (ferry.RouteInf
 	return c.routeAct(ctx, route, "resume", noteOnly{note})
 }
 
+// Reload has the broker read its configuration file anew. A bad file is refused, and
+// what ran before goes on.
+func (c *Client) Reload(ctx context.Context, note string) (ferry.Reload, error) {
+	var done ferry.Reload
+	err := c.post(ctx, "/v1/reload", noted(note), &done)
+	return done, err
+}
+
 // BindRoute lets another worker's inbox deliver the route. gone: whoever had it
 // before can call no more, so that nothing waits for it; that wants a note.
 func (c *Client) BindRoute(ctx context.Context, route, worker string, gone bool, note string) (ferry.RouteInfo, error) {

@@ -16,59 +16,68 @@ const (
 
 // Broker is broker.yaml.
 type Broker struct {
+	// File is what it was read from; empty: it is the default.
+	File string
+
 	// Listen is the address of the HTTP API; default 127.0.0.1:8080.
-	Listen string `yaml:"listen"`
+	Listen string `yaml:"listen" reload:"start"`
 	// PublicURL is what Location headers are made of; required unless Listen is a
 	// loopback address, then made of it.
-	PublicURL string `yaml:"publicUrl"`
+	PublicURL string `yaml:"publicUrl" reload:"start"`
 	// DataDir holds ledger, queue and admin key; default ./data.
-	DataDir string `yaml:"dataDir"`
+	DataDir string `yaml:"dataDir" reload:"start"`
 	// Environment is a word that people see, such as prod; default none.
-	Environment string `yaml:"environment"`
+	Environment string `yaml:"environment" reload:"start"`
 
-	Queue  BrokerQueue   `yaml:"queue"`
-	Routes []BrokerRoute `yaml:"routes"` // at most ferry.MaxRoutes
-	SAS    []BrokerSAS   `yaml:"sas"`    // whose tokens the Service Bus calls take, at most 100
+	Queue  BrokerQueue   `yaml:"queue" reload:"start"`
+	Routes []BrokerRoute `yaml:"routes" reload:"live"` // at most ferry.MaxRoutes
+	SAS    []BrokerSAS   `yaml:"sas" reload:"live"`    // whose tokens the Service Bus calls take, at most 100
 
 	// Retention is how long an ended message is kept; default 30 days, from 1 hour
 	// to 10 years.
-	Retention time.Duration `yaml:"retention"`
+	Retention time.Duration `yaml:"retention" reload:"live"`
 	// IdempotencyWindow is how long a repeat is recognised by its key; default 7
 	// days, from 1 minute to 90 days.
-	IdempotencyWindow time.Duration `yaml:"idempotencyWindow"`
+	IdempotencyWindow time.Duration `yaml:"idempotencyWindow" reload:"start"`
 
 	// WorkAway is how long a route's one worker works on while the broker is away,
 	// on a queue that runs on meanwhile; default 24 h, from 20 s to 3 days.
-	WorkAway time.Duration `yaml:"workAway"`
+	WorkAway time.Duration `yaml:"workAway" reload:"live"`
 
 	// BodyRef lets senders name a blob in place of a body; default none is taken.
-	BodyRef *BodyRef `yaml:"bodyRef"`
+	BodyRef *BodyRef `yaml:"bodyRef" reload:"live"`
 
-	AdminListen any `yaml:"adminListen" later:"true"`
+	// AdminListen is the address of a listener for operators: pages, metrics, keys,
+	// dead letters and all that is theirs moves there, and Listen answers 404 for it.
+	// Default none: Listen answers all.
+	AdminListen string `yaml:"adminListen" reload:"start"`
 
 	// TLS is the certificate of Listen; default none.
-	TLS *BrokerTLS `yaml:"tls"`
+	TLS *BrokerTLS `yaml:"tls" reload:"start"`
 
 	// CORS is which pages of other origins may call; default none.
-	CORS CORS `yaml:"cors"`
+	CORS CORS `yaml:"cors" reload:"live"`
 
 	// Limits are the rates of callers, and the bounds of connections.
-	Limits Limits `yaml:"limits"`
+	Limits Limits `yaml:"limits" reload:"live"`
 
 	// Issuers are whose tokens stand for keys, at most 20.
-	Issuers []Issuer `yaml:"issuers"`
+	Issuers []Issuer `yaml:"issuers" reload:"live"`
 
 	// ClientCertificates are the certificates that stand for keys, at most 1,000.
-	ClientCertificates []ClientCertificate `yaml:"clientCertificates"`
+	ClientCertificates []ClientCertificate `yaml:"clientCertificates" reload:"live"`
 
 	// Callbacks says whom the broker may call back.
-	Callbacks Callbacks `yaml:"callbacks"`
+	Callbacks Callbacks `yaml:"callbacks" reload:"live"`
 
 	// Secrets is how secrets of Azure Key Vault are read.
-	Secrets Secrets `yaml:"secrets"`
+	Secrets Secrets `yaml:"secrets" reload:"live"`
 
 	// AccessLog is where a line for each request goes; default nowhere.
-	AccessLog *AccessLog `yaml:"accessLog"`
+	AccessLog *AccessLog `yaml:"accessLog" reload:"live"`
+
+	// Drain is how the broker stops.
+	Drain Drain `yaml:"drain" reload:"live"`
 }
 
 // BrokerQueue is the queue of a broker.
@@ -93,6 +102,9 @@ type BrokerNATS struct {
 	URL string `yaml:"url"`
 	// NKey is where the broker's seed for URL lies: a path, file:PATH or env:NAME.
 	NKey string `yaml:"nkey"`
+	// CA is a PEM file: authorities that may have signed the certificate of a tls URL,
+	// beside those that the machine knows.
+	CA string `yaml:"ca"`
 	// Replicas of the streams at URL: 1 (the default), 3 or 5.
 	Replicas int `yaml:"replicas"`
 }
@@ -185,6 +197,7 @@ func defaults() *Broker {
 		WorkAway:          ferry.DefaultWorkAway,
 		Retention:         ferry.DefaultRetention,
 		IdempotencyWindow: ferry.IdempotencyWindow,
+		Drain:             Drain{Within: DefaultDrain},
 		Queue: BrokerQueue{
 			Driver: DriverNATS,
 			NATS:   BrokerNATS{Listen: "127.0.0.1:4222", Lock: defaultLock, MaxStore: defaultStore, Replicas: 1},
@@ -273,6 +286,8 @@ func (b *Broker) check(d *decoder) {
 	d.checkSpan("retention", int64(b.Retention), int64(time.Hour), int64(3650*day), showDuration)
 	d.checkSpan("idempotencyWindow", int64(b.IdempotencyWindow), int64(time.Minute), int64(90*day), showDuration)
 	d.checkSpan("workAway", int64(b.WorkAway), int64(ferry.MinWorkAway), int64(ferry.MaxWorkAway), showDuration)
+	b.checkAdminListen(d)
+	b.Drain.check(d)
 	b.TLS.check(d)
 	b.CORS.check(d)
 	b.Limits.check(d)

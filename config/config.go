@@ -47,7 +47,12 @@ func (l Loader) Broker(path string) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.parseBroker(data, path)
+	broker, err := l.parseBroker(data, path)
+	if err != nil {
+		return nil, err
+	}
+	broker.File = path
+	return broker, nil
 }
 
 // Worker reads a worker.yaml. An error is a *ferry.Error of the code
@@ -75,7 +80,7 @@ func (l Loader) parseBroker(data []byte, path string) (*Broker, error) {
 }
 
 func (l Loader) parseWorker(data []byte, path string) (*Worker, error) {
-	worker := &Worker{DataDir: "./worker-data", Queue: WorkerQueue{Driver: DriverNATS}}
+	worker := &Worker{DataDir: "./worker-data", Drain: WorkerDrain{Within: DefaultWorkerDrain}, Queue: WorkerQueue{Driver: DriverNATS}}
 	d := l.decode(data, path, worker)
 	// Checks of meaning would blame what a fault of form has left empty.
 	if len(d.problems) == 0 {

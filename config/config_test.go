@@ -157,6 +157,8 @@ func TestBrokerRefuses(t *testing.T) {
 		"word of several":     {"routes:\n  - name: a1\n    workers: several\n    workAway: 1h\n", "f.yaml:4: routes[0].workAway: where several workers deliver a route", "take it out"},
 		"url and listen":      {"queue: {nats: {url: nats://x:4222, nkey: env:K, listen: 127.0.0.1:4222}}\n", "queue.nats.listen and queue.nats.url exclude each other", "take one"},
 		"url without nkey":    {"queue: {nats: {url: nats://x:4222}}\n", "queue.nats.nkey is missing", "broker nats key"},
+		"ca without url":      {"queue: {nats: {ca: f.pem}}\n", "queue.nats.ca is for a NATS server elsewhere", "url"},
+		"ca without tls":      {"queue: {nats: {url: 'nats://x:4222', nkey: env:K, ca: config.go}}\n", "queue.nats.ca is for a way with TLS", "tls://"},
 		"nkey without url":    {"queue: {nats: {nkey: env:K}}\n", "queue.nats.nkey is for a NATS server elsewhere", "url"},
 		"replicas alone":      {"queue: {nats: {replicas: 3}}\n", "queue.nats.replicas is for a NATS server elsewhere", "url"},
 		"two replicas":        {"queue: {nats: {url: nats://x:4222, nkey: env:K, replicas: 2}}\n", "queue.nats.replicas must be 1, 3 or 5", "cluster"},
@@ -347,8 +349,6 @@ func TestWorkerRefuses(t *testing.T) {
 		"scopes as a text":    {top + "destinations:\n  erp: {adapter: erp, url: 'https://e', auth: {type: oauth2, tokenUrl: 'https://l', clientId: c, clientSecret: env:K, scopes: a}}\n", "f.yaml:4: destinations.erp.auth.scopes", ""},
 		"literal seed":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}\n", "f.yaml:2: a secret stands in queue.nats.nkey literally", "path"},
 		"no seed file":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: ./nowhere.nk}}\n", "f.yaml:2: queue.nats.nkey: there is no file ./nowhere.nk", "workers add"},
-		"later: websocket":    {"name: w1\nqueue: {nats: {url: 'wss://x/queue', nkey: env:SEED}}\n", "wss is not supported by this version", "nats://"},
-		"later: proxy":        {"name: w1\nqueue: {nats: {url: 'nats://x:4222', nkey: env:SEED, proxy: env}}\n", "queue.nats.proxy is not supported", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Loader{LookupEnv: env("K", "hunter2")}.parseWorker([]byte(c.yaml), "f.yaml")

@@ -18,8 +18,8 @@ type Limits struct {
 	FailedLogins ferry.Rate `yaml:"failedLogins"`
 	// Connections is how many may be open at a time, of one address
 	// ConnectionsPerAddress; default 4,096 and 2,048.
-	Connections           int `yaml:"connections"`
-	ConnectionsPerAddress int `yaml:"connectionsPerAddress"`
+	Connections           int `yaml:"connections" reload:"start"`
+	ConnectionsPerAddress int `yaml:"connectionsPerAddress" reload:"start"`
 }
 
 // RouteLimit bounds the messages that are sent.

@@ -22,7 +22,7 @@ func (n BrokerNATS) check(d *decoder) {
 		if n.Listen != ListenOff {
 			d.checkListen(path+".listen", n.Listen)
 		}
-		for _, key := range []string{"nkey", "replicas"} {
+		for _, key := range []string{"nkey", "replicas", "ca"} {
 			if d.has(path + "." + key) {
 				d.at(path+"."+key, "add url: of that server, or take the key out", "%s.%s is for a NATS server elsewhere, and %s.url names none", path, key, path)
 			}
@@ -34,6 +34,12 @@ func (n BrokerNATS) check(d *decoder) {
 			"%s.listen and %s.url exclude each other", path, path)
 	}
 	d.checkNATSURLs(path+".url", n.URL, "nats", "tls")
+	if d.has(path + ".ca") {
+		d.checkFile(path+".ca", n.CA)
+		if !strings.HasPrefix(n.URL, "tls://") {
+			d.at(path+".ca", "write tls:// in the url, or take ca out", "%s.ca is for a way with TLS, and %s.url has none", path, path)
+		}
+	}
 	d.checkNKey(path+".nkey", n.NKey, "make it by `broker nats key FILE`, and let it log in at the NATS server")
 	if n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {
 		d.at(path+".replicas", "1 on a single server; 3 or 5 in a cluster of as many", "%s.replicas must be 1, 3 or 5", path)

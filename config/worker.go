@@ -14,7 +14,6 @@ import (
 	"ferry/adapters"
 	"ferry/httpauth"
 	"ferry/retry"
-	"ferry/secret"
 )
 
 // Worker is worker.yaml.
@@ -29,6 +28,8 @@ type Worker struct {
 	// Destinations by name; routes refer to them or bring their own inline.
 	Destinations map[string]*Destination `yaml:"destinations"`
 	Routes       []WorkerRoute           `yaml:"routes"` // at least one
+	// Drain is how the worker stops.
+	Drain WorkerDrain `yaml:"drain"`
 }
 
 // WorkerQueue is the worker's way to the broker.
@@ -40,7 +41,9 @@ type WorkerQueue struct {
 
 // WorkerNATS is how a worker reaches the broker's NATS server.
 type WorkerNATS struct {
-	URL string `yaml:"url"` // such as nats://broker.example:4222; several with commas between
+	// URL is the broker's queue: wss://broker.example/queue, on the port of its API;
+	// or nats:// or tls://HOST:4222, several with commas between.
+	URL string `yaml:"url"`
 	// NKey is where the seed lies that `broker workers add` made: a path, file:PATH
 	// or env:NAME. A seed itself is refused.
 	NKey string `yaml:"nkey"`
@@ -48,12 +51,17 @@ type WorkerNATS struct {
 	// default 30 s.
 	Lock time.Duration `yaml:"lock"`
 
-	Proxy any `yaml:"proxy" later:"true"`
-	CA    any `yaml:"ca" later:"true"`
+	// Proxy is the HTTP proxy on the way to a wss URL: env, the default, is what
+	// HTTPS_PROXY and NO_PROXY say; off is none; else its URL, http://HOST:PORT.
+	Proxy string `yaml:"proxy"`
+	// ProxyAuth is the login at the proxy; default none, or what is in HTTPS_PROXY.
+	ProxyAuth ProxyAuth `yaml:"proxyAuth"`
+	// CA is a PEM file: authorities that may have signed the certificate of a wss or
+	// tls URL, or of an https proxy, beside those that the machine knows.
+	CA string `yaml:"ca"`
+	// Plaintext lets a ws URL lead to another machine; default false.
+	Plaintext bool `yaml:"plaintext"`
 }
-
-// Seed is NKey as a reference.
-func (n WorkerNATS) Seed() secret.Ref { return seedRef(n.NKey) }
 
 // Destination is one downstream, shared by the routes that lead to it.
 type Destination struct {
@@ -145,6 +153,7 @@ const (
 // defaults that depend on other keys.
 func (w *Worker) complete(d *decoder) {
 	setDefault(&w.Queue.NATS.Lock, defaultLock)
+	setDefault(&w.Queue.NATS.Proxy, ProxyEnv)
 	w.Queue.ServiceBus.complete()
 	w.Secrets.complete()
 	if w.Destinations == nil {
@@ -260,6 +269,7 @@ func (w *Worker) check(d *decoder) {
 	}
 	w.Queue.check(d)
 	w.Secrets.check(d)
+	w.Drain.check(d)
 	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
 		w.Destinations[name].check(d, "destinations."+name)
 	}
@@ -290,17 +300,7 @@ func (q *WorkerQueue) check(d *decoder) {
 		q.ServiceBus.check(d, "queue.servicebus")
 		return
 	}
-	const url = "queue.nats.url"
-	switch scheme, _, _ := strings.Cut(q.NATS.URL, "://"); {
-	case q.NATS.URL == "":
-		d.at(url, "add queue: {nats: {url: nats://HOST:4222}}", "queue.nats.url is missing")
-	case scheme == "wss" || scheme == "ws" || scheme == "tls":
-		d.at(url, "use nats://HOST:4222", "queue.nats.url: %s is not supported by this version", scheme)
-	default:
-		d.checkNATSURLs(url, q.NATS.URL, "nats")
-	}
-	d.checkSpan("queue.nats.lock", int64(q.NATS.Lock), int64(5*time.Second), int64(15*time.Minute), showDuration)
-	d.checkNKey("queue.nats.nkey", q.NATS.NKey, "name the file that `broker workers add NAME --out FILE` wrote")
+	q.NATS.check(d, "queue.nats")
 }
 
 func (dest *Destination) check(d *decoder, path string) {

@@ -41,7 +41,7 @@ func newAudited(t *testing.T) *audited {
 	mem := memqueue.New(memqueue.Options{Lock: 30 * time.Second})
 	b, err := broker.New(t.Context(), broker.Options{
 		DataDir: t.TempDir(), Version: "test",
-		Routes: []ferry.Route{{Name: invoices, MaxBytes: ferry.DefaultMaxBody}, {Name: handed, Pull: true, Lock: time.Minute, MaxDeliveries: 10, MaxBytes: ferry.DefaultMaxBody}},
+		Routes: auditedRoutes(),
 		Caller: anyAddress{},
 		OpenTransport: func(context.Context, []ferry.WorkerInfo) (broker.Transport, error) {
 			return memTransport{queue.New(mem.Broker(), queue.Options{})}, nil
@@ -58,7 +58,7 @@ func newAudited(t *testing.T) *audited {
 	if w.key, err = b.CreateKey(t.Context(), ferry.KeySpec{Name: "ada", Role: ferry.RoleAdmin}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	surface := httptest.NewServer(api.New(b, api.Options{}))
+	surface := httptest.NewServer(api.New(b, api.Options{Reload: w.reload}))
 	t.Cleanup(surface.Close)
 	w.url = surface.URL
 	if w.admin, err = client.New(surface.URL, w.key.Secret, client.Options{}); err != nil {
@@ -68,6 +68,17 @@ func newAudited(t *testing.T) *audited {
 		w.work(mem, name)
 	}
 	return w
+}
+
+// reload takes over the configuration that is there.
+func (w *audited) reload(ctx context.Context, by, note string) (ferry.Reload, error) {
+	err := w.b.Reconfigure(ctx, broker.Settings{Routes: auditedRoutes(), Caller: anyAddress{}},
+		ferry.AuditEntry{By: by, Act: "reload", Target: "configuration", Detail: "retention", Note: note})
+	return ferry.Reload{Changed: []string{"retention"}}, err
+}
+
+func auditedRoutes() []ferry.Route {
+	return []ferry.Route{{Name: invoices, MaxBytes: ferry.DefaultMaxBody}, {Name: handed, Pull: true, Lock: time.Minute, MaxDeliveries: 10, MaxBytes: ferry.DefaultMaxBody}}
 }
 
 // anyAddress may be called; nobody calls it.
@@ -253,6 +264,13 @@ func (w *audited) acts() map[string]func() anAct {
 			w.call("POST", "/v1/dead-letters/"+id+"/discard", "{"+note+"}")
 			return anAct{path: "/v1/callbacks/retry", body: `{"message":"` + id + `"}`, act: "callbacks retry", target: "message " + id, noNote: true}
 		},
+		"reload": func() anAct {
+			return anAct{"/v1/reload", "{" + note + "}", "reload", "configuration", "retention", false}
+		},
+		"compactLedger": func() anAct {
+			return anAct{"/v1/ledger/compact", "{" + note + "}", "compact", "ledger", "", false}
+		},
+		"takeBackup":   func() anAct { return anAct{path: "/v1/backup", act: "backup", target: "ledger", noNote: true} },
 		"rotateWorker": onWorker("rotate"),
 		"revokeWorker": onWorker("revoke"),
 	}

@@ -24,9 +24,10 @@ type Handler interface {
 // A question is a version byte, a byte that says what is asked, and JSON. An
 // answer is a version byte, a byte that says how it went, and JSON or bytes.
 const (
-	askHello byte = 'h'
-	askBody  byte = 'b'
-	askClaim byte = 'c'
+	askHello  byte = 'h'
+	askBody   byte = 'b'
+	askClaim  byte = 'c'
+	askReport byte = 'r'
 
 	answerOK           byte = 'o'
 	answerMissing      byte = 'g'
@@ -112,6 +113,8 @@ func (q *Queue) answer(ctx context.Context, handler Handler, from string, data [
 		}
 	case askClaim:
 		answer, err = q.answerClaim(ctx, handler, from, data[2:])
+	case askReport:
+		answer, err = q.answerReport(ctx, handler, from, data[2:])
 	default:
 		err = fmt.Errorf("question %d is unknown", data[1])
 	}

@@ -17,6 +17,8 @@ type Hello struct {
 	Run     string       `json:"run,omitempty"`
 	Version string       `json:"version"`
 	Routes  []RouteHello `json:"routes"`
+	// Now is the worker's clock; zero: it is of an earlier version.
+	Now time.Time `json:"now,omitzero"`
 	// Leaving: the worker stops, and nothing more is heard of it: it begins no call
 	// any more, in this run.
 	Leaving bool `json:"leaving,omitempty"`
@@ -102,6 +104,8 @@ type Signal struct {
 	Confirmed []Confirmed `json:"confirmed,omitempty"`
 	// HelloAgain asks for a Hello at once: a route was paused, resumed or bound.
 	HelloAgain bool `json:"helloAgain,omitempty"`
+	// Report asks for what the worker's inbox knows.
+	Report *ReportCall `json:"report,omitempty"`
 }
 
 // Confirmed names a receipt whose commit is on disk.

@@ -10,6 +10,7 @@ import (
 const (
 	signalConfirmed  = iota + 1 // the 16 bytes of an id and the turn, repeatedly
 	signalHelloAgain            // 1
+	signalReport                // a ReportCall, JSON
 )
 
 // confirmedAtOnce bounds how many confirmations one packet holds, so that no
@@ -61,6 +62,7 @@ func encodeSignal(s Signal) []byte {
 	if s.HelloAgain {
 		b = appendUint(b, signalHelloAgain, 1)
 	}
+	b = appendReportCall(b, s.Report)
 	return b
 }
 
@@ -80,6 +82,8 @@ func decodeSignal(data []byte) (Signal, error) {
 			s.Confirmed = decodeConfirmed(&f, s.Confirmed, v)
 		case signalHelloAgain:
 			s.HelloAgain = f.uint(v) != 0
+		case signalReport:
+			s.Report = decodeReportCall(v)
 		}
 	}
 }

@@ -148,6 +148,7 @@ func FuzzReceipt(f *testing.F) {
 
 func FuzzSignal(f *testing.F) {
 	f.Add(encodeSignal(Signal{HelloAgain: true, Confirmed: []Confirmed{{Turn: 1}, {Turn: 1 << 60}}}))
+	f.Add(encodeSignal(Signal{Report: &ReportCall{Nonce: "n", Since: time.Unix(1, 0).UTC()}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := decodeSignal(data)
 		if err != nil {

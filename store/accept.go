@@ -281,7 +281,7 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		r.HeldThen = row.by(r.CreatedAt)
 	}
 	l.count(tx, r, +1)
-	l.tally(tx, r).Accepted++
+	l.tally(tx, r).accept(r.Seq)
 	l.useQuotas(tx, m.Quotas)
 	if err := l.putBody(tx, r.ID, 1, m.Body); err != nil {
 		return err

@@ -60,7 +60,7 @@ func (l *Ledger) replay(ctx context.Context, id ferry.ID, rev *revision, act fer
 			return ferry.Errorf(ferry.CodeConflict, "message %s has %d revisions already", r.ID, r.Revision).
 				WithHint("discard it and send the corrected body as a new message")
 		}
-		return l.revive(tx, r, rev, act)
+		return l.revive(tx, r, rev, act, handled{})
 	})
 }
 
@@ -102,8 +102,9 @@ func (l *Ledger) actDetail(r *record, act string) string {
 
 // revive makes a dead letter (or, for onConflict=replace, a discarded message)
 // ready as its next turn and generation.
-func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) error {
+func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act, by handled) error {
 	dead := r.Dead
+	r.Handled = handled{} // what an operation made of it before is over, and counted
 	if err := l.forgetDead(tx, r); err != nil {
 		return err
 	}
@@ -128,6 +129,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act) e
 		r.ExpiresAt, r.HeldThen = rev.expiresAt, l.peek(r.Route).by(act.At.UnixNano())
 	}
 	r.Dead, r.Discarded, r.Conflict = nil, nil, ""
+	r.Handled = by
 	l.setAwaiting(r, nil) // whatever it was: it is sent again
 	addAct(r, act)
 	if err := l.makeReady(tx, r, rev.ready()); err != nil {
@@ -195,69 +197,101 @@ const mayHaveIt = "an earlier call may have been written: the destination may ha
 func (l *Ledger) Discard(ctx context.Context, id ferry.ID, note, by string) error {
 	act := ferry.Act{Act: "discard", By: by, At: time.Now().UTC(), Note: note}
 	return l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
-		switch {
-		case r.State == ferry.StateDeadLettered:
-			if err := l.forgetDead(tx, r); err != nil {
-				return err
-			}
-		case !r.State.Pending():
-			return ferry.Errorf(ferry.CodeConflict, "message %s is %s", r.ID, r.State).
-				WithHint("only dead letters and waiting messages can be discarded")
-		case l.row(r.Route).mayBeHeld(r) && rules.On(rules.Acts):
-			return ferry.Errorf(ferry.CodeInDelivery, "message %s is in delivery: a worker may be posting it now", r.ID).
-				WithHint("try again when it is a dead letter, or waits for its next attempt")
-		}
-		if r.State.Pending() && r.Doubt {
-			r.Conflict = mayHaveIt // its receipt may have come after the person looked
-		}
-		if err := l.endTurn(tx, r); err != nil {
+		if err := l.mayDiscard(r); err != nil {
 			return err
 		}
-		if err := l.move(tx, r, ferry.StateDiscarded); err != nil {
-			return err
-		}
-		r.Discarded, r.Ordered = &act, r.OrderSeq != 0
-		addAct(r, act)
-		if err := l.leaveOrder(tx, r); err != nil {
-			return err
-		}
-		return put(tx, r)
+		return l.discard(tx, r, act, handled{})
 	})
+}
+
+func (l *Ledger) mayDiscard(r *record) error {
+	switch {
+	case r.State == ferry.StateDeadLettered:
+	case !r.State.Pending():
+		return ferry.Errorf(ferry.CodeConflict, "message %s is %s", r.ID, r.State).
+			WithHint("only dead letters and waiting messages can be discarded")
+	case l.peek(r.Route).mayBeHeld(r) && rules.On(rules.Acts):
+		return ferry.Errorf(ferry.CodeInDelivery, "message %s is in delivery: a worker may be posting it now", r.ID).
+			WithHint("try again when it is a dead letter, or waits for its next attempt")
+	}
+	return nil
+}
+
+// discard ends a message that mayDiscard allows.
+func (l *Ledger) discard(tx *bbolt.Tx, r *record, act ferry.Act, by handled) error {
+	if err := l.forgetDead(tx, r); err != nil {
+		return err
+	}
+	if r.State.Pending() && r.Doubt {
+		r.Conflict = mayHaveIt // its receipt may have come after the person looked
+	}
+	if err := l.endTurn(tx, r); err != nil {
+		return err
+	}
+	if err := l.move(tx, r, ferry.StateDiscarded); err != nil {
+		return err
+	}
+	if !by.Operation.IsZero() {
+		r.Handled = by
+	}
+	r.Discarded, r.Ordered = &act, r.OrderSeq != 0
+	addAct(r, act)
+	if err := l.leaveOrder(tx, r); err != nil {
+		return err
+	}
+	return put(tx, r)
 }
 
 // Restore undoes a discard: a dead letter is one again, a waiting message waits again.
 func (l *Ledger) Restore(ctx context.Context, id ferry.ID, note, by string) error {
 	act := ferry.Act{Act: "restore", By: by, At: time.Now().UTC(), Note: note}
-	return l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
-		if r.State != ferry.StateDiscarded {
-			return ferry.Errorf(ferry.CodeNotDiscarded, "message %s is %s, not discarded", r.ID, l.shownState(r))
+	err := l.act(ctx, id, 0, act, func(tx *bbolt.Tx, r *record) error {
+		if err := l.mayRestore(r); err != nil {
+			return err
 		}
-		r.Discarded = nil
-		if r.Conflict == mayHaveIt {
-			r.Conflict = "" // it is looked up
+		return l.restore(tx, r, act)
+	})
+	if ferry.CodeOf(err) == ferry.CodeMessageNotFound {
+		return ferry.Errorf(ferry.CodeMessageNotFound, "there is no message %s: what was discarded can be restored until its retention ends, then it is gone", id).
+			WithHint("broker audit has who discarded it and why; the sender may send it again")
+	}
+	return err
+}
+
+func (l *Ledger) mayRestore(r *record) error {
+	if r.State != ferry.StateDiscarded {
+		return ferry.Errorf(ferry.CodeNotDiscarded, "message %s is %s, not discarded", r.ID, l.shownState(r))
+	}
+	return nil
+}
+
+// restore takes back the discard of a message that mayRestore allows.
+func (l *Ledger) restore(tx *bbolt.Tx, r *record, act ferry.Act) error {
+	r.Discarded = nil
+	if r.Conflict == mayHaveIt {
+		r.Conflict = "" // it is looked up
+	}
+	addAct(r, act)
+	if r.Dead != nil {
+		dead := *r.Dead
+		if err := l.setAside(tx, r, &dead, false); err != nil {
+			return err
 		}
-		addAct(r, act)
-		if r.Dead != nil {
-			dead := *r.Dead
-			if err := l.setAside(tx, r, &dead, false); err != nil {
+		if r.Ordered {
+			if _, err := l.joinOrder(tx, r); err != nil {
 				return err
 			}
-			if r.Ordered {
-				if _, err := l.joinOrder(tx, r); err != nil {
-					return err
-				}
-			}
-			return put(tx, r)
-		}
-		if err := l.move(tx, r, ferry.StateAccepted); err != nil {
-			return err
-		}
-		r.nextTurn()
-		if err := l.makeReady(tx, r, timeOf(r.DeliverAt)); err != nil {
-			return err
 		}
 		return put(tx, r)
-	})
+	}
+	if err := l.move(tx, r, ferry.StateAccepted); err != nil {
+		return err
+	}
+	r.nextTurn()
+	if err := l.makeReady(tx, r, timeOf(r.DeliverAt)); err != nil {
+		return err
+	}
+	return put(tx, r)
 }
 
 // Expire sets aside messages whose time to live ended while no worker could

@@ -80,7 +80,10 @@ func (l *Ledger) Bind(ctx context.Context, route string, b Binding, force bool, 
 			}
 			b.No, b.Until, b.Run = old.No, old.Until, old.Run
 			row.Binding = &b
-			return nil // the same inbox under other settings: nothing worth an audit entry
+			if old.Worker == b.Worker {
+				return nil // the same inbox under other settings: nothing worth an audit entry
+			}
+			return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: by, Act: "workers bind", Target: "route " + route + " to worker " + b.Worker, Detail: "its inbox was that of worker " + old.Worker, Note: note})
 		case !force:
 			return ferry.Errorf(ferry.CodeConflict, "route %s is bound to the inbox of worker %s", route, old.Worker).
 				WithHint("when that inbox is lost for good: broker workers bind %s %s", b.Worker, route)

@@ -223,7 +223,7 @@ func (l *Ledger) removeBodies(tx *bbolt.Tx, r *record) (files []string, err erro
 // holds. It returns their number.
 func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error) {
 	removed, err := l.sweepStaged()
-	if err != nil {
+	if err != nil || l.bodiesHeld.Load() {
 		return removed, err
 	}
 	err = filepath.WalkDir(filepath.Join(l.dir, "bodies"), func(path string, d fs.DirEntry, err error) error {
@@ -259,7 +259,7 @@ func (l *Ledger) SweepBodies(ctx context.Context, age time.Duration) (int, error
 func (l *Ledger) removeOrphan(path string, id ferry.ID, revision int) (gone bool, err error) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
-	known := l.placed.has(path)
+	known := l.placed.has(path) || l.bodiesHeld.Load()
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, id)
 		known = known || err != nil || r != nil && revision <= r.Revision // unreadable: keep it

@@ -236,7 +236,8 @@ func (l *Ledger) takeOverClaim(tx *bbolt.Tx, key []byte, continueAfterDead func(
 
 // SetSeveral says whether several workers deliver the route. When that changes,
 // what a worker may hold under the old way gets its next turn, begun elsewhere.
-// It is called before anything is handed out.
+// It is called before anything is handed out; while the broker runs, see
+// Reconfigured.
 func (l *Ledger) SetSeveral(ctx context.Context, route string, several bool) error {
 	return l.setMode(ctx, route, several, false)
 }
@@ -251,34 +252,39 @@ func (l *Ledger) setMode(ctx context.Context, route string, several, pull bool) 
 	if err != nil || row.Several == several && row.Pull == pull {
 		return err
 	}
-	now := l.clock().UTC()
 	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
-		act := "workers one"
-		switch {
-		case pull:
-			act = "workers pull"
-		case several:
-			act = "workers several"
-		}
-		if row.Several {
-			if err := l.endClaims(tx, row); err != nil {
-				return err
-			}
-		} else if row.Binding != nil {
-			row.Bound = max(row.Bound, row.Binding.Bound)
-			if err := l.leave(tx, row, now, 0); err != nil {
-				return err
-			}
-		}
-		if pull {
-			row.Horizon = nil // what lay in the queue is refused from now on: no worker can hold it
-		}
-		row.Several, row.Pull = several, pull
-		if row.Seq == 0 {
-			return nil // a new route: nothing changed for anybody
-		}
-		return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: "broker", Act: act, Target: "route " + route, Note: "as the configuration says"})
+		return l.switchMode(ctx, tx, row, several, pull)
 	})
+}
+
+// switchMode is setMode inside a commit.
+func (l *Ledger) switchMode(ctx context.Context, tx *bbolt.Tx, row *routeRow, several, pull bool) error {
+	now := l.clock().UTC()
+	act := "workers one"
+	switch {
+	case pull:
+		act = "workers pull"
+	case several:
+		act = "workers several"
+	}
+	if row.Several {
+		if err := l.endClaims(tx, row); err != nil {
+			return err
+		}
+	} else if row.Binding != nil {
+		row.Bound = max(row.Bound, row.Binding.Bound)
+		if err := l.leave(tx, row, now, 0); err != nil {
+			return err
+		}
+	}
+	if pull {
+		row.Horizon = nil // what lay in the queue is refused from now on: no worker can hold it
+	}
+	row.Several, row.Pull = several, pull
+	if row.Seq == 0 {
+		return nil // a new route: nothing changed for anybody
+	}
+	return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: "broker", Act: act, Target: "route " + row.Name, Note: "as the configuration says"})
 }
 
 // endClaims takes over every claim of a route.

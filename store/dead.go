@@ -1,11 +1,8 @@
 package store
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -30,8 +27,10 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 	l.count(tx, r, -1)
 	// Receivers are not asked before a message is given up: people are told.
 	dead.Open = r.Doubt && l.peek(r.Route).Pull
+	from := r.State
 	r.State, r.Dead = ferry.StateDeadLettered, dead
 	l.count(tx, r, +1)
+	l.tellOperation(tx, r, from)
 	if err := tx.Bucket(bDead).Put(deadKey(r), nil); err != nil {
 		return err
 	}
@@ -69,21 +68,26 @@ func (l *Ledger) forgetDead(tx *bbolt.Tx, r *record) error {
 	return tx.Bucket(bGroups).Delete(key)
 }
 
+// otherErrors is what is said of the group of all that have none of their own.
+const otherErrors = "errors beyond the first groups of this route"
+
 func groupKey(route uint32, id string) []byte { return append(u32(route), id...) }
 
 // joinGroup counts a dead letter in the group of those that failed alike.
 func (l *Ledger) joinGroup(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) error {
-	masked := maskError(dead.Description)
-	sum := sha256.Sum256([]byte(string(dead.Reason) + "\x00" + dead.Code + "\x00" + masked))
-	dead.Group = hex.EncodeToString(sum[:6])
+	name, words := failureOf(dead)
+	dead.Group = name
 	b := tx.Bucket(bGroups)
 	v := b.Get(groupKey(r.Route, dead.Group))
 	row := l.row(r.Route)
+	g := ferry.Group{ID: dead.Group, Route: row.Name, Reason: dead.Reason, Code: dead.Code, Description: words, First: dead.At, Sample: r.ID}
 	if v == nil && row.Groups >= ferry.MaxGroups {
-		dead.Group, masked = ferry.GroupOther, "errors beyond the first groups of this route"
-		v = b.Get(groupKey(r.Route, dead.Group))
+		other := b.Get(groupKey(r.Route, ferry.GroupOther))
+		if other == nil || row.Groups > ferry.MaxGroups { // it is none of the named ones
+			dead.Group, v = ferry.GroupOther, other
+			g.ID, g.Reason, g.Code, g.Description = ferry.GroupOther, "", "", otherErrors
+		}
 	}
-	g := ferry.Group{ID: dead.Group, Route: row.Name, Reason: dead.Reason, Code: dead.Code, Description: masked, First: dead.At, Sample: r.ID}
 	if v == nil {
 		row.Groups++
 	} else if known, err := decodeJSON[ferry.Group](v); err == nil {
@@ -94,27 +98,4 @@ func (l *Ledger) joinGroup(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) erro
 	g.Count++
 	g.Last, g.Sample = dead.At, r.ID
 	return putJSON(tx, bGroups, groupKey(r.Route, dead.Group), g)
-}
-
-// maskError makes errors alike that differ in numbers and ids only: a word with
-// a digit becomes "#", at most 200 characters are kept.
-func maskError(text string) string {
-	words := strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' })
-	for i, w := range words {
-		if strings.ContainsAny(w, "0123456789") {
-			words[i] = maskWord(w)
-		}
-	}
-	masked := strings.Join(words, " ")
-	if len(masked) > 200 {
-		masked = strings.ToValidUTF8(masked[:200], "") + "…"
-	}
-	return masked
-}
-
-// maskWord replaces the run of letters, digits, dashes, dots and underscores
-// around a digit, and keeps quotes and brackets.
-func maskWord(w string) string {
-	core := strings.TrimFunc(w, func(c rune) bool { return strings.ContainsRune(`"'()[]{}<>,;:.!?`, c) })
-	return strings.Replace(w, core, "#", 1)
 }

@@ -41,9 +41,11 @@ func (l *Ledger) begin() error {
 		return fmt.Errorf("tell the ledger's file: %w", err)
 	}
 	restored := false
+	var note *restoreNote // of a restore, wherever the file lies
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		was := tx.Bucket(bMeta).Get(metaFile)
-		restored = len(was) == 8 && file != 0 && binary.BigEndian.Uint64(was) != 0 && !bytes.Equal(was, u64(file)) && rules.On(rules.Epoch)
+		note = restoreIn(tx)
+		restored = (note != nil || len(was) == 8 && file != 0 && binary.BigEndian.Uint64(was) != 0 && !bytes.Equal(was, u64(file))) && rules.On(rules.Epoch)
 		return nil
 	})
 	if err != nil {
@@ -67,6 +69,11 @@ func (l *Ledger) begin() error {
 				return err
 			}
 			if err := l.audit(noContext, tx, *audit); err != nil {
+				return err
+			}
+		}
+		if note != nil {
+			if err := l.keepRestore(tx, note); err != nil {
 				return err
 			}
 		}

@@ -3,10 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -81,7 +78,9 @@ func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n
 			} else {
 				t.PurgedDiscarded++
 			}
-			l.row(r.Route).Purged++
+			if err := l.markPurged(tx, r); err != nil {
+				return err
+			}
 			removed, err := l.removeBodies(tx, r)
 			if err != nil {
 				return err
@@ -102,9 +101,7 @@ func (l *Ledger) purge(ctx context.Context, ids []ferry.ID, before time.Time) (n
 	if err != nil {
 		return 0, err
 	}
-	for _, f := range files {
-		_ = os.Remove(f) // most are not there; the sweep removes what stays
-	}
+	l.removeFiles(files)
 	return n, nil
 }
 
@@ -154,93 +151,4 @@ func (l *Ledger) Overdue(route string, after []byte, now time.Time, bound int) (
 		return nil
 	})
 	return ids, looked, next, err
-}
-
-// Reconcile recounts every message and holds the recount against the tallies
-// and the accept numbers: promise 2, per route and UTC day of acceptance.
-func (l *Ledger) Reconcile() ([]ferry.Reconciliation, error) {
-	list := []ferry.Reconciliation{}
-	err := l.db.View(func(tx *bbolt.Tx) error {
-		counted, highest, err := recount(tx)
-		if err != nil {
-			return err
-		}
-		rows, whole, err := acceptGaps(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Bucket(bTallies).ForEach(func(k, v []byte) error {
-			key := tallyKey{binary.BigEndian.Uint32(k), int64(binary.BigEndian.Uint64(k[4:]))}
-			t, err := decodeJSON[tally](v)
-			if err != nil {
-				return err
-			}
-			is, row := counted[key], rows[key.route]
-			delete(counted, key)
-			is.Completed += t.PurgedCompleted
-			is.Discarded += t.PurgedDiscarded
-			balanced := t.Accepted == is.Pending+is.Completed+is.Dead+is.Discarded &&
-				is.Pending == t.Pending && is.Completed == t.Completed && is.Dead == t.Dead && is.Discarded == t.Discarded &&
-				whole[key.route] && highest[key.route] <= row.Seq
-			list = append(list, reconciliation(row.Name, key, t, is, balanced))
-			return nil
-		})
-		for key, is := range counted { // days whose tally is gone
-			list = append(list, reconciliation(rows[key.route].Name, key, tally{}, is, false))
-		}
-		return err
-	})
-	return list, err
-}
-
-func reconciliation(route string, key tallyKey, t, is tally, balanced bool) ferry.Reconciliation {
-	return ferry.Reconciliation{
-		Route: route, Day: time.Unix(key.day*86400, 0).UTC().Format(time.DateOnly), Accepted: t.Accepted,
-		Pending: is.Pending, Completed: is.Completed, DeadLetters: is.Dead, Discarded: is.Discarded, Balanced: balanced,
-	}
-}
-
-// acceptGaps reads the routes and says per route whether its accept numbers have no gap: the days'
-// accepts add up to the last number.
-func acceptGaps(tx *bbolt.Tx) (rows map[uint32]routeRow, whole map[uint32]bool, err error) {
-	sums := map[uint32]int64{}
-	err = tx.Bucket(bTallies).ForEach(func(k, v []byte) error {
-		t, err := decodeJSON[tally](v)
-		sums[binary.BigEndian.Uint32(k)] += t.Accepted
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	rows, whole = map[uint32]routeRow{}, map[uint32]bool{}
-	err = eachJSON(tx, bRoutes, func(row *routeRow) {
-		rows[row.No], whole[row.No] = *row, sums[row.No] == int64(row.Seq)
-	})
-	return rows, whole, err
-}
-
-func recount(tx *bbolt.Tx) (map[tallyKey]tally, map[uint32]uint64, error) {
-	counted, highest := map[tallyKey]tally{}, map[uint32]uint64{}
-	err := tx.Bucket(bMessages).ForEach(func(k, v []byte) error {
-		r, err := decodeRecord(ferry.ID(k), v)
-		if err != nil {
-			return fmt.Errorf("reconcile: %w", err)
-		}
-		key := tallyKey{r.Route, dayOf(r.CreatedAt)}
-		t := counted[key]
-		switch {
-		case r.State.Pending():
-			t.Pending++
-		case r.State == ferry.StateCompleted:
-			t.Completed++
-		case r.State == ferry.StateDeadLettered:
-			t.Dead++
-		default:
-			t.Discarded++
-		}
-		counted[key] = t
-		highest[r.Route] = max(highest[r.Route], r.Seq)
-		return nil
-	})
-	return counted, highest, err
 }

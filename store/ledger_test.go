@@ -331,35 +331,3 @@ func TestGroups(t *testing.T) {
 		}
 	}
 }
-
-func TestOperations(t *testing.T) {
-	l := newLedger(t)
-	ids := []ferry.ID{ferry.NewID(time.Now()), ferry.NewID(time.Now()), ferry.NewID(time.Now())}
-	start := func(id string) {
-		must0(t, l.StartOperation(t.Context(), ferry.Operation{ID: id, Act: "replay", State: OperationRunning, Total: 3, CreatedAt: time.Now()}, ids))
-	}
-	start("a")
-	start("b")
-	l = reopen(t, l)
-	if got, err := l.Selected("a", 1, 10); err != nil || len(got) != 2 || got[0] != ids[1] {
-		t.Errorf("selected %v, %v", got, err)
-	}
-	op, err := l.StepOperation(t.Context(), "a", 2, 0)
-	if err != nil || op.State != OperationRunning || op.Done != 2 {
-		t.Errorf("a step: %+v, %v", op, err)
-	}
-	if op, _ = l.StepOperation(t.Context(), "a", 0, 1); op.State != OperationDone {
-		t.Errorf("the last step: %+v", op)
-	}
-	if op, err = l.CancelOperation(t.Context(), "b", "", "ann"); err != nil || op.State != OperationCancelled {
-		t.Errorf("cancelled: %+v, %v", op, err)
-	}
-	if op, _ = l.StepOperation(t.Context(), "b", 1, 0); op.Done != 0 {
-		t.Errorf("a cancelled one went on: %+v", op)
-	}
-	_, err = l.CancelOperation(t.Context(), "b", "", "ann")
-	wantCode(t, err, ferry.CodeConflict)
-	if left, _ := l.Selected("a", 0, 10); len(left) != 0 {
-		t.Errorf("%d of a selection are left", len(left))
-	}
-}

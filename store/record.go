@@ -73,6 +73,8 @@ type record struct {
 	Locks      []ferry.ID // of those receives, the latest last: each may still say that it was done
 	EndedBy    ferry.ID   // the lock under which a receiver ended it
 
+	Handled handled // by a bulk act, the last one
+
 	// Of a message that a flow sent without a key: which of the equal messages of its
 	// batch it is, from 0; and what it may repeat.
 	Nth      int
@@ -111,6 +113,7 @@ const (
 	tDeliveries = 40
 	tUntold     = 46
 	tNth        = 44
+	tHandledAs  = 72
 	tHeldThen   = 62
 	tHeldTurned = 64
 
@@ -141,6 +144,7 @@ const (
 	tSentHash    = 55
 	tCallbacks   = 61
 	tRepeatOf    = 57
+	tHandledBy   = 73
 )
 
 const (
@@ -208,6 +212,7 @@ func (r *record) encode(b []byte) ([]byte, error) {
 		num(tUntold, 1)
 	}
 	num(tNth, uint64(r.Nth))
+	num(tHandledAs, r.Handled.as())
 	num(tHeldThen, uint64(r.HeldThen))
 	num(tHeldTurned, uint64(r.HeldTurned))
 	str(tKey, r.Key)
@@ -228,6 +233,9 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	}
 	if !r.RepeatOf.IsZero() {
 		str(tRepeatOf, string(r.RepeatOf[:]))
+	}
+	if !r.Handled.Operation.IsZero() {
+		str(tHandledBy, string(r.Handled.Operation[:]))
 	}
 	if len(r.Properties) > 0 {
 		str(tProperties, string(encodeProperties(r.Properties)))

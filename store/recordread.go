@@ -98,6 +98,8 @@ func (r *record) setNumber(tag byte, v uint64) error {
 		r.Untold = v != 0
 	case tNth:
 		r.Nth = int(v)
+	case tHandledAs:
+		r.Handled.setAs(v)
 	case tHeldThen:
 		r.HeldThen = int64(v)
 	case tHeldTurned:
@@ -126,6 +128,11 @@ func (r *record) setBytes(tag byte, v []byte) error {
 			return errDamaged
 		}
 		r.RepeatOf = ferry.ID(v)
+	case tHandledBy:
+		if len(v) != len(r.Handled.Operation) {
+			return errDamaged
+		}
+		r.Handled.Operation = ferry.ID(v)
 	case tCorrelation:
 		r.CorrelationID = string(v)
 	case tOrdering:

@@ -33,7 +33,7 @@ func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 	if m.TimeToLive > 0 {
 		rev.expiresAt = nsOf(m.CreatedAt.Add(m.TimeToLive))
 	}
-	if err := l.revive(tx, r, rev, act); err != nil {
+	if err := l.revive(tx, r, rev, act, handled{}); err != nil {
 		return err
 	}
 	who := ferry.WithCaller(noContext, ferry.Caller{KeyID: m.Sender.KeyID})

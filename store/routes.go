@@ -30,6 +30,10 @@ type routeRow struct {
 	Discarded int64                  `json:"discarded"`
 	Purged    int64                  `json:"purged"` // ended messages that retention removed
 	Groups    int                    `json:"groups"`
+	// Every accept number up to PurgedTo was removed (see numbers.go); LastPurged is
+	// the last id that was.
+	PurgedTo   uint64   `json:"purgedTo,omitempty"`
+	LastPurged ferry.ID `json:"lastPurged,omitzero"`
 
 	Paused    *ferry.Condition `json:"paused,omitempty"`
 	ResumedAt time.Time        `json:"resumedAt,omitzero"`
@@ -64,6 +68,16 @@ type tally struct {
 	Accepted, Pending, Completed, Dead, Discarded int64
 	// Of these, no longer in the ledger.
 	PurgedCompleted, PurgedDiscarded int64
+	// The lowest and the highest accept number of the day; 0: not known.
+	First, Last uint64 `json:",omitempty"`
+}
+
+// accept counts an accept under its number, which rises.
+func (t *tally) accept(number uint64) {
+	if t.Accepted++; t.Accepted == 1 {
+		t.First = number
+	}
+	t.Last = number
 }
 
 type tallyKey struct {
@@ -89,6 +103,7 @@ type group struct {
 	notices noticeDelta
 	quotas  map[string]*quotaRow
 	subs    []*Subscription // made or changed
+	ops     map[string]*operationRow
 }
 
 // row is the committer's copy of a route's row.
@@ -137,9 +152,11 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	if !r.State.CanBecome(to) {
 		return fmt.Errorf("message %s cannot go from %s to %s", r.ID, r.State, to)
 	}
+	from := r.State
 	l.count(tx, r, -1)
 	r.State = to
 	l.count(tx, r, +1)
+	l.tellOperation(tx, r, from)
 	return l.tellEnd(tx, r)
 }
 
@@ -183,7 +200,7 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	return nil
+	return l.flushOperations(tx)
 }
 
 // finish publishes the group, or drops it.
@@ -204,6 +221,9 @@ func (l *Ledger) finish(committed bool) {
 	for key, id := range g.repeats {
 		l.idem.addRepeat(key, id)
 	}
+	for id, op := range g.ops {
+		l.publishOperation(id, op)
+	}
 	for _, f := range g.after {
 		f()
 	}
@@ -211,6 +231,9 @@ func (l *Ledger) finish(committed bool) {
 	l.mu.Unlock()
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
+	}
+	if len(g.ops) > 0 {
+		l.operated()
 	}
 	if len(g.notices.fresh)+g.notices.lost > 0 {
 		l.noted(g.notices.fresh, g.notices.lost)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -38,18 +39,20 @@ var (
 	bWorkers    = []byte("workers")    // name -> workerRow
 	bAudit      = []byte("audit")      // seq -> ferry.AuditEntry
 	bOperations = []byte("operations") // id -> ferry.Operation
-	bSelected   = []byte("selected")   // operation id, n -> message id
+	bSelected   = []byte("selected")   // operation id, n -> what is to be acted on (see selection.go)
+	bOpGroups   = []byte("opgroups")   // operation id, n -> operationGroup
 	bOutbox     = []byte("outbox")     // target's hash, number -> ferry.Notice
 	bSubs       = []byte("subs")       // id -> Subscription
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
+	bPurged     = []byte("purged")     // route, block -> which accept numbers retention removed
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged,
 	}
 }
 
@@ -67,6 +70,9 @@ type Options struct {
 	// OnNotice is told after each commit that put notices into the outbox for whom,
 	// and how many there was no room for. It runs like Notify.
 	OnNotice func(fresh []ferry.NoticeTarget, lost int)
+	// OnOperation is told after each commit that changed an operation. It runs like
+	// Notify.
+	OnOperation func()
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// Windows tells when routes are not delivered; nil: they are at any time.
@@ -91,15 +97,16 @@ type Change struct {
 
 // Ledger is an open ledger. Its methods may be called concurrently.
 type Ledger struct {
-	db      *commit.DB
-	dir     string
-	log     *slog.Logger
-	notify  func([]Change)
-	noted   func(fresh []ferry.NoticeTarget, lost int)
-	start   string // names this opening; no two are alike
-	fileID  func(path string) (uint64, error)
-	windows WindowsOf
-	opened  time.Time // with the monotonic clock's reading
+	db       *commit.DB
+	dir      string
+	log      *slog.Logger
+	notify   func([]Change)
+	noted    func(fresh []ferry.NoticeTarget, lost int)
+	operated func()
+	start    string // names this opening; no two are alike
+	fileID   func(path string) (uint64, error)
+	windows  WindowsOf
+	opened   time.Time // with the monotonic clock's reading
 
 	minFree int64
 	staged  paths      // large bodies on their way in
@@ -107,17 +114,23 @@ type Ledger struct {
 	naming  sync.Mutex // around a rename to a name that an orphan may have
 	buffers sync.Pool  // of *[stageBuffer]byte, to copy bodies with
 
+	backups    sync.Mutex  // held while one runs
+	bodiesHeld atomic.Bool // while a backup runs: no file of a body is removed
+
 	group     group    // the committer's: what the current group has changed in memory
 	lastEvent ferry.ID // the committer's
 
-	mu      sync.RWMutex
-	routes  map[uint32]*routeRow // never changed in place: replaced after a commit
-	byName  map[string]uint32
-	keys    map[string]*keyRow
-	workers map[string]*workerRow
-	idem    *idemIndex
-	outbox  outbox
-	subs    subscriptions
+	mu        sync.RWMutex
+	routes    map[uint32]*routeRow // never changed in place: replaced after a commit
+	byName    map[string]uint32
+	keys      map[string]*keyRow
+	workers   map[string]*workerRow
+	idem      *idemIndex
+	outbox    outbox
+	subs      subscriptions
+	ops       map[string]string // the state of each operation, by its id
+	begun     map[string]bool   // operations whose selection this process is writing
+	leftovers bool
 }
 
 // Open opens or makes the ledger in dir. Errors are *ferry.Error: ledgerLocked,
@@ -128,6 +141,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func([]Change) {}
+	}
+	if opts.OnOperation == nil {
+		opts.OnOperation = func() {}
 	}
 	if opts.OnNotice == nil {
 		opts.OnNotice = func([]ferry.NoticeTarget, int) {}
@@ -144,13 +160,17 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.MinFree == 0 {
 		opts.MinFree = 16 << 20 // as of commit.Options
 	}
+	if err := wasRestored(dir); err != nil {
+		return nil, err
+	}
 	if err := makeFolders(dir); err != nil {
 		return nil, err
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
+		ops: map[string]string{}, begun: map[string]bool{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: newOutbox(), subs: newSubscriptions(),
 	}
@@ -166,6 +186,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if err := l.load(); err != nil {
 		_ = db.Close()
 		return nil, openError(dir, err)
+	}
+	if err := l.sweepBackup(); err != nil {
+		l.log.Warn("what a backup of an earlier run left could not be removed", "error", err)
 	}
 	if _, err := l.sweepStaged(); err != nil {
 		l.log.Warn("what an earlier run left of large bodies could not be removed", "error", err)
@@ -268,6 +291,11 @@ func (l *Ledger) load() error {
 		return l.read(tx)
 	})
 	if err == nil && version < uint64(known) {
+		if version > 0 { // an empty file is nothing to go back to
+			if err := l.copyBeforeMigration(version); err != nil {
+				return err
+			}
+		}
 		if err = l.setUp(func(tx *bbolt.Tx) error { return migrate(tx, schemaSteps()) }); err == nil {
 			err = l.db.View(l.read)
 		}
@@ -300,6 +328,9 @@ func (l *Ledger) read(tx *bbolt.Tx) error {
 		return err
 	}
 	if err := eachJSON(tx, bWorkers, func(row *workerRow) { l.workers[row.Name] = row }); err != nil {
+		return err
+	}
+	if err := l.readOperations(tx); err != nil {
 		return err
 	}
 	if err := l.outbox.read(tx); err != nil {

@@ -140,7 +140,7 @@ func (w *Worker) goodbye() {
 }
 
 func (w *Worker) greeting() queue.Hello {
-	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version}
+	h := queue.Hello{Worker: w.opts.Name, Inbox: w.inbox.identity, Run: w.run, Version: w.opts.Version, Now: time.Now().UTC()}
 	for _, r := range w.routes {
 		// The word first: what goes by an earlier one is in hand from before it was heard.
 		word := r.last()
@@ -194,6 +194,9 @@ func (w *Worker) hear(s queue.Signal) {
 	w.inbox.confirm(s.Confirmed)
 	if s.HelloAgain {
 		w.helloNow()
+	}
+	if s.Report != nil {
+		w.report(*s.Report)
 	}
 }
 

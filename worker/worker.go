@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ferry"
@@ -58,6 +59,7 @@ type Worker struct {
 	stopReceive, stopCalls, stopIO      context.CancelFunc
 	loops, deliveries, talkers, tellers sync.WaitGroup
 	stopListen                          func()
+	reporting                           atomic.Bool // a question of the broker is being answered
 
 	parting chan struct{} // a token per delivery out of hand that waits for the queue only
 
@@ -173,6 +175,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.talkers.Go(func() { w.helloLoop(w.receiveCtx) })
 	w.talkers.Go(func() { w.resendLoop(w.receiveCtx) })
 	w.talkers.Go(func() { w.keepLoop(w.receiveCtx) })
+	w.talkers.Go(func() { w.compactLoop(w.receiveCtx) })
 	for _, d := range w.dests {
 		w.talkers.Go(func() { d.watch(w.receiveCtx) })
 	}

@@ -4,11 +4,8 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"ferry/accesslog"
 	"ferry/api"
-	"ferry/broker"
 	"ferry/config"
 )
 
@@ -27,16 +24,6 @@ func openAccessLog(cfg *config.AccessLog, stdout io.Writer, log *slog.Logger) (*
 		return nil, err
 	}
 	return &access{opened}, nil
-}
-
-// options are those of a broker with the log.
-func (a *access) options(o *broker.Options) {
-	if a == nil {
-		return
-	}
-	o.Collectors = append(o.Collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "ferry_access_log_dropped_total", Help: "Lines of the access log that were not written.",
-	}, func() float64 { return float64(a.Dropped()) }))
 }
 
 // log is what the surface adds to; an interface that holds a nil pointer is not nil.

@@ -5,7 +5,6 @@ import (
 
 	"ferry"
 	"ferry/api"
-	"ferry/broker"
 	"ferry/config"
 	"ferry/notify"
 	"ferry/shape"
@@ -32,9 +31,4 @@ func openCallbacks(cfg *config.Broker) (callbacks, error) {
 	}
 	n, err := notify.New(opts)
 	return callbacks{n}, err
-}
-
-func (c callbacks) options(o *broker.Options) {
-	o.Caller = c.Notifier
-	o.Tellers[ferry.ReplyCallback], o.Tellers[ferry.ReplySubscription] = c.Notifier, c.Notifier
 }

@@ -16,6 +16,10 @@ type commands struct {
 	DLQ        dlqCmd        `cmd:"" name:"dlq" help:"Dead letters: look at them, mend them, send them again."`
 	Operations operationsCmd `cmd:"" help:"Bulk acts on dead letters: follow or cancel them."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Prove that every accepted message is accounted for."`
+	Compact    compactCmd    `cmd:"" help:"Give back to the disk what the ledger's file has free. The broker does it by itself when that is much."`
+	Backup     backupCmd     `cmd:"" help:"Take a backup of the running broker, into one file."`
+	Restore    restoreCmd    `cmd:"" help:"Make a data folder of a backup."`
+	Doctor     doctorCmd     `cmd:"" help:"Look at everything the broker stands on. Exit 0 well, 3 needs attention."`
 	Usage      usageCmd      `cmd:"" help:"Who used the broker: messages, repeats and refusals per key, route and day."`
 	Audit      auditCmd      `cmd:"" help:"What operators did, and when."`
 	Keys       keysCmd       `cmd:"" help:"Keys of senders and operators."`
@@ -25,6 +29,7 @@ type commands struct {
 	Servicebus servicebusCmd `cmd:"" name:"servicebus" help:"Azure Service Bus as the queue: look at its queues, make them."`
 	Connector  connectorCmd  `cmd:"" name:"connector" help:"The custom connector for Power Platform."`
 	Me         meCmd         `cmd:"" help:"Whose key this is, and what it may do."`
+	Reload     reloadCmd     `cmd:"" help:"Have the broker read its configuration file anew. A bad file keeps what runs."`
 	Check      checkCmd      `cmd:"" help:"Check a broker's configuration file without starting anything."`
 	Version    versionCmd    `cmd:"" help:"The version of this program."`
 }

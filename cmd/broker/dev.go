@@ -58,7 +58,7 @@ func devListen() (net.Listener, error) {
 	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil {
 		return l, nil
 	}
-	return listen("127.0.0.1:0")
+	return listen("listen", "127.0.0.1:0")
 }
 
 // dev is one run of `broker dev`.

@@ -33,7 +33,7 @@ func startPractice(dialect string) (*devERP, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen("127.0.0.1:0")
+	l, err := listen("listen", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type inProcess struct {
 }
 
 func (p *inProcess) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), config.DefaultDrain)
 	defer cancel()
 	return errors.Join(p.worker.Stop(ctx), p.close(ctx))
 }

@@ -16,7 +16,7 @@ type dlqCmd struct {
 	Accept  dlqAcceptCmd  `cmd:"" help:"It is at the destination after all: complete it."`
 	Discard dlqDiscardCmd `cmd:"" help:"Nobody needs it: end it. Can be undone by restore."`
 	Restore dlqRestoreCmd `cmd:"" help:"Bring discarded messages back to the dead letters."`
-	Export  dlqExportCmd  `cmd:"" help:"Dead letters with their bodies as JSON lines."`
+	Export  dlqExportCmd  `cmd:"" help:"Dead letters with their bodies as JSON lines, or as a table (CSV)."`
 }
 
 // dlqFilter is the one set of filters of all dead-letter commands.

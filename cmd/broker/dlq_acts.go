@@ -12,13 +12,14 @@ type dlqReplayCmd struct {
 	IDs []string `arg:"" optional:"" name:"id" help:"Which; or give a filter."`
 	dlqFilter
 	bulkFlags
+	replayFlags
 	IncludeUnknown bool   `help:"Also those whose outcome is unknown: they may exist at the destination already."`
 	Note           string `help:"Why, for the audit."`
 }
 
 // Run sends dead letters again.
 func (d dlqReplayCmd) Run(a *app) error {
-	b := bulk{act: "replay", ids: d.IDs, flags: d.bulkFlags, includeUnknown: d.IncludeUnknown, note: d.Note}
+	b := bulk{act: "replay", ids: d.IDs, flags: d.bulkFlags, includeUnknown: d.IncludeUnknown, note: d.Note, replay: d.replayFlags}
 	return b.run(a, d.dlqFilter, func(c *client.Client, e ferry.Envelope) (ferry.Envelope, error) {
 		if err := a.acceptRisk(e, d.IncludeUnknown || d.Yes); err != nil {
 			return e, err
@@ -101,13 +102,23 @@ func (d dlqAcceptCmd) Run(a *app) error {
 }
 
 type dlqRestoreCmd struct {
-	IDs  []string `arg:"" name:"id" help:"Which."`
-	Note string   `help:"Why, for the audit."`
+	IDs       []string `arg:"" optional:"" name:"id" help:"Which; or give a filter."`
+	Operation string   `placeholder:"ID" help:"All that this bulk discard ended."`
+	dlqFilter
+	bulkFlags
+	Note string `help:"Why, for the audit."`
 }
 
-// Run brings discarded messages back, one after the other; one that cannot be
-// restored does not stop the others.
+// Run brings discarded messages back. Ids are restored one after the other; one that
+// cannot be restored does not stop the others.
 func (d dlqRestoreCmd) Run(a *app) error {
+	b := bulk{act: "restore", ids: d.IDs, flags: d.bulkFlags, includeUnknown: true, note: d.Note, operation: d.Operation}
+	if len(d.IDs) == 0 || d.DryRun {
+		return b.run(a, d.dlqFilter, nil)
+	}
+	if err := b.check(a, d.dlqFilter); err != nil {
+		return err
+	}
 	c, err := a.client()
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"ferry"
 	"ferry/client"
@@ -18,13 +19,21 @@ type bulkFlags struct {
 	Expect *int `placeholder:"N" help:"Do nothing unless the filter selects exactly so many."`
 }
 
+// replayFlags are what a bulk replay takes, to be gentle and careful.
+type replayFlags struct {
+	Canary int    `placeholder:"N" help:"Send N first, some of each group, and the rest of a group only if none of its own failed as before."`
+	Rate   string `placeholder:"N/s" help:"Send at most so many in a time: 50/s, 600/m."`
+}
+
 // bulk is one act on one, several or many dead letters.
 type bulk struct {
-	act            string // replay or discard
+	act            string // replay, discard or restore
 	ids            []string
 	flags          bulkFlags
 	includeUnknown bool
 	note           string
+	replay         replayFlags
+	operation      string // restore: what this operation discarded
 }
 
 // run acts on the single id directly with one, else starts an operation.
@@ -40,6 +49,10 @@ func (b bulk) run(a *app, flags dlqFilter, one func(*client.Client, ferry.Envelo
 	if err != nil {
 		return err
 	}
+	rate, err := b.rate()
+	if err != nil {
+		return err
+	}
 	if len(b.ids) == 1 && !b.flags.DryRun {
 		e, err := a.find(c, b.ids[0])
 		if err != nil {
@@ -50,6 +63,7 @@ func (b bulk) run(a *app, flags dlqFilter, one func(*client.Client, ferry.Envelo
 	}
 	request := ferry.BulkRequest{
 		Filter: filter, All: b.flags.All, IncludeUnknown: b.includeUnknown, Expect: b.flags.Expect, Note: b.note,
+		Canary: b.replay.Canary, Rate: rate, Operation: b.operation,
 	}
 	if request.IDs, err = b.resolve(a, c); err != nil {
 		return err
@@ -62,7 +76,13 @@ func (b bulk) run(a *app, flags dlqFilter, one func(*client.Client, ferry.Envelo
 func (b bulk) check(a *app, flags dlqFilter) error {
 	byID, byFilter := len(b.ids) > 0, flags.selects()
 	switch {
-	case !byID && !byFilter && !b.flags.All:
+	case b.operation != "" && (byID || byFilter || b.flags.All || flags.Limit > 0):
+		return usagef("--operation goes with no ids and no filter").withHint("it takes back what that operation discarded")
+	case b.replay.Canary < 0 || b.replay.Canary > ferry.MaxCanary:
+		return usagef("--canary %d is out of range", b.replay.Canary).withHint("from 1 to %d", ferry.MaxCanary)
+	case byID && len(b.ids) == 1 && (b.replay.Canary > 0 || b.replay.Rate != ""):
+		return usagef("--canary and --rate are for many")
+	case !byID && !byFilter && !b.flags.All && b.operation == "":
 		return usagef("which dead letters?").
 			withHint("name ids or a filter such as --route or --reason; --all means every one")
 	case byID && (byFilter || b.flags.All || flags.Limit > 0):
@@ -79,6 +99,25 @@ func (b bulk) check(a *app, flags dlqFilter) error {
 		return usagef("nobody can be asked here").withHint("--dry-run shows how many there are; --yes --expect N %ss them", b.act)
 	}
 	return nil
+}
+
+func (b bulk) rate() (ferry.Rate, error) {
+	if b.replay.Rate == "" {
+		return ferry.Rate{}, nil
+	}
+	rate, err := ferry.ParseRate(b.replay.Rate)
+	if err != nil {
+		return rate, usagef("--rate %q is no rate", b.replay.Rate).withHint("such as 50/s or 600/m")
+	}
+	return rate, nil
+}
+
+// noun is what the act is on.
+func (b bulk) noun() string {
+	if b.act == "restore" {
+		return "discarded message"
+	}
+	return "dead letter"
 }
 
 func (b bulk) resolve(a *app, c *client.Client) ([]ferry.ID, error) {
@@ -126,10 +165,10 @@ func (b bulk) many(a *app, c *client.Client, request ferry.BulkRequest) error {
 		a.remark("%s", b.leftOut(answer.LeftOut))
 	}
 	if answer.OperationID == "" {
-		a.printf("no dead letters to %s\n", b.act)
+		a.printf("no %ss to %s\n", b.noun(), b.act)
 		return nil
 	}
-	a.printf("operation %s %ss %s\n", answer.OperationID, b.act, count(answer.Count, "dead letter"))
+	a.printf("operation %s %ss %s\n", answer.OperationID, b.act, count(answer.Count, b.noun()))
 	a.remark("next: broker operations watch %s", answer.OperationID)
 	return nil
 }
@@ -150,7 +189,7 @@ func (b bulk) ask(a *app, c *client.Client, request ferry.BulkRequest) (int, err
 	if err := b.show(a, &beside, plan); err != nil || plan.Count == 0 {
 		return 0, err
 	}
-	answer, err := a.ask("%s %s%s: type the number to go on:", b.act, count(plan.Count, "dead letter"), inEnvironment(me.Environment))
+	answer, err := a.ask("%s %s%s: type the number to go on:", b.act, count(plan.Count, b.noun()), inEnvironment(me.Environment))
 	if err != nil {
 		return 0, err
 	}
@@ -167,9 +206,9 @@ func (b bulk) show(a, to *app, plan ferry.BulkAnswer) error {
 		t := newTable(left("ROUTE"), left("REASON"), right("COUNT"))
 		for _, route := range sortedKeys(plan.ByRoute) {
 			reasons := plan.ByRoute[route]
-			for _, reason := range ferry.Reasons() {
+			for _, reason := range append(ferry.Reasons(), "") { // the last: discarded while it waited
 				if n := reasons[reason]; n > 0 {
-					t.add(route, cell{string(reason), func(string) string { return p.reason(reason) }}, strconv.Itoa(n))
+					t.add(route, cell{orDash(string(reason)), func(string) string { return p.reason(reason) }}, strconv.Itoa(n))
 				}
 			}
 		}
@@ -177,15 +216,30 @@ func (b bulk) show(a, to *app, plan ferry.BulkAnswer) error {
 			return err
 		}
 	} else {
-		to.printf("no dead letters to %s\n", b.act)
+		to.printf("no %ss to %s\n", b.noun(), b.act)
 	}
+	b.showHow(to, plan)
 	if plan.MayExist > 0 && b.act == "replay" {
 		to.printf("%s\n", p.yellow(fmt.Sprintf("%d may already exist at the destination", plan.MayExist)))
 	}
 	if plan.LeftOut > 0 {
 		to.printf("%s\n", b.leftOut(plan.LeftOut))
 	}
+	if plan.Gone > 0 {
+		to.printf("%d are not discarded any more, or gone with their retention\n", plan.Gone)
+	}
 	return nil
+}
+
+// showHow says how a replay would go about it.
+func (b bulk) showHow(to *app, plan ferry.BulkAnswer) {
+	if n := min(b.replay.Canary, plan.Count); n > 0 {
+		to.printf("%d first, of %s; the rest of a group when its own came through\n", n, count(plan.Groups, "group"))
+	}
+	if rate, err := b.rate(); err == nil && !rate.IsZero() && plan.Count > 0 {
+		least := time.Duration(float64(plan.Count) / rate.PerSecond() * float64(time.Second))
+		to.printf("at most %s: %s or more\n", rate, span(least))
+	}
 }
 
 func (b bulk) leftOut(n int) string {
@@ -193,8 +247,11 @@ func (b bulk) leftOut(n int) string {
 }
 
 func (b bulk) past() string {
-	if b.act == "replay" {
+	switch b.act {
+	case "replay":
 		return "sent again"
+	case "restore":
+		return "restored"
 	}
 	return "discarded"
 }

@@ -124,8 +124,10 @@ func (f *fake) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/operations", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, operation("running", 3))) })
 	mux.HandleFunc("GET /v1/operations/{id}", f.operation)
 	mux.HandleFunc("POST /v1/operations/{id}/cancel", func(w http.ResponseWriter, r *http.Request) { answer(w, operation("cancelled", 3)) })
+	mux.HandleFunc("POST /v1/operations/{id}/continue", func(w http.ResponseWriter, r *http.Request) { answer(w, operation("running", 3)) })
 	f.accessRoutes(mux)
 	f.callbackRoutes(mux)
+	f.compactRoutes(mux)
 	mux.HandleFunc("GET /v1/reconciliation", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, items(f, ferry.Reconciliation{Route: "supplier-invoices", Day: "2026-11-23", Accepted: 1000, Pending: 1, Completed: 996, DeadLetters: 3, Balanced: true},
 			ferry.Reconciliation{Route: "orders", Day: "2026-11-22", Accepted: 10, Completed: 9}))
@@ -328,9 +330,14 @@ func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 		refuse(w, 400, ferry.Errorf(ferry.CodeBadRequest, "%w", err))
 		return
 	}
-	out := ferry.BulkAnswer{ByRoute: map[string]map[ferry.Reason]int{}}
+	out := ferry.BulkAnswer{ByRoute: map[string]map[ferry.Reason]int{}, Groups: 3}
 	for _, e := range f.envs {
-		if f.empty || e.State != ferry.StateDeadLettered || !is(string(in.Filter.Reason), string(e.DeadLetter.Reason)) {
+		if r.PathValue("act") == "restore" && e.State == ferry.StateDiscarded {
+			out.Count++
+			out.ByRoute[e.Route] = map[ferry.Reason]int{"": 1}
+			continue
+		}
+		if r.PathValue("act") == "restore" || f.empty || e.State != ferry.StateDeadLettered || !is(string(in.Filter.Reason), string(e.DeadLetter.Reason)) {
 			continue
 		}
 		if e.DeadLetter.Reason == ferry.ReasonOutcomeUnknown && !in.IncludeUnknown {
@@ -367,6 +374,8 @@ func (f *fake) operation(w http.ResponseWriter, r *http.Request) {
 		answer(w, operation("done", 3))
 	case "op-2":
 		answer(w, operation("cancelled", 1))
+	case "op-4":
+		answer(w, stopped())
 	default:
 		refuse(w, 404, ferry.Errorf(ferry.CodeNotFound, "there is no operation %s", r.PathValue("id")))
 	}

@@ -57,11 +57,23 @@ func openIntakes(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger)
 	return in, nil
 }
 
-// options are those of a broker whose routes have intakes.
-func (in *intakes) options(o *broker.Options) {
-	if in != nil {
-		o.Intake, o.Tellers[ferry.ReplyServiceBus] = in.Info, in
+// info says how a route's intake stands, nil when it has none.
+func (in *intakes) info(route string) *ferry.IntakeInfo {
+	if in == nil {
+		return nil
 	}
+	return in.Info(route)
+}
+
+// intakeKeys is what the intakes of a configuration are made of.
+func intakeKeys(cfg *config.Broker) map[string]config.IntakeServiceBus {
+	keys := map[string]config.IntakeServiceBus{}
+	for i := range cfg.Routes {
+		if in := cfg.Routes[i].Intake; in != nil && in.ServiceBus != nil {
+			keys[cfg.Routes[i].Name] = *in.ServiceBus
+		}
+	}
+	return keys
 }
 
 // start takes in until close.

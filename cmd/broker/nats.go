@@ -58,19 +58,32 @@ func writeLogin(w ferry.NewWorker, file string) error {
 
 func onServiceBus(w ferry.WorkerInfo) bool { return w.Queue == config.DriverServiceBus }
 
-// tellLogin says what else is to be done for a worker whose login is not this
-// broker's to make. before is said first of one that had another.
-func (a *app) tellLogin(w ferry.NewWorker, file, configFile, before string) {
-	switch {
-	case onServiceBus(w.WorkerInfo):
+// tellLogin says what else is to be done for a worker: for its login, where that is
+// not this broker's to make, and in its worker.yaml. before is said first of a worker
+// that had another login.
+func (a *app) tellLogin(w ferry.NewWorker, configFile, workerConfig, before string) {
+	if onServiceBus(w.WorkerInfo) {
 		if configFile != "" {
 			a.remark("%s is not written: there is no NATS server", configFile)
 		}
 		a.printf("\nwhat gives its machine its rights in the namespace (az, in a POSIX shell):\n\n%s", w.LoginConfig)
-		a.printf("\nthe section of its worker.yaml:\n\n%s", strings.ReplaceAll(w.WorkerConfig, "NKEY", file))
-	default:
+	} else {
 		a.tellNATSLogin(w, configFile, before)
 	}
+	if workerConfig != "" {
+		a.printf("\nthe section of its worker.yaml:\n\n%s", workerConfig)
+	}
+}
+
+// workerConfig is the section queue of the worker's worker.yaml, with its credential in
+// file. Who needs a file of authorities to reach the broker's port needs it there, too.
+func (a *app) workerConfig(w ferry.NewWorker, file string) string {
+	text := strings.ReplaceAll(w.WorkerConfig, "NKEY", file)
+	at, err := a.findServer()
+	if err != nil || at.ca == "" || !strings.Contains(text, "url: wss://") {
+		return text
+	}
+	return text + fmt.Sprintf("    ca: %s   # a copy of this file, on the worker's machine\n", at.ca)
 }
 
 func (a *app) tellNATSLogin(w ferry.NewWorker, file, before string) {

@@ -1,26 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"ferry"
+	"ferry/client"
 )
 
 type operationsCmd struct {
 	List   operationsListCmd   `cmd:"" help:"Bulk acts that run or ran."`
 	Show   operationsShowCmd   `cmd:"" help:"One bulk act."`
 	Watch  operationsWatchCmd  `cmd:"" help:"Follow a bulk act to its end."`
-	Cancel operationsCancelCmd `cmd:"" help:"Stop a bulk act; what it did stays done."`
+	Cancel operationsCancelCmd `cmd:"" help:"End a bulk act; what it did stays done."`
+	// Go on after a canary.
+	Continue operationsContinueCmd `cmd:"" help:"Go on with a bulk act that was stopped."`
 }
-
-// operationDone is the state of an operation that reached its end.
-const (
-	operationRunning = "running"
-	operationDone    = "done"
-)
 
 type operationsListCmd struct{}
 
@@ -36,13 +34,43 @@ func (operationsListCmd) Run(a *app) error {
 	}
 	now := a.now()
 	return writeList(a, operations, "no bulk acts yet",
-		[]column{left("ID"), left("ACT"), left("STATE"), right("DONE"), right("SKIPPED"), right("TOTAL"), left("BY"), right("AGE"), long("NOTE")},
+		[]column{left("ID"), left("ACT"), left("STATE"), right("DONE"), right("SKIPPED"), right("TOTAL"), right("FAILED AGAIN"), left("BY"), right("AGE"), long("NOTE")},
 		func(o ferry.Operation) []any {
 			return []any{
-				o.ID, o.Act, o.State, strconv.Itoa(o.Done), strconv.Itoa(o.Skipped), strconv.Itoa(o.Total),
+				a.shortOperation(o.ID), o.Act, o.State, strconv.Itoa(o.Done), strconv.Itoa(o.Skipped), strconv.Itoa(o.Total), failedAgain(o),
 				o.By, age(now, o.CreatedAt), o.Note,
 			}
 		})
+}
+
+// shortOperation is an operation's id as a.id shows those of messages.
+func (a *app) shortOperation(id string) string {
+	if parsed, err := ferry.ParseID(id); err == nil {
+		return a.id(parsed)
+	}
+	return id
+}
+
+// operationID finds the one operation whose id ends as given.
+func (a *app) operationID(c *client.Client, given string) (string, error) {
+	if !ferry.IsIDSuffix(strings.ToLower(given)) || len(given) == 36 {
+		return given, nil // whole, or nothing that could be one: the broker says so
+	}
+	all, err := c.Operations(a.ctx)
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for i := range all {
+		if !strings.HasSuffix(all[i].ID, strings.ToLower(given)) {
+			continue
+		}
+		if found != "" {
+			return "", ferry.Errorf(ferry.CodeAmbiguousID, "more than one operation's id ends in %s", given).WithHint("give more of it: %s, %s", found, all[i].ID)
+		}
+		found = all[i].ID
+	}
+	return cmp.Or(found, given), nil
 }
 
 type operationsShowCmd struct {
@@ -55,39 +83,15 @@ func (o operationsShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	operation, err := c.Operation(a.ctx, o.ID)
+	id, err := a.operationID(c, o.ID)
+	if err != nil {
+		return err
+	}
+	operation, err := c.Operation(a.ctx, id)
 	if err != nil {
 		return err
 	}
 	return a.writeOperation(operation)
-}
-
-func (a *app) writeOperation(o ferry.Operation) error {
-	if a.json() {
-		return a.writeJSON(o)
-	}
-	finished := ""
-	if o.FinishedAt != nil {
-		finished = moment(*o.FinishedAt)
-	}
-	a.writePairs([]pair{
-		{"operation", o.ID},
-		{"act", o.Act + " of " + describeFilter(o.Filter)},
-		{"state", o.State + ", " + progress(o)},
-		{"by", printable(o.By)},
-		{"note", printable(o.Note)},
-		{"started", moment(o.CreatedAt)},
-		{"finished", finished},
-	})
-	return nil
-}
-
-func progress(o ferry.Operation) string {
-	text := fmt.Sprintf("%d of %d", o.Done, o.Total)
-	if o.Skipped > 0 {
-		text += fmt.Sprintf(", %d skipped: no longer dead letters", o.Skipped)
-	}
-	return text
 }
 
 // describeFilter is a filter in words: "route=a reason=Rejected", or "all".
@@ -136,22 +140,37 @@ func (o operationsWatchCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	said := ""
+	id, err := a.operationID(c, o.ID)
+	if err != nil {
+		return err
+	}
+	said, away := "", false
 	for {
-		operation, err := c.Operation(a.ctx, o.ID)
-		if err != nil {
+		operation, err := c.Operation(a.ctx, id)
+		switch code := ferry.CodeOf(err); {
+		case code == ferry.CodeInternal && a.ctx.Err() == nil || code == ferry.CodeStopping || code == ferry.CodeLedgerUnavailable:
+			if !away { // the operation outlives the broker's restart, and so does this
+				a.remark("the broker does not answer; the operation goes on when it does: %v", err)
+			}
+			away = true
+			if err := a.pause(o.Every); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
 			return err
 		}
-		if now := progress(operation); now != said && !a.json() {
+		away = false
+		if now := operation.State + ": " + progress(operation); now != said && !a.json() {
 			said = now
-			a.printf("%s %s: %s\n", operation.Act, operation.State, now)
+			a.printf("%s %s\n", operation.Act, now)
 		}
-		if operation.State != operationRunning {
+		if operation.State != ferry.OperationRunning {
 			if a.json() {
 				err = a.writeJSON(operation)
 			}
-			if err == nil && operation.State != operationDone {
-				err = fmt.Errorf("the operation is %s", operation.State)
+			if err == nil && operation.State != ferry.OperationDone {
+				err = endedOtherwise(operation)
 			}
 			return err
 		}
@@ -159,6 +178,15 @@ func (o operationsWatchCmd) Run(a *app) error {
 			return err
 		}
 	}
+}
+
+// endedOtherwise says why the watching ends before the operation is done.
+func endedOtherwise(o ferry.Operation) error {
+	if o.State == ferry.OperationStopped {
+		return ferry.Errorf(ferry.CodeConflict, "the operation is stopped: %s", o.Stopped).
+			WithHint("broker operations show %s; when it is mended: broker operations continue %s --note TEXT, or cancel", o.ID, o.ID)
+	}
+	return fmt.Errorf("the operation is %s", o.State)
 }
 
 // pause waits, or ends early with the context's error.
@@ -184,7 +212,33 @@ func (o operationsCancelCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	operation, err := c.CancelOperation(a.ctx, o.ID, o.Note)
+	id, err := a.operationID(c, o.ID)
+	if err != nil {
+		return err
+	}
+	operation, err := c.CancelOperation(a.ctx, id, o.Note)
+	if err != nil {
+		return err
+	}
+	return a.writeOperation(operation)
+}
+
+type operationsContinueCmd struct {
+	ID   string `arg:"" help:"The operation."`
+	Note string `required:"" placeholder:"TEXT" help:"What was mended; kept in the audit log."`
+}
+
+// Run has a stopped operation go on.
+func (o operationsContinueCmd) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	id, err := a.operationID(c, o.ID)
+	if err != nil {
+		return err
+	}
+	operation, err := c.ContinueOperation(a.ctx, id, o.Note)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"ferry"
 	"ferry/config"
@@ -15,20 +18,44 @@ import (
 // secrets reads the references of a configuration file. Who opened it closes it.
 type secrets struct {
 	secret.Resolver
-	vault *keyvault.Store
+	vault *vault
 }
 
 // openSecrets makes what reads the references of the file; nothing is read yet.
 func openSecrets(cfg *config.Broker, log *slog.Logger) *secrets {
-	s := &secrets{vault: keyvault.Open(cfg.Secrets.KeyVault, secret.Resolver{}, log)}
+	s := &secrets{vault: &vault{}}
+	s.vault.now.Store(keyvault.Open(cfg.Secrets.KeyVault, secret.Resolver{}, log))
 	s.Vault = s.vault
 	return s
+}
+
+// vault is the store that is in use now: a new configuration may bring another one,
+// and whoever reads secrets goes on with that.
+type vault struct {
+	now atomic.Pointer[keyvault.Store]
+}
+
+func (v *vault) Secret(ref secret.VaultRef) (secret.Value, error) { return v.now.Load().Secret(ref) }
+func (v *vault) Past(ref secret.VaultRef) []secret.Value          { return v.now.Load().Past(ref) }
+func (v *vault) Refused(ref secret.VaultRef, was secret.Value) bool {
+	return v.now.Load().Refused(ref, was)
+}
+
+// Describe and Collect give the metrics of the store that is in use.
+func (v *vault) Describe(to chan<- *prometheus.Desc) { v.now.Load().Collector().Describe(to) }
+func (v *vault) Collect(to chan<- prometheus.Metric) { v.now.Load().Collector().Collect(to) }
+
+// follow has whoever reads through s read what next reads from now on.
+func (s *secrets) follow(next *secrets) {
+	if s.vault != next.vault {
+		s.vault.now.Swap(next.vault.now.Load()).Close()
+	}
 }
 
 // problems are what status tells of secrets.
 func (s *secrets) problems() []string {
 	var list []string
-	for _, st := range s.vault.States() {
+	for _, st := range s.vault.now.Load().States() {
 		switch {
 		case st.Fault == "":
 		case st.Known:
@@ -41,7 +68,7 @@ func (s *secrets) problems() []string {
 }
 
 // close ends the reads of the vault that are under way.
-func (s *secrets) close() { s.vault.Close() }
+func (s *secrets) close() { s.vault.now.Load().Close() }
 
 // checkedSecret is a secret that the file refers to; it holds none.
 type checkedSecret struct {
@@ -81,7 +108,7 @@ func (s *secrets) look(ref secret.Ref, out *checkedSecret, now time.Time) error 
 		_, err := s.Resolve(ref)
 		return err
 	}
-	got, err := s.vault.Look(v)
+	got, err := s.vault.now.Load().Look(v)
 	out.Version = got.Version
 	if err == nil && got.Ended(now) {
 		out.Note = "expired at " + got.Expires.UTC().Format(time.RFC3339) + ", and is used as long as it is taken"

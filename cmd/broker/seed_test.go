@@ -139,7 +139,10 @@ func (f *fake) status() ferry.StatusReport {
 	if f.empty {
 		return r
 	}
-	r.Routes = routeInfos()
+	r.Routes, r.CallbacksWaiting = routeInfos(), 3
+	running := operation("running", 2)
+	running.ExpectedEnd = ptr(at(5 * time.Minute))
+	r.Operations = []ferry.Operation{running}
 	r.Problems = []string{"orders: the destination cannot be reached since 20 minutes", "5 dead letters wait for a person"}
 	r.DeadLetters = map[ferry.Reason]int64{ferry.ReasonRejected: 1, ferry.ReasonOutcomeUnknown: 1, ferry.ReasonAlreadyExists: 1}
 	return r
@@ -149,7 +152,9 @@ func workerInfos() []ferry.WorkerInfo {
 	return []ferry.WorkerInfo{
 		{
 			Name: "erp-worker-1", PublicKey: "UABC", Routes: []string{"supplier-invoices", "orders"}, Bound: []string{"supplier-invoices"},
-			Version: "1.2.3", LastSeen: ptr(at(-4 * time.Second)), CreatedAt: at(-90 * 24 * time.Hour),
+			Inbox:       "N4RH7ZZQEOJOBYLHKBBDMWSBUN",
+			Connections: []ferry.WorkerConnection{{Via: "tcp", Address: "10.1.2.3:51000", Since: at(-time.Hour)}, {Via: "/queue", Address: "192.0.2.7:40112", Since: at(-time.Minute)}},
+			Version:     "1.2.3", LastSeen: ptr(at(-4 * time.Second)), CreatedAt: at(-90 * 24 * time.Hour),
 		},
 		{Name: "erp-worker-2", PublicKey: "UDEF", Routes: []string{"orders"}, CreatedAt: at(-time.Hour)},
 		{Name: "erp-worker-3", PublicKey: "UGHI", Routes: []string{"orders"}, LastSeen: ptr(at(-3 * time.Hour)), CreatedAt: at(-48 * time.Hour)},
@@ -174,6 +179,27 @@ func operation(state string, done int) ferry.Operation {
 	}
 	if state != "running" {
 		o.Skipped, o.FinishedAt = 1, ptr(at(0))
+		o.SkippedBy = map[ferry.SkipReason]int{ferry.SkipCompleted: 1}
+		o.Examples = []ferry.Skip{{ID: mustID(idCompleted), Why: ferry.SkipCompleted}}
+	}
+	return o
+}
+
+// stopped is an operation that its canary stopped.
+func stopped() ferry.Operation {
+	o := operation("stopped", 3)
+	o.ID, o.FinishedAt, o.Total, o.Skipped = "op-4", nil, 40, 0
+	o.SkippedBy, o.Examples = nil, nil
+	o.Completed, o.FailedAgain, o.Rate = 1, 1, ferry.Rate{Calls: 50, Per: time.Second}
+	o.Stopped = "group g1a2 of orders: canary message 7c8d9e0f failed as before: INVALID_TOTAL no"
+	o.Canary = &ferry.OperationCanary{Size: 3, Sent: 3, Completed: 1, Alike: 1, Since: at(-time.Minute), Messages: []ferry.CanaryMessage{
+		{ID: mustID(idCompleted), Route: "orders", Group: "g3c4", End: ferry.CanaryCompleted},
+		{ID: mustID(idRejected), Route: "orders", Group: "g1a2", End: ferry.CanaryAlike, Error: "INVALID_TOTAL no"},
+		{ID: mustID(idRetrying), Route: "orders", Group: "g1a2"},
+	}}
+	o.Groups = []ferry.OperationGroup{
+		{Group: "g1a2", Route: "orders", Reason: ferry.ReasonRejected, Code: "INVALID_TOTAL", Description: "no", State: ferry.GroupStopped, Total: 38, Done: 2, FailedAgain: 1, Stopped: "…"},
+		{Group: "g3c4", Route: "orders", Reason: ferry.ReasonRejected, Description: "busy", State: ferry.GroupDone, Total: 2, Done: 1, Completed: 1},
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -59,14 +60,35 @@ func (workersListCmd) Run(a *app) error {
 	}
 	p, now := a.paint(), a.now()
 	return writeList(a, workers, "no workers yet: broker workers add NAME --routes A,B --out FILE lets one in",
-		[]column{left("NAME"), long("ROUTES"), long("BOUND"), left("STATE"), right("LAST SEEN"), left("VERSION"), right("AGE")},
+		[]column{left("NAME"), long("ROUTES"), long("BOUND"), left("STATE"), long("WAY"), right("LAST SEEN"), left("VERSION"), left("INBOX"), right("AGE")},
 		func(w ferry.WorkerInfo) []any {
 			return []any{
 				w.Name, orDash(strings.Join(w.Routes, ",")), orDash(strings.Join(w.Bound, ",")), workerState(p, now, w),
-				ageOf(now, w.LastSeen), orDash(w.Version), age(now, w.CreatedAt),
+				connectedBy(w), ageOf(now, w.LastSeen), orDash(w.Version), orDash(shortInbox(w.Inbox)), age(now, w.CreatedAt),
 			}
 		})
 }
+
+// connectedBy says how the worker is connected: its newest connection, and how many
+// others it has.
+func connectedBy(w ferry.WorkerInfo) string {
+	if len(w.Connections) == 0 {
+		return "-"
+	}
+	last := w.Connections[len(w.Connections)-1]
+	text := last.Via
+	if last.Address != "" {
+		text += " " + last.Address
+	}
+	if more := len(w.Connections) - 1; more > 0 {
+		text += fmt.Sprintf(" +%d", more)
+	}
+	return text
+}
+
+// shortInbox is enough of an inbox' identity to tell two of them apart; the whole is
+// in the JSON.
+func shortInbox(inbox string) string { return inbox[:min(len(inbox), 8)] }
 
 // workerSilent is how long a worker may say nothing before it counts as away:
 // it says hello every ten seconds.
@@ -239,16 +261,17 @@ func (a *app) handOverSeed(verb, file, configFile, before string, make func() (f
 	if err := writeLogin(worker, configFile); err != nil {
 		return err
 	}
+	section := a.workerConfig(worker, file)
 	if a.json() {
 		return a.writeJSON(struct {
 			ferry.WorkerInfo
 			LoginConfig  string `json:"loginConfig,omitempty"`
 			WorkerConfig string `json:"workerConfig,omitempty"`
-		}{worker.WorkerInfo, worker.LoginConfig, strings.ReplaceAll(worker.WorkerConfig, "NKEY", file)})
+		}{worker.WorkerInfo, worker.LoginConfig, section})
 	}
 	a.printf("worker %s is %s for %s\n", worker.Name, verb, strings.Join(worker.Routes, ", "))
 	a.printf("its credential lies in %s; nobody can show it again\n", file)
-	a.tellLogin(worker, file, configFile, before)
+	a.tellLogin(worker, configFile, section, before)
 	if a.screen.terminal {
 		a.remark("next: name the file as queue.%s.nkey in worker.yaml, then worker run --config worker.yaml", queueOf(worker.WorkerInfo))
 	}

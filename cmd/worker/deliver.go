@@ -13,11 +13,9 @@ import (
 
 	"ferry"
 	"ferry/config"
+	"ferry/internal/systemd"
 	"ferry/worker"
 )
-
-// drainFor bounds how long running calls may go on after a stop was asked for.
-const drainFor = 25 * time.Second
 
 type runCmd struct {
 	configFlag
@@ -70,11 +68,20 @@ func (c runCmd) Run(a *app) (err error) {
 	}
 	a.log.Info("worker.started", "worker", cfg.Name, "inbox", w.Inbox(), "routes", len(setup.Routes),
 		"queue", cfg.Queue.NATS.URL, "version", version())
-	if err := w.Run(a.ctx, drainFor); err != nil {
+	a.notify(systemd.Ready)
+	context.AfterFunc(a.ctx, func() { a.notify(systemd.Stopping) })
+	if err := w.Run(a.ctx, cfg.Drain.Within); err != nil {
 		return err
 	}
 	a.log.Info("worker.stopped", "worker", cfg.Name)
 	return nil
+}
+
+// notify tells the service manager, where there is one.
+func (a *app) notify(state string) {
+	if err := systemd.Notify(state); err != nil {
+		a.log.Warn("systemd.notify", "error", err.Error())
+	}
 }
 
 // serveMetrics serves /metrics on a listener of its own, unless it is off.

@@ -11,7 +11,6 @@ import (
 	"ferry/config"
 	"ferry/queue"
 	"ferry/queue/drivers"
-	"ferry/queue/natsqueue"
 	"ferry/secret"
 	"ferry/secret/keyvault"
 	"ferry/worker"
@@ -74,17 +73,9 @@ func (a *app) connect(ctx context.Context, cfg *config.Worker) (*queue.Queue, er
 	if cfg.Queue.Driver == config.DriverServiceBus {
 		return drivers.ConnectServiceBusWorker(ctx, a.busOptions(cfg))
 	}
-	seed, err := a.resolver().Resolve(cfg.Queue.NATS.Seed())
-	if err != nil {
-		return nil, err
-	}
-	driver, err := natsqueue.Connect(ctx, natsqueue.ConnectOptions{
-		Worker: cfg.Name, URL: cfg.Queue.NATS.URL, Seed: []byte(seed.Reveal()), Lock: cfg.Queue.NATS.Lock, Log: a.log,
+	return drivers.ConnectNATSWorker(ctx, drivers.NATSWorkerOptions{
+		Config: cfg.Queue.NATS, Secrets: a.resolver(), LookupEnv: a.env, Worker: cfg.Name, Agent: "ferry-worker/" + version(), Log: a.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return queue.New(driver, queue.Options{Log: a.log}), nil
 }
 
 // How long connectPatiently waits between two tries.
@@ -96,7 +87,7 @@ const (
 // connectPatiently waits for a broker that is not there yet: the two may be
 // started in any order. A refused key is an error at once.
 func (a *app) connectPatiently(cfg *config.Worker) (*queue.Queue, error) {
-	pause, told := connectFirst, false
+	pause, told := connectFirst, ""
 	for {
 		q, err := a.connect(a.ctx, cfg)
 		if err == nil {
@@ -106,9 +97,9 @@ func (a *app) connectPatiently(cfg *config.Worker) (*queue.Queue, error) {
 		if !errors.Is(err, queue.ErrUnavailable) || a.ctx.Err() != nil {
 			return nil, err
 		}
-		if !told {
-			told = true
-			a.log.Warn("broker.unavailable", "error", err.Error(), "next", "tried again until it is there")
+		if message, hint := explain(err); message != told { // each reason once
+			told = message
+			a.log.Warn("broker.unavailable", "error", message, "hint", hint, "next", "tried again until it is there")
 		}
 		timer := time.NewTimer(pause)
 		select {

@@ -42,6 +42,7 @@ var may = map[string][]string{
 	"ferry/internal/faultfs":              {},
 	"ferry/internal/commit":               {"ferry/internal/disk"},
 	"ferry/internal/rules":                {},
+	"ferry/internal/systemd":              {},
 	"ferry/internal/azure":                {"ferry"},
 	"ferry/internal/foreign":              {},
 	"ferry/internal/hostile":              {},

@@ -46,7 +46,7 @@ func (b *bench) run(only string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"accept", b.accepts}, {"guard", b.guardedDoor}, {"path", b.wholePath}, {"protocol", b.protocol}, {"cost", b.adapterCost}, {"bus", b.serviceBus}} {
+	}{{"accept", b.accepts}, {"guard", b.guardedDoor}, {"path", b.wholePath}, {"protocol", b.protocol}, {"compact", b.compacting}, {"cost", b.adapterCost}, {"bus", b.serviceBus}} {
 		if only == "" || only == part.name {
 			if err := part.run(); err != nil {
 				return err

@@ -22,6 +22,7 @@ type loadResult struct {
 	Sent     int64
 	Seconds  float64
 	P50, P99 float64 // ms
+	Max      float64 // ms
 }
 
 // load posts 1 KiB messages over kept-alive connections, each waiting for
@@ -69,7 +70,7 @@ func load(target string, spell time.Duration, s senders) error {
 		}
 		return float64(times[int(q*float64(len(times)-1))].Microseconds()) / 1000
 	}
-	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99)})
+	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99), Max: quantile(1)})
 }
 
 func sender(addr, key, run string, s senders, next func() (int64, bool)) ([]time.Duration, error) {

@@ -38,7 +38,7 @@ func run() error {
 	path := flag.Int("path", 20_000, "messages of each whole-path run")
 	short := flag.Bool("short", false, "one short round: shows that it works, not how fast")
 	profile := flag.String("profile", "", "write a CPU profile of the whole path to this file")
-	only := flag.String("only", "", "accept, guard, path, protocol, cost or bus")
+	only := flag.String("only", "", "accept, guard, path, protocol, compact, cost or bus")
 	noRule := flag.String("without", "", "internal: a rule of the protocol that does not hold, with -tags ferryrules")
 	several := flag.Bool("several", false, "internal: the route is one of several workers")
 	await := flag.Bool("await", false, "internal: wait for each message's end before the next one")

@@ -75,6 +75,7 @@ func serve(o contenderOptions) error {
 	mux := http.NewServeMux()
 	mux.Handle("/", api.New(c.service, api.Options{Log: slog.New(slog.DiscardHandler), Version: "bench", PublicURL: "http://" + l.Addr().String(), Metrics: c.broker.Metrics(), Limits: o.guards()}))
 	mux.HandleFunc("GET /completed", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.completed()) })
+	c.handleCompact(mux)
 	if c.bus != nil {
 		c.handleBus(mux)
 	}

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"ferry/internal/disk"
 )
@@ -71,19 +70,25 @@ type Options struct {
 	// the group is on disk, or has failed, and its writers are not answered yet: both
 	// on the committer's goroutine. A simulation stops the world there.
 	Before, After func()
-	// Copied runs once on the copy that Open makes of a file after a disk error,
-	// in a transaction of its own and before the copy takes the file's place. What
-	// the content says of its file can be set right there.
+	// Copied runs once on a copy of the file that is about to take its place, in a
+	// transaction: what Open makes after a disk error, and what a compaction makes
+	// (on the committer's goroutine then). What the content says of its file can be
+	// set right there.
 	Copied func(tx *bbolt.Tx, from, to string) error
+	// CompactAtOpen compacts a file of which much is free before it is opened. Where
+	// Compact cannot replace an open file, that is done in any case.
+	CompactAtOpen bool
 }
 
 // DB is an open file. Its methods may be called concurrently.
 type DB struct {
-	bolt *bbolt.DB
-	path string
-	opts Options
+	handles
+	path    string
+	opts    Options
+	running running
 
 	queue  chan *op
+	pauses chan func() // what runs between two groups
 	quit   chan struct{}
 	ended  chan struct{}
 	once   sync.Once
@@ -123,55 +128,33 @@ func Open(path string, opts Options) (*DB, error) {
 	if err := lookAtHeads(path, opts.Log); err != nil {
 		return nil, err
 	}
-	b, err := openBolt(path, int(opts.MaxSize))
+	if opts.CompactAtOpen || !replacesOpenFiles() {
+		if err := compactAtOpen(path, opts); err != nil {
+			return nil, err
+		}
+	}
+	h, err := openHandle(path, opening{maxSize: opts.MaxSize})
 	if err != nil {
 		return nil, err
 	}
+	if err := moved(path, h.file); err != nil {
+		_ = h.bolt.Close()
+		return nil, err
+	}
 	if err := disk.SyncDir(filepath.Dir(path)); err != nil {
-		_ = b.Close()
+		_ = h.bolt.Close()
 		return nil, fmt.Errorf("sync the folder of %s: %w", path, err)
 	}
 	sweepNew(path)
 	db := &DB{
-		bolt: b, path: path, opts: opts,
-		queue: make(chan *op, maxOps),
-		quit:  make(chan struct{}),
-		ended: make(chan struct{}),
+		handles: handles{now: h}, path: path, opts: opts,
+		queue:  make(chan *op, maxOps),
+		pauses: make(chan func()),
+		quit:   make(chan struct{}),
+		ended:  make(chan struct{}),
 	}
 	go db.commitLoop()
 	return db, nil
-}
-
-func openBolt(path string, maxSize int) (*bbolt.DB, error) {
-	var b *bbolt.DB
-	var file *os.File
-	err := guard(func() (err error) {
-		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:      time.Second,
-			FreelistType: bbolt.FreelistMapType,
-			MaxSize:      maxSize,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode)
-				return file, err
-			},
-		})
-		return err
-	})
-	switch {
-	case err == nil:
-		return b, nil
-	case errors.Is(err, errDamage):
-		_ = file.Close() // and its lock: bbolt did not come to it
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
-	case IsNoSpace(err):
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoSpace, err)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
-	default:
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
 }
 
 // Update runs write in the next group and returns after the group's fsync.
@@ -216,7 +199,9 @@ func (db *DB) UpdateSized(ctx context.Context, size int, write func(tx *bbolt.Tx
 // it short: pages that it can see are not reused meanwhile.
 // A damaged page is ErrUnreadable.
 func (db *DB) View(read func(tx *bbolt.Tx) error) error {
-	tx, err := db.begin(false)
+	h := db.take()
+	defer db.leave(h)
+	tx, err := db.begin(h, false)
 	if err == nil {
 		err = guard(func() error { return read(tx) })
 		db.end(tx)
@@ -229,14 +214,14 @@ func (db *DB) View(read func(tx *bbolt.Tx) error) error {
 
 // begin is bbolt's Begin, by one caller at a time. A panic in it leaves locks of
 // bbolt's held; then nobody may wait for one of those any more.
-func (db *DB) begin(writable bool) (tx *bbolt.Tx, err error) {
+func (db *DB) begin(h *handle, writable bool) (tx *bbolt.Tx, err error) {
 	db.beginning.Lock()
 	defer db.beginning.Unlock()
 	if db.wedged.Load() {
 		return nil, errDamage
 	}
 	err = guard(func() (err error) {
-		tx, err = db.bolt.Begin(writable)
+		tx, err = h.bolt.Begin(writable)
 		return err
 	})
 	if errors.Is(err, errDamage) {
@@ -288,14 +273,17 @@ func (db *DB) Size() int64 {
 // Path is the file's.
 func (db *DB) Path() string { return db.path }
 
-// Close lets the writes that wait finish, and closes the file.
+// Close lets the writes that wait finish, and closes the file. A compaction ends
+// without an effect.
 func (db *DB) Close() error {
 	db.once.Do(func() { close(db.quit) })
+	db.stopCompaction()
 	<-db.ended
 	if db.wedged.Load() {
 		return nil // the process is about to end: what is on disk is all there is
 	}
-	return db.bolt.Close()
+	db.leaving.Wait()
+	return db.current().bolt.Close()
 }
 
 func (db *DB) commitLoop() {
@@ -306,6 +294,9 @@ func (db *DB) commitLoop() {
 		select {
 		case o := <-db.queue:
 			group = append(group, o)
+		case f := <-db.pauses:
+			f()
+			continue
 		case <-db.quit:
 			// Writers that had a place before Close still get their answer.
 			select {
@@ -383,11 +374,13 @@ func (db *DB) commit(group []*op) {
 }
 
 func (db *DB) transact(group []*op) error {
-	tx, err := db.begin(true)
+	h := db.current() // nobody but the committer replaces it
+	tx, err := db.begin(h, true)
 	if err != nil {
 		return fmt.Errorf("begin a group: %w", err)
 	}
 	defer db.end(tx)
+	db.makeWay(h, tx, group)
 	for _, o := range group {
 		o.err = o.run(tx)
 		var abort *abortError

@@ -391,5 +391,5 @@ func TestAfterAPanicInBeginNobodyWaits(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	_ = db.bolt.Close()
+	_ = db.current().bolt.Close()
 }

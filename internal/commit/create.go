@@ -29,11 +29,11 @@ func create(path string) error {
 	if err := temp.Close(); err != nil {
 		return createError(path, err)
 	}
-	b, err := openBolt(name, 0) // syncs what it makes
+	h, err := openHandle(name, opening{}) // syncs what it makes
 	if err != nil {
 		return err
 	}
-	if err := b.Close(); err != nil {
+	if err := h.bolt.Close(); err != nil {
 		return createError(path, err)
 	}
 	// A link fails where there is a file by now; a rename would replace it under

@@ -52,7 +52,7 @@ func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) err
 	if err := readAll(from); err != nil {
 		return err
 	}
-	src, err := openBolt(from, 0)
+	src, err := openBolt(from)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) err
 	if err := guard(func() error { return src.View(check) }); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	dst, err := openBolt(to, 0)
+	dst, err := openBolt(to)
 	if err != nil {
 		return err
 	}
@@ -76,6 +76,14 @@ func copyChecked(from, to string, copied func(tx *bbolt.Tx, from, to string) err
 		}
 	}
 	return errors.Join(dst.Sync(), dst.Close())
+}
+
+func openBolt(path string) (*bbolt.DB, error) {
+	h, err := openHandle(path, opening{})
+	if err != nil {
+		return nil, err
+	}
+	return h.bolt, nil
 }
 
 // readAll reads the file by plain reads, whose errors are errors: that of a

@@ -18,7 +18,7 @@ import (
 // nearest thing to a failing disk.
 func breakDisk(t *testing.T, db *DB, path string) {
 	t.Helper()
-	if err := db.bolt.Close(); err != nil {
+	if err := db.current().bolt.Close(); err != nil {
 		t.Fatal(err)
 	}
 	broken, err := bbolt.Open(path, 0o600, &bbolt.Options{
@@ -27,7 +27,7 @@ func breakDisk(t *testing.T, db *DB, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.bolt = broken
+	db.now.bolt = broken
 }
 
 func TestADiskErrorStopsTheWriting(t *testing.T) {

@@ -3,7 +3,9 @@ package drivers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 type ExternalOptions struct {
 	URL      string // several with commas between
 	Seed     string // the broker's nkey
+	CA       string // PEM file of authorities beside those of this machine; empty: those alone
 	Replicas int
 	MaxStore int64         // bytes that both streams may take; 0: the default
 	Lock     time.Duration // of a delivery; 0: the driver's default
@@ -30,6 +33,7 @@ type ExternalOptions struct {
 // log in there is that server's to say.
 type ExternalNATS struct {
 	url   string
+	ca    string
 	queue *queue.Queue
 }
 
@@ -38,13 +42,13 @@ type ExternalNATS struct {
 // queueUnreachable, queueRefused, queueUnsuitable.
 func ConnectNATS(ctx context.Context, opts ExternalOptions) (*ExternalNATS, error) {
 	driver, err := natsqueue.ConnectBroker(ctx, natsqueue.ExternalOptions{
-		URL: opts.URL, Seed: []byte(opts.Seed), Replicas: opts.Replicas, Log: opts.Log,
+		URL: opts.URL, Seed: []byte(opts.Seed), CA: opts.CA, Replicas: opts.Replicas, Log: opts.Log,
 		Limits: natsqueue.Limits{Lock: opts.Lock, MaxAckPending: opts.Window, MaxStoreBytes: opts.MaxStore},
 	})
 	if err != nil {
 		return nil, externalError(opts.URL, err)
 	}
-	n := &ExternalNATS{url: opts.URL, queue: queue.New(driver, queue.Options{Log: opts.Log})}
+	n := &ExternalNATS{url: opts.URL, ca: opts.CA, queue: queue.New(driver, queue.Options{Log: opts.Log})}
 	if _, err := n.queue.Ensure(ctx, opts.Routes); err != nil {
 		return nil, errors.Join(externalError(opts.URL, err), n.queue.Close(ctx))
 	}
@@ -83,6 +87,22 @@ func reason(err error) string {
 
 // Queue is the broker's side of the queue.
 func (n *ExternalNATS) Queue() *queue.Queue { return n.queue }
+
+// ServeQueue refuses: workers connect to the NATS server themselves.
+func (n *ExternalNATS) ServeQueue(http.ResponseWriter, *http.Request) error {
+	return ferry.Errorf(ferry.CodeNotFound, "the queue of this broker is not here: it is on a NATS server elsewhere").
+		WithHint("workers connect to that server: queue.nats.url in worker.yaml is the one of broker.yaml, nats:// or tls://")
+}
+
+// WorkerConfig is the section queue of a worker's worker.yaml. nkey is where its
+// seed lies.
+func (n *ExternalNATS) WorkerConfig(nkey string) string {
+	text := fmt.Sprintf("queue:\n  nats:\n    url: %s\n", n.url)
+	if n.ca != "" {
+		text += "    ca: FILE   # a copy of the broker's queue.nats.ca\n"
+	}
+	return text + fmt.Sprintf("    nkey: %s\n", nkey)
+}
 
 // URL is where workers connect too.
 func (n *ExternalNATS) URL() string { return n.url }

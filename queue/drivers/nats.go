@@ -9,6 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,13 +32,17 @@ type NATSOptions struct {
 	// MaxStore is what the queue may take on disk, bytes; 0: the default.
 	MaxStore int64
 	Workers  []ferry.WorkerInfo
-	Log      *slog.Logger
+	// PublicURL is where the broker's HTTP API is reached: workers connect to /queue
+	// below it.
+	PublicURL string
+	Log       *slog.Logger
 }
 
 // NATS is the embedded NATS server with the broker's own connection to it.
 type NATS struct {
 	server *natsqueue.Server
 	queue  *queue.Queue
+	public string
 }
 
 // StartNATS starts the embedded server. A port that is taken is portTaken.
@@ -50,7 +58,7 @@ func StartNATS(opts NATSOptions) (*NATS, error) {
 	if err != nil {
 		return nil, errors.Join(err, server.Shutdown(context.Background()))
 	}
-	return &NATS{server: server, queue: queue.New(driver, queue.Options{Log: opts.Log})}, nil
+	return &NATS{server: server, queue: queue.New(driver, queue.Options{Log: opts.Log}), public: opts.PublicURL}, nil
 }
 
 func startError(listen string, err error) error {
@@ -71,6 +79,62 @@ func (n *NATS) Queue() *queue.Queue { return n.queue }
 
 // URL is where workers beside the process connect; empty without a listener.
 func (n *NATS) URL() string { return n.server.URL() }
+
+// ServeQueue lets a worker in over the broker's HTTP port.
+func (n *NATS) ServeQueue(w http.ResponseWriter, r *http.Request) error {
+	return n.server.ServeQueue(w, r)
+}
+
+// Connections lists those of the workers, by public nkey.
+func (n *NATS) Connections() map[string][]ferry.WorkerConnection {
+	byKey := map[string][]ferry.WorkerConnection{}
+	for _, c := range n.server.Connections() {
+		byKey[c.PublicKey] = append(byKey[c.PublicKey], ferry.WorkerConnection{Via: c.Via, Address: c.Address, Since: c.Since})
+	}
+	return byKey
+}
+
+// WorkerConfig is the section queue of a worker's worker.yaml. nkey is where its
+// seed lies.
+func (n *NATS) WorkerConfig(nkey string) string {
+	var b strings.Builder
+	b.WriteString("queue:\n  nats:\n")
+	web, clear := webURL(n.public)
+	if web != "" {
+		fmt.Fprintf(&b, "    url: %s\n", web)
+	}
+	if clear {
+		b.WriteString("    plaintext: true   # publicUrl has no TLS: everything between may read the messages\n")
+	}
+	switch tcp := n.URL(); {
+	case tcp != "" && web != "":
+		fmt.Fprintf(&b, "    # url: %s   # over TCP instead, inside your network\n", tcp)
+	case tcp != "":
+		fmt.Fprintf(&b, "    url: %s\n", tcp)
+	}
+	fmt.Fprintf(&b, "    nkey: %s\n", nkey)
+	return b.String()
+}
+
+// webURL is where workers connect over the broker's HTTP port. clear: the way is
+// without TLS, and to another machine.
+func webURL(public string) (text string, clear bool) {
+	u, err := url.Parse(public)
+	if err != nil || u.Host == "" {
+		return "", false
+	}
+	switch u.Scheme {
+	case "https":
+		u.Scheme = "wss"
+	case "http":
+		u.Scheme = "ws"
+		ip, err := netip.ParseAddr(u.Hostname())
+		clear = u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback())
+	default:
+		return "", false
+	}
+	return u.JoinPath("queue").String(), clear
+}
 
 // NewLogin makes an nkey for a worker.
 func (n *NATS) NewLogin() (public, seed string, err error) { return newLogin() }

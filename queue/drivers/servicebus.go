@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	"ferry"
@@ -126,6 +127,12 @@ func (s *ServiceBus) LoginConfig(w ferry.WorkerInfo) (string, error) {
 	b.WriteString("# With a connection string instead: one of a policy with Listen and Send. It is\n" +
 		"# good for every queue of the namespace; what the worker sends is signed all the same.\n")
 	return b.String(), nil
+}
+
+// ServeQueue refuses: workers connect to the namespace themselves.
+func (s *ServiceBus) ServeQueue(http.ResponseWriter, *http.Request) error {
+	return ferry.Errorf(ferry.CodeNotFound, "the queue of this broker is not here: it is on Azure Service Bus").
+		WithHint("workers connect to its namespace: queue.driver: servicebus in worker.yaml, and queue.servicebus as `broker workers add` prints it; webSockets: true needs port 443 only")
 }
 
 // WorkerConfig is the section queue of the worker's worker.yaml. nkey is where its

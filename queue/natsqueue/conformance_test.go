@@ -20,6 +20,12 @@ func TestConformanceInProcess(t *testing.T) { conformance(t, "") }
 
 func TestConformanceTCP(t *testing.T) { conformance(t, "127.0.0.1:0") }
 
+// Over /queue of an HTTP server with TLS, as a worker that has port 443 only.
+func TestConformanceWebSocket(t *testing.T) { conformance(t, overWeb) }
+
+// overWeb is the way over a WebSocket.
+const overWeb = "/queue"
+
 func conformance(t *testing.T, listen string) {
 	queuetest.Run(t, queuetest.Harness{
 		Lock:    testLock,
@@ -33,6 +39,7 @@ type env struct {
 	*queuetest.Env
 	tb     testing.TB
 	server *Server
+	web    *webServer // nil: the way is another
 
 	mu      sync.Mutex
 	workers []WorkerAuth
@@ -40,11 +47,18 @@ type env struct {
 
 func openEnv(tb testing.TB, dir, listen string) *env {
 	tb.Helper()
+	over := listen
+	if listen == overWeb {
+		listen = ""
+	}
 	s, err := StartServer(ServerOptions{StoreDir: dir, Listen: listen, Limits: Limits{Lock: testLock}, Log: testLog(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	e := &env{tb: tb, server: s}
+	if over == overWeb {
+		e.web = serveWeb(tb, s)
+	}
 	e.Env = &queuetest.Env{
 		Broker: func() queue.Driver {
 			d, err := s.Driver()
@@ -97,7 +111,10 @@ func (e *env) worker(name string, routes ...string) queue.Driver {
 		e.tb.Fatal(err)
 	}
 	opts := ConnectOptions{Log: testLog(e.tb), Worker: name, Seed: slices.Clone(seed), URL: e.server.URL()}
-	if opts.URL == "" {
+	switch {
+	case e.web != nil:
+		opts.URL, opts.CA = e.web.url, e.web.ca
+	case opts.URL == "":
 		opts.InProcess = e.server
 	}
 	d, err := Connect(e.tb.Context(), opts)
@@ -136,6 +153,8 @@ func (e *env) lose() {
 func BenchmarkInProcess(b *testing.B) { benchmark(b, "") }
 
 func BenchmarkTCP(b *testing.B) { benchmark(b, "127.0.0.1:0") }
+
+func BenchmarkWebSocket(b *testing.B) { benchmark(b, overWeb) }
 
 func benchmark(b *testing.B, listen string) {
 	queuetest.Benchmark(b, queuetest.Harness{Open: func(tb testing.TB, dir string) *queuetest.Env {

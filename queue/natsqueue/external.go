@@ -20,6 +20,7 @@ import (
 type ExternalOptions struct {
 	URL      string // nats://host:port, several separated by commas
 	Seed     []byte // the broker's nkey: SU…; wiped after use
+	CA       string // PEM file of authorities beside those of this machine
 	Replicas int    // of each stream: 1, 3 or 5; 0: 1
 	Limits          // MaxStoreBytes is what both streams may take together
 	Log      *slog.Logger
@@ -54,7 +55,8 @@ func ConnectBroker(ctx context.Context, opts ExternalOptions) (queue.Driver, err
 		host = "this machine"
 	}
 	name := fmt.Sprintf("Ferry broker, process %d on %s", os.Getpid(), host)
-	l, err := dial(opts.URL, opts.Log, append(connectOptions(ctx, name, brokerName), nats.Nkey(public, key.Sign))...)
+	options := append(connectOptions(ctx, name, brokerName), nats.Nkey(public, key.Sign))
+	l, err := dial(opts.URL, opts.Log, append(options, trusting(opts.CA)...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -31,11 +31,13 @@ type link struct {
 	name   string // of this end, for people
 	log    *slog.Logger
 	closed chan struct{}
+	last   func() // ends what made the connection, after it was closed; nil: nothing did
 	once   sync.Once
 
 	mu      sync.Mutex
 	up      bool
 	refused bool
+	told    string        // why it is down, as it was logged last
 	changed chan struct{} // closed and made anew whenever up or refused changes
 	watches map[string]map[*watch]struct{}
 }
@@ -99,13 +101,26 @@ func (l *link) onState(up bool, err error) {
 		close(l.changed)
 		l.changed = make(chan struct{})
 	}
+	// Why it cannot be made again is logged once for each reason.
+	var known *ReachError
+	why := ""
+	if !up && !refused && errors.As(err, &known) {
+		why = known.Error()
+	}
+	tell := why != "" && why != l.told
+	if differs || tell {
+		l.told = why
+	}
 	l.mu.Unlock()
 	switch {
+	case tell:
+		l.log.Warn("queue.unreachable", "error", why, "hint", known.fault.Hint, "next", "tried again until it is there")
 	case !differs:
 	case up:
 		l.log.Info("queue.connected")
 	case refused:
-		l.log.Error("queue.refused", "error", queue.ErrUnauthorized.Error())
+		l.log.Error("queue.refused", "error", "the queue refuses this login: it was revoked, or rotated and this is the one before",
+			"hint", "for a worker, broker workers rotate NAME --out FILE makes a new one, which its next start takes", "next", "tried again until it is taken")
 	default:
 		l.log.Warn("queue.disconnected", "error", errorText(err))
 	}
@@ -274,5 +289,8 @@ func (l *link) close(ctx context.Context) {
 			}
 		}
 		l.nc.Close()
+		if l.last != nil {
+			l.last()
+		}
 	})
 }

@@ -2,8 +2,10 @@ package natsqueue
 
 import (
 	"encoding/base64"
+	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
@@ -14,11 +16,19 @@ import (
 // anew, and in doing so it writes to what the deliveries under way read.
 type logins struct {
 	server *server.Server // set before it starts; nil in no call of Check
+	door   *door          // likewise
 
 	mu      sync.Mutex
 	known   map[string]*rights // by public nkey; nil rights: everything
-	open    map[uint64]string  // the public nkey by the connection's number
+	open    map[uint64]login   // by the connection's number
 	sweepAt int                // connections in open at which closed ones are forgotten
+}
+
+// login is who a connection has logged in as.
+type login struct {
+	key     string // public nkey
+	address string // where it came from over TCP; empty: another way
+	since   time.Time
 }
 
 // sweepFrom is how many connections are remembered before it is asked which of
@@ -26,7 +36,7 @@ type logins struct {
 const sweepFrom = 64
 
 func newLogins(known map[string]*rights) *logins {
-	return &logins{known: known, open: make(map[uint64]string), sweepAt: sweepFrom}
+	return &logins{known: known, open: make(map[uint64]login), sweepAt: sweepFrom}
 }
 
 // knownLogins lists the broker, who may do everything, and the workers.
@@ -57,8 +67,36 @@ func (l *logins) Check(c server.ClientAuthentication) bool {
 	}
 	c.RegisterUser(&server.User{Permissions: allowed.permissions()})
 	l.sweep()
-	l.open[id] = key
+	l.open[id] = login{key: key, address: tcpAddress(c.RemoteAddress()), since: time.Now().UTC()}
+	l.door.entered(id, key)
 	return true
+}
+
+func tcpAddress(a net.Addr) string {
+	if a == nil || a.Network() != "tcp" {
+		return ""
+	}
+	return a.String()
+}
+
+// connections lists those that are open, but for those of one key.
+func (l *logins) connections(d *door, but string) []Connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []Connection
+	for id, who := range l.open {
+		if who.key == but || l.server.GetClient(id) == nil {
+			continue
+		}
+		c := Connection{PublicKey: who.key, Via: ViaProcess, Address: who.address, Since: who.since}
+		if remote, ok := d.remoteOf(id); ok {
+			c.Via, c.Address = ViaQueue, remote
+		} else if who.address != "" {
+			c.Via = ViaTCP
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 // signed says whether the key has signed the connection's nonce. The signature
@@ -94,14 +132,14 @@ func (l *logins) swap(known map[string]*rights) (cut []uint64) {
 	defer l.mu.Unlock()
 	before := l.known
 	l.known = known
-	for id, key := range l.open {
+	for id, who := range l.open {
 		connection := l.server.GetClient(id)
 		if connection == nil {
 			delete(l.open, id)
 			continue
 		}
-		was, is := before[key], known[key]
-		if _, still := known[key]; !still || !was.hears(is) {
+		was, is := before[who.key], known[who.key]
+		if _, still := known[who.key]; !still || !was.hears(is) {
 			connection.RegisterUser(&server.User{Permissions: nothing()})
 			delete(l.open, id)
 			cut = append(cut, id)

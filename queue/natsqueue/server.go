@@ -52,6 +52,8 @@ type ServerOptions struct {
 	// StartTimeout bounds how long reading the store may take; default 2 min.
 	StartTimeout time.Duration
 	Log          *slog.Logger
+
+	loginTime time.Duration // until who has not logged in is cut off; default loginTime
 }
 
 // startTimeout is enough for some ten million packets.
@@ -68,6 +70,7 @@ type Server struct {
 	mu      sync.Mutex // of changes
 	nats    *server.Server
 	logins  *logins
+	door    *door
 	stopped bool
 }
 
@@ -78,6 +81,9 @@ func StartServer(opts ServerOptions) (*Server, error) {
 	opts.Limits = opts.withDefaults()
 	if opts.StartTimeout <= 0 {
 		opts.StartTimeout = startTimeout
+	}
+	if opts.loginTime <= 0 {
+		opts.loginTime = loginTime
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -144,6 +150,7 @@ func (s *Server) startOnce() error {
 		return fmt.Errorf("start the queue's server: %w", err)
 	}
 	logins.server = ns
+	logins.door = newDoor(ns, s.opts.Log)
 	fatal := make(chan string, 1)
 	ns.SetLoggerV2(&logger{log: s.opts.Log, fatal: fatal}, false, false, false)
 	ended := make(chan struct{})
@@ -161,7 +168,7 @@ func (s *Server) startOnce() error {
 		ns.WaitForShutdown()
 		return err
 	}
-	s.nats, s.logins = ns, logins
+	s.nats, s.logins, s.door = ns, logins, logins.door
 	return nil
 }
 
@@ -200,6 +207,9 @@ func (s *Server) options(logins *logins) (*server.Options, error) {
 		JetStreamMaxMemory: 1 << 20, // nothing is kept in memory only
 		JetStreamMaxStore:  s.opts.MaxStoreBytes + 64<<20,
 		AlwaysEnableNonce:  true, // for the keys to sign
+		AuthTimeout:        s.opts.loginTime.Seconds(),
+		PingInterval:       pingInterval, // who does not answer twice is gone
+		MaxPingsOut:        2,
 
 		CustomClientAuthentication: logins,
 	}
@@ -277,8 +287,11 @@ func newBrokerDriver(l *link, s *Server, limits Limits, replicas int, log *slog.
 	return d, nil
 }
 
-// Shutdown stops the server and waits until its store is written, or ctx ends.
-// Close the drivers first.
+// pingInterval is how long a connection may say nothing before it is asked.
+const pingInterval = 30 * time.Second
+
+// Shutdown stops the server and waits until its store is written, or ctx ends. Then
+// every connection has ended. Close the drivers first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
@@ -291,9 +304,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.door.close()
 		s.broker.Wipe()
 		return nil
 	case <-ctx.Done():
+		s.door.end()
+		s.door.close()
 		return fmt.Errorf("the queue's server still writes its store: %w", ctx.Err())
 	}
 }

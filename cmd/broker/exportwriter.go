@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"ferry"
+)
+
+// exportWriter is a form of an export.
+type exportWriter interface {
+	begin() error
+	write(x *exported) error
+}
+
+func newExportWriter(w io.Writer, format string, bodies bool) exportWriter {
+	if format == "csv" {
+		table := csv.NewWriter(w)
+		table.UseCRLF = true // RFC 4180
+		return csvExport{table, bodies}
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return jsonExport{encoder}
+}
+
+type jsonExport struct{ to *json.Encoder }
+
+func (jsonExport) begin() error { return nil }
+
+func (j jsonExport) write(x *exported) error { return j.to.Encode(x) }
+
+// csvExport is a table by RFC 4180. A cell that a spreadsheet would take for a formula
+// has a quote in front.
+type csvExport struct {
+	to     *csv.Writer
+	bodies bool
+}
+
+func (c csvExport) begin() error {
+	titles := []string{
+		"id", "route", "reason", "code", "error", "deadLetteredAt", "group", "attempts", "lastStatus", "createdAt", "idempotencyKey",
+		"correlationId", "orderingKey", "sender", "flow", "flowRun", "owner", "revision", "generation", "contentType", "size", "reference",
+	}
+	if c.bodies {
+		titles = append(titles, "body", "bodyBase64", "bodyError")
+	}
+	return c.to.Write(titles)
+}
+
+func (c csvExport) write(x *exported) error {
+	dead, flow, owner, status := x.DeadLetter, x.Sender.Flow, x.Owner, ""
+	if dead == nil {
+		dead = &ferry.DeadLetter{}
+	}
+	if flow == nil {
+		flow = &ferry.Flow{}
+	}
+	if owner == nil {
+		owner = &ferry.Owner{}
+	}
+	if n := len(x.Attempts); n > 0 && x.Attempts[n-1].Status != 0 {
+		status = strconv.Itoa(x.Attempts[n-1].Status)
+	}
+	cells := []string{
+		x.ID.String(), x.Route, string(dead.Reason), dead.Code, dead.Description, csvTime(dead.At), dead.Group, strconv.Itoa(x.AttemptsTotal), status,
+		csvTime(x.CreatedAt), x.IdempotencyKey, x.CorrelationID, x.OrderingKey, x.Sender.Name, flow.Name, flow.RunID, owner.Name,
+		strconv.Itoa(x.Revision), strconv.Itoa(x.Generation), x.ContentType, strconv.FormatInt(x.Size, 10), dead.Reference,
+	}
+	if c.bodies {
+		text, binary := string(x.plain), ""
+		if !utf8.Valid(x.plain) {
+			text, binary = "", base64.StdEncoding.EncodeToString(x.plain)
+		}
+		cells = append(cells, text, binary, x.BodyError)
+	}
+	for i := range cells {
+		cells[i] = cellText(cells[i])
+	}
+	if err := c.to.Write(cells); err != nil {
+		return err
+	}
+	c.to.Flush() // what comes next waits for the broker
+	return c.to.Error()
+}
+
+func csvTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}

@@ -1,0 +1,228 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"os"
+
+	"go.etcd.io/bbolt"
+
+	"ferry"
+)
+
+// suspect is a body in a file that may be gone: whether the message has gone too
+// is looked at outside of the read that found it.
+type suspect struct {
+	id       ferry.ID
+	revision int
+}
+
+// maxSuspects bounds the bodies in files that one proof finds missing.
+const maxSuspects = 10 * ferry.MaxFindings
+
+// record holds a record against the indexes that must know it, at one moment.
+func (p *proving) record(tx *bbolt.Tx, r *record) {
+	has := func(bucket, key []byte) bool {
+		k, _ := tx.Bucket(bucket).Cursor().Seek(key)
+		return bytes.Equal(k, key)
+	}
+	switch {
+	case r.State.Pending():
+		p.pending(tx, r, has)
+	case r.Parked || r.Due != 0:
+		p.findOf(r, ferry.FindingRecord, "the message is %s, and the record says that it waits to be handed out", r.State)
+	case r.State == ferry.StateDeadLettered && !has(bDead, deadKey(r)):
+		p.findOf(r, ferry.FindingDead, "the message is a dead letter (%s), and the list of dead letters does not have it", r.Dead.Reason)
+	case r.State == ferry.StateDiscarded && r.Discarded == nil:
+		p.findOf(r, ferry.FindingRecord, "the message is discarded, and nobody is noted who did it")
+	}
+	if r.OrderSeq != 0 && !bytes.Equal(tx.Bucket(bOrder).Get(orderKey(r)), r.ID[:]) {
+		p.findOf(r, ferry.FindingOrder, "the message does not stand in the order of its ordering key")
+	}
+	for revision := 1; revision <= r.Revision; revision++ {
+		p.body(tx, r, revision)
+	}
+}
+
+func (p *proving) pending(tx *bbolt.Tx, r *record, has func(bucket, key []byte) bool) {
+	switch {
+	case r.Parked:
+		head, ok := headOf(tx, r.Route, r.OrderingKey)
+		if r.OrderSeq == 0 || !ok || head == r.ID {
+			p.findOf(r, ferry.FindingDue, "the message waits behind another of its ordering key, and there is none: nothing would ever hand it out")
+		}
+	case r.Due == 0 || !has(bDue, dueKey(r.Route, r.Due, r.ID)):
+		p.findOf(r, ferry.FindingDue, "the message is pending, and is not in the list of what is to be handed out: nothing would ever hand it out")
+	}
+	if r.OrderingKey != "" && r.OrderSeq == 0 {
+		p.findOf(r, ferry.FindingOrder, "the message has an ordering key and no place in its order")
+	}
+	if r.Holder != nil && !has(bClaims, claimKey(r)) {
+		p.findOf(r, ferry.FindingClaim, "the message is claimed by %s, and nothing would take it over should that stay silent", r.Holder.Worker)
+	}
+}
+
+// body looks whether a revision's body is there: in the ledger by its length, or by
+// its hash in a deep proof; a file is looked at later.
+func (p *proving) body(tx *bbolt.Tx, r *record, revision int) {
+	want := r.hashOf(revision)
+	if want == nil {
+		p.findOf(r, ferry.FindingBody, "revision %d has no hash", revision)
+		return
+	}
+	if empty := sha256.Sum256(nil); bytes.Equal(want, empty[:]) {
+		return
+	}
+	body := tx.Bucket(bBodies).Get(bodyKey(r.ID, revision))
+	if body == nil {
+		if r.Size <= ferry.InlineBody && revision == r.Revision {
+			p.findOf(r, ferry.FindingBody, "the body of revision %d is gone", revision)
+			return
+		}
+		p.inFile(r, revision)
+		return
+	}
+	if revision == r.Revision && int64(len(body)) != r.Size {
+		p.findOf(r, ferry.FindingBody, "the body of revision %d has %d bytes instead of %d", revision, len(body), r.Size)
+		return
+	}
+	if p.req.Deep {
+		if sum := sha256.Sum256(body); !bytes.Equal(sum[:], want) {
+			p.findOf(r, ferry.FindingBody, "the body of revision %d was altered: its SHA-256 differs", revision)
+		}
+	}
+}
+
+// inFile notes a body in a file that is amiss at the first look; in a deep proof
+// all of them are read.
+func (p *proving) inFile(r *record, revision int) {
+	if !p.req.Deep {
+		info, err := os.Stat(p.l.bodyPath(r.ID, revision))
+		if err == nil && (revision != r.Revision || info.Size() == r.Size) {
+			return
+		}
+	}
+	if p.req.Deep || len(p.bodies) < maxSuspects {
+		p.bodies = append(p.bodies, suspect{r.ID, revision})
+	}
+}
+
+// lookAtBodies reads the bodies in files that are suspect. A message that retention
+// removed meanwhile has none.
+func (p *proving) lookAtBodies() error {
+	for _, s := range p.bodies {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		b, err := p.l.OpenBody(s.id, s.revision)
+		switch {
+		case err == nil:
+			_ = b.Close()
+			continue
+		case ferry.CodeOf(err) == ferry.CodeMessageNotFound:
+			continue
+		case !errors.Is(err, ErrBodyMissing):
+			return err
+		}
+		if err := p.l.db.View(func(tx *bbolt.Tx) error {
+			r, err := get(tx, s.id)
+			if err == nil && r != nil {
+				p.findOf(r, ferry.FindingBody, "the body of revision %d is gone or was altered: its file %s", s.revision, p.l.bodyPath(s.id, s.revision))
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkIndexes looks for entries of the indexes whose records do not know them.
+func (p *proving) walkIndexes() error {
+	var prefix []byte
+	if p.route != 0 {
+		prefix = u32(p.route)
+	}
+	stray := func(r *record, id ferry.ID, route uint32, text string) {
+		if r != nil {
+			route = r.Route
+		}
+		if !p.wants(route) {
+			return
+		}
+		p.find(route, dayOf(id.Time().UnixNano()), ferry.Finding{Kind: ferry.FindingStray, ID: id, Text: text})
+	}
+	read := func(tx *bbolt.Tx, id ferry.ID) (r *record, readable bool) {
+		r, err := get(tx, id)
+		return r, err == nil // what cannot be read is a finding already
+	}
+	if err := p.inSteps(bDue, prefix, func(tx *bbolt.Tx, k, _ []byte) {
+		due, id := splitDueKey(k)
+		if r, ok := read(tx, id); ok && (r == nil || !r.State.Pending() || r.Parked || r.Due != due || r.Route != binary.BigEndian.Uint32(k)) {
+			stray(r, id, binary.BigEndian.Uint32(k), "an entry in the list of what is to be handed out names a message that "+shown(r, "is not to be handed out then"))
+		}
+	}); err != nil {
+		return err
+	}
+	if err := p.inSteps(bOrder, prefix, func(tx *bbolt.Tx, k, v []byte) {
+		if len(v) != 16 {
+			return
+		}
+		if r, ok := read(tx, ferry.ID(v)); ok && (r == nil || r.OrderSeq == 0 || !bytes.Equal(orderKey(r), k)) {
+			stray(r, ferry.ID(v), binary.BigEndian.Uint32(k), "an entry in the order of an ordering key names a message that "+shown(r, "does not stand there: what comes behind it may wait for ever"))
+		}
+	}); err != nil {
+		return err
+	}
+	if err := p.inSteps(bDead, nil, func(tx *bbolt.Tx, k, _ []byte) {
+		id := ferry.ID(k[8:])
+		if r, ok := read(tx, id); ok && (r == nil || r.State != ferry.StateDeadLettered || !bytes.Equal(deadKey(r), k)) {
+			stray(r, id, 0, "an entry in the list of dead letters names a message that "+shown(r, "is no dead letter of that time"))
+		}
+	}); err != nil {
+		return err
+	}
+	return p.inSteps(bClaims, nil, func(tx *bbolt.Tx, k, _ []byte) {
+		id := ferry.ID(k[8:])
+		if r, ok := read(tx, id); ok && (r == nil || r.Holder == nil || !bytes.Equal(claimKey(r), k)) {
+			stray(r, id, 0, "an entry in the list of claims names a message that "+shown(r, "is not claimed so"))
+		}
+	})
+}
+
+func shown(r *record, otherwise string) string {
+	if r == nil {
+		return "is not there"
+	}
+	return otherwise + " (it is " + string(r.State) + ")"
+}
+
+// inSteps calls see with the entries of a bucket under a prefix, so many in one
+// read. What is put or removed between two reads may be seen or not.
+func (p *proving) inSteps(bucket, prefix []byte, see func(tx *bbolt.Tx, k, v []byte)) error {
+	from := prefix
+	for {
+		done := false
+		err := p.l.db.View(func(tx *bbolt.Tx) error {
+			c := tx.Bucket(bucket).Cursor()
+			k, v := c.Seek(from)
+			for n := 0; k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+				if n++; n > proofStep {
+					from = bytes.Clone(k)
+					return nil
+				}
+				see(tx, k, v)
+			}
+			done = true
+			return nil
+		})
+		if err == nil {
+			err = p.ctx.Err()
+		}
+		if err != nil || done {
+			return err
+		}
+	}
+}
