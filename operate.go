@@ -212,7 +212,8 @@ type Condition struct {
 	Reason string     `json:"reason,omitempty"`
 	Until  *time.Time `json:"until,omitempty"`
 	Worker string     `json:"worker,omitempty"`
-	By     string     `json:"by,omitempty"` // paused: who did it
+	By     string     `json:"by,omitempty"`   // paused: who did it
+	Rate   bool       `json:"rate,omitempty"` // throttled: by the worker's own configuration, which is no fault
 }
 
 // Calls are how many calls a destination is given at a time.

@@ -293,12 +293,15 @@ func withHelp(problem, hint string) string {
 }
 
 // troubleOf is the state of a route as far as somebody should know of it: a window
-// is as it was meant, and what is amiss meanwhile is told.
+// and a configured rate are as they were meant, and what is amiss meanwhile is told.
 func troubleOf(r *ferry.RouteInfo) ferry.RouteState {
-	if r.State != ferry.RouteWindow {
+	meant := func(c ferry.Condition) bool { return c.Type == ferry.RouteWindow || c.Rate }
+	if !slices.ContainsFunc(r.Conditions, func(c ferry.Condition) bool { return meant(c) && c.Type == r.State }) {
 		return r.State
 	}
-	return gravest(slices.DeleteFunc(slices.Clone(r.Conditions), func(c ferry.Condition) bool { return c.Type == ferry.RouteWindow || r.Several && c.Worker != "" }))
+	return gravest(slices.DeleteFunc(slices.Clone(r.Conditions), func(c ferry.Condition) bool {
+		return meant(c) || r.Several && c.Worker != "" && len(r.Worker) > 0
+	}))
 }
 
 func reasonOf(r *ferry.RouteInfo, state ferry.RouteState) string {

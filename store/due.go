@@ -160,9 +160,7 @@ func (l *Ledger) Look(route string, after []byte, now time.Time, most int, skip 
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	// The clock may have been set back: what was handed out was due, and so is what
-	// became ready at once since then.
-	limit, n := max(now.UnixNano(), row.handedOut()+1, row.LastDue), 0
+	limit, n := row.dueBy(now), 0
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bDue).Cursor()
 		for k := seekBehind(c, row.No, after); k != nil; k = nextOf(c, row.No) {
@@ -179,6 +177,22 @@ func (l *Ledger) Look(route string, after []byte, now time.Time, most int, skip 
 		return nil
 	})
 	return last, next, err
+}
+
+// dueBy is up to when what stands in the due index is due. The clock may have been
+// set back: what was handed out was due, and so is what became ready at once since
+// then.
+func (row *routeRow) dueBy(now time.Time) int64 {
+	return max(now.UnixNano(), row.handedOut()+1, row.LastDue)
+}
+
+func (l *Ledger) dueBy(route uint32) int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if row := l.routes[route]; row != nil {
+		return row.dueBy(time.Now())
+	}
+	return time.Now().UnixNano()
 }
 
 func seekBehind(c *bbolt.Cursor, route uint32, after []byte) []byte {

@@ -91,7 +91,7 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 			until := timeOf(r.Holder.Until)
 			e.WaitingFor.Worker, e.WaitingFor.Until = r.Holder.Worker, &until
 		}
-	case r.Due > time.Now().UnixNano():
+	case r.Due > l.dueBy(r.Route):
 		until := timeOf(r.Due)
 		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForDueTime, Until: &until}
 		switch {

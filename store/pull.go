@@ -124,7 +124,7 @@ func (l *Ledger) lock(ctx context.Context, tx *bbolt.Tx, no uint32, q *LockReque
 // firstDue finds the first message of the route that is due and not locked, and
 // what it passes over because its time to live has ended.
 func (l *Ledger) firstDue(tx *bbolt.Tx, row *routeRow, now time.Time) (r *record, expired []*record, next time.Time) {
-	limit := max(now.UnixNano(), row.handedOut()+1, row.LastDue) // as in Look
+	limit := row.dueBy(now)
 	c := tx.Bucket(bDue).Cursor()
 	looked := 0
 	for k := seekBehind(c, row.No, nil); k != nil; k = nextOf(c, row.No) {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -36,9 +37,11 @@ type Dest struct {
 	log     *slog.Logger  // nil: nothing is logged
 
 	mu      sync.Mutex
-	used    int // calls and probes that are out
-	epoch   int // how often it came back
-	old     int // of used: from before it came back, and perhaps hanging
+	used    int       // calls and probes that are out
+	epoch   int       // how often it came back
+	pacing  int       // calls that wait for the configured rate
+	paced   time.Time // since when some do; zero: none does
+	old     int       // of used: from before it came back, and perhaps hanging
 	waiters []chan struct{}
 	pings   pings
 	streaks streaks
@@ -68,6 +71,7 @@ func NewDest(opts DestOptions) *Dest {
 	d.breaker.Most = opts.Concurrency
 	if opts.Rate > 0 {
 		d.limiter = rate.NewLimiter(rate.Limit(opts.Rate), max(opts.Burst, 1))
+		d.limiter.AllowN(time.Now(), d.limiter.Burst()-1) // a restart is no reason for a burst
 	}
 	d.print = d.fingerprint()
 	return d
@@ -164,7 +168,7 @@ func (d *Dest) enter(ctx context.Context) (ticket, error) {
 				d.round++
 			}
 			d.mu.Unlock()
-			return t, d.paced(ctx, t)
+			return t, d.keepRate(ctx, t)
 		}
 		turn := make(chan struct{})
 		d.waiters = append(d.waiters, turn)
@@ -187,17 +191,33 @@ func (d *Dest) held(t ticket) bool {
 	return d.refusal.holds || s.State != breaker.Closed && !t.probe || !s.HeldUntil.IsZero()
 }
 
-// paced waits for the configured rate, in the slot.
-func (d *Dest) paced(ctx context.Context, t ticket) error {
+// keepRate waits for the configured rate, in the slot.
+func (d *Dest) keepRate(ctx context.Context, t ticket) error {
 	if d.limiter == nil {
 		return nil
 	}
-	if err := d.limiter.Wait(ctx); err != nil {
+	d.waitForRate(+1)
+	err := d.limiter.Wait(ctx)
+	d.waitForRate(-1)
+	if err != nil {
 		d.leave(t, lesson{})
-		return err
 	}
-	return nil
+	return err
 }
+
+func (d *Dest) waitForRate(more int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pacing += more; d.pacing == 0 {
+		d.paced = time.Time{}
+	} else if d.paced.IsZero() {
+		d.paced = time.Now()
+	}
+}
+
+// paceShown is how long calls must have waited for the configured rate until that
+// is told: some always do, for a moment.
+const paceShown = 2 * time.Second
 
 func (d *Dest) giveUp(turn chan struct{}) {
 	d.mu.Lock()
@@ -279,6 +299,11 @@ func (d *Dest) conditions() (list []ferry.Condition, nextProbe *time.Time) {
 	if !s.HeldUntil.IsZero() {
 		list = append(list, ferry.Condition{
 			Type: ferry.RouteThrottled, Since: s.HeldSince, Until: &s.HeldUntil, Reason: "the destination asked for a pause",
+		})
+	}
+	if !d.paced.IsZero() && time.Since(d.paced) >= paceShown {
+		list = append(list, ferry.Condition{
+			Type: ferry.RouteThrottled, Since: d.paced, Rate: true, Reason: fmt.Sprintf("calls begin at the configured rate, %.4g a minute", 60*d.opts.Rate),
 		})
 	}
 	return list, nextProbe
