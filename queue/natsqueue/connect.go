@@ -1,6 +1,7 @@
 package natsqueue
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -54,7 +55,7 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 		return nil, fmt.Errorf("worker %s: %w", opts.Worker, err)
 	}
 	options := append(connectOptions(ctx, opts.Worker, opts.Worker), nats.Nkey(public, key.Sign))
-	address, stop := opts.URL, func() {}
+	address := opts.URL
 	var web *webDialer
 	switch {
 	case opts.InProcess != nil:
@@ -65,23 +66,23 @@ func Connect(ctx context.Context, opts ConnectOptions) (queue.Driver, error) {
 			return nil, fmt.Errorf("worker %s: the queue's URL cannot be read", opts.Worker)
 		}
 		web = &webDialer{url: to, proxy: opts.Proxy, ca: opts.CA, agent: opts.Agent, timeout: timeoutIn(ctx, webTimeout)}
-		web.ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
-		address = "nats://" + hostPort(to)   // what is dialled is the dialer's to know
-		defer context.AfterFunc(ctx, stop)() // until it is made
-		address = "nats://" + hostPort(to)   // what is dialled is the dialer's to know
+		web.ctx, web.abort = context.WithCancel(context.WithoutCancel(ctx))
+		defer context.AfterFunc(ctx, web.abort)() // until it is made
+		address = "nats://" + hostPort(to)        // what is dialled is the dialer's to know
 		options = append(options, nats.SetCustomDialer(web), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers(), nats.Timeout(web.timeout))
 	default:
 		options = append(options, trusting(opts.CA)...)
 	}
 	l, err := dial(address, opts.Log, options...)
 	if err != nil {
-		stop()
-		if web != nil && web.failed() != nil {
-			err = web.failed() // the library keeps some to itself
+		if web != nil {
+			web.abort()
+			web.drop()
+			err = cmp.Or(web.failed(), err) // the library keeps some to itself
 		}
 		return nil, fmt.Errorf("worker %s: %w", opts.Worker, named(opts, err))
 	}
-	l.last = stop
+	l.web = web
 	d, err := newDriver(l, opts.Worker, opts.Lock, 0, opts.Log)
 	if err != nil {
 		l.close(ctx)
@@ -116,7 +117,7 @@ func named(opts ConnectOptions, err error) error {
 	if errors.Is(err, nats.ErrNoServers) { // what the library makes of it
 		err = syscall.ECONNREFUSED
 	}
-	return netFault(to, opts.CA, false, err)
+	return netFault(to, opts.CA, err)
 }
 
 // timeoutIn is the time for one attempt: what ctx leaves of most.

@@ -31,7 +31,7 @@ type link struct {
 	name   string // of this end, for people
 	log    *slog.Logger
 	closed chan struct{}
-	last   func() // ends what made the connection, after it was closed; nil: nothing did
+	web    *webDialer // that makes the connection; nil: the library itself does
 	once   sync.Once
 
 	mu      sync.Mutex
@@ -281,6 +281,9 @@ func (l *link) wrap(err error) error {
 func (l *link) close(ctx context.Context) {
 	l.once.Do(func() {
 		close(l.closed)
+		if l.web != nil {
+			l.web.abort() // the library waits for an attempt under way
+		}
 		bounded, cancel := context.WithTimeout(ctx, closeTimeout)
 		defer cancel()
 		if l.nc.IsConnected() {
@@ -289,8 +292,8 @@ func (l *link) close(ctx context.Context) {
 			}
 		}
 		l.nc.Close()
-		if l.last != nil {
-			l.last()
+		if l.web != nil {
+			l.web.drop()
 		}
 	})
 }

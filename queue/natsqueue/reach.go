@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"ferry"
 	"ferry/queue"
 )
 
@@ -62,7 +63,10 @@ func (w *way) fault(answer *http.Response, err error) error {
 		return unreachable("the proxy %s cannot be reached: %s", w.proxy(), cause(op.Err)).
 			hint("is queue.nats.proxy in worker.yaml, or HTTPS_PROXY in the environment, right? proxy: off goes without")
 	}
-	return netFault(w.to, w.ca, w.through != nil, err)
+	if w.through != nil && timedOut(err) {
+		return unreachable("%s did not answer in time through the proxy %s", hostPort(w.to), w.proxy()).hint("is the broker running, and may the proxy reach it?")
+	}
+	return netFault(w.to, w.ca, err)
 }
 
 func (w *way) proxy() string {
@@ -106,6 +110,9 @@ func (w *way) wantsLogin(e *proxyRefusal) error {
 	}
 }
 
+// nothingHere is what a broker says of a path that it does not have.
+const nothingHere = "there is nothing at this path"
+
 // answered says what an answer means that is no WebSocket.
 func (w *way) answered(r *http.Response, err error) error {
 	shown := shownURL(w.to)
@@ -117,6 +124,9 @@ func (w *way) answered(r *http.Response, err error) error {
 		}
 	}
 	switch status := r.StatusCode; {
+	case told.Code == string(ferry.CodeNotFound) && told.Detail == nothingHere:
+		return unreachable("the broker at %s has nothing at this path (%d)", shown, status).
+			hint("is the path /queue, below what publicUrl of broker.yaml says? a broker of an older version has none: use nats://")
 	case told.Code != "" && told.Detail != "":
 		return unreachable("the broker at %s answers %d: %s", shown, status, clip(told.Detail)).hint("%s", clip(told.Hint))
 	case status == http.StatusNotFound:
@@ -141,7 +151,7 @@ func (w *way) answered(r *http.Response, err error) error {
 }
 
 // netFault says why a connection to a broker, or to a NATS server, was not made.
-func netFault(to *url.URL, ca string, proxied bool, err error) error {
+func netFault(to *url.URL, ca string, err error) error {
 	target := hostPort(to)
 	var (
 		unknown  x509.UnknownAuthorityError
@@ -184,16 +194,12 @@ func netFault(to *url.URL, ca string, proxied bool, err error) error {
 	case errors.As(err, &alert):
 		return unreachable("%s refuses the TLS connection: %s", target, clip(alert.Error()))
 	case errors.As(err, &dns):
-		hint := "is the name in queue.nats.url right? where only a proxy knows it, set queue.nats.proxy"
-		return unreachable("the name %s cannot be looked up: %s", dns.Name, clip(dns.Err)).hint("%s", hint)
+		return unreachable("the name %s cannot be looked up: %s", dns.Name, clip(dns.Err)).
+			hint("is the name in queue.nats.url right? where only a proxy knows it, set queue.nats.proxy")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return unreachable("nothing listens at %s: connection refused", target).hint("is the broker running, and does queue.nats.url name its address?")
 	case timedOut(err):
-		hint := "is the address right, and is the way open? where only a proxy leads out, set queue.nats.proxy"
-		if proxied {
-			hint = "is the broker running?"
-		}
-		return unreachable("%s did not answer in time", target).hint("%s", hint)
+		return unreachable("%s did not answer in time", target).hint("is the address right, and is the way open? where only a proxy leads out, set queue.nats.proxy")
 	default:
 		return unreachable("%s cannot be reached: %s", target, clip(cause(err))).hint("is the broker running, and does queue.nats.url name its queue's address?")
 	}

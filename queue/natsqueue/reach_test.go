@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -25,6 +26,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"ferry"
 	"ferry/queue"
@@ -115,7 +118,7 @@ func TestReach(t *testing.T) {
 		"ended":                {"wss://" + serveTLS(t, ended, answering(200)) + "/queue", endedCA, nil, "is not good now", "clock"},
 		"no TLS":               {"wss://" + plain.Listener.Addr().String() + "/queue", "", nil, "speaks no TLS", "port"},
 		"no authorities":       {e.web.url, filepath.Join(t.TempDir(), "none.pem"), nil, "queue.nats.ca cannot be read", "path"},
-		"another path":         {strings.TrimSuffix(e.web.url, "/queue") + "/nothing", e.web.ca, nil, "there is nothing at this path", ""},
+		"another path":         {strings.TrimSuffix(e.web.url, "/queue") + "/nothing", e.web.ca, nil, "has nothing at this path (404)", "older version"},
 		"no broker":            {at(answering(404)), ca, nil, "there is no broker's queue at", "/healthz"},
 		"a page":               {at(answering(200)), ca, nil, "answers 200, as a web page does", "WebSockets"},
 		"a way elsewhere":      {at(answering(302, "Location", "https://login.example/in?token=hunter2")), ca, nil, "leads to login.example/in (302)", "queue.nats.url"},
@@ -227,6 +230,71 @@ func TestReachAgain(t *testing.T) {
 	if n := strings.Count(logged.String(), "is signed by nobody"); n != 1 {
 		t.Errorf("one reason is logged %d times: %s", n, logged.String())
 	}
+}
+
+// A worker that is stopped while it waits for a proxy that says nothing stops at once,
+// and leaves nothing behind; so does one that was never let in.
+func TestReachGivenUp(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Run("given up", func(t *testing.T) {
+		e := newWebEnv(t, 0)
+		var silent atomic.Bool
+		waits := make(chan struct{}, 16)
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if silent.Load() {
+				waits <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			to, err := net.Dial("tcp", r.Host)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			from, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+			go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
+			_, _ = io.Copy(from, to)
+			_ = from.Close()
+		}))
+		defer proxy.Close()
+		way := func(o *ConnectOptions) { o.Proxy = proxyTo(t, proxy.URL) }
+		d, err := e.connect(way)
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent.Store(true)
+		e.server.door.mu.Lock()
+		for v := range e.server.door.visits {
+			v.end()
+		}
+		e.server.door.mu.Unlock()
+		<-waits
+		began := time.Now()
+		if err := d.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > closeTimeout {
+			t.Errorf("closing took %s", took)
+		}
+		// The first attempt ends with its context.
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-waits; cancel() }()
+		_, err = Connect(ctx, ConnectOptions{Worker: "w1", URL: e.web.url, CA: e.web.ca, Seed: append([]byte(nil), e.seed...), Proxy: proxyTo(t, proxy.URL)})
+		if !errors.Is(err, queue.ErrUnavailable) || time.Since(began) > webTimeout {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		silent.Store(false)
+		e.admit(false)
+		if _, err := e.connect(way); !errors.Is(err, queue.ErrUnauthorized) {
+			t.Error(err)
+		}
+	})
+	goleak.VerifyNone(t, before)
 }
 
 // lockedBuffer is written by one goroutine and read by another.

@@ -37,7 +37,8 @@ const (
 // webDialer makes connections to the broker's /queue: through a proxy, with TLS, as
 // a WebSocket. What the client library sees of it is a connection like any other.
 type webDialer struct {
-	ctx     context.Context // ends an attempt under way
+	ctx     context.Context // of every attempt
+	abort   context.CancelFunc
 	url     *url.URL
 	proxy   Proxy
 	ca      string
