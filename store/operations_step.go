@@ -64,7 +64,12 @@ func (l *Ledger) PlanOperation(id string) (step Step, err error) {
 }
 
 // full says whether so many are on their way that their ends come first.
-func (op *operationRow) full() bool { return op.Canary != nil && op.Out() >= mostOut }
+func (op *operationRow) full() bool {
+	if op.Full {
+		return op.Out() > mostOut/2
+	}
+	return op.Canary != nil && op.Out() >= mostOut
+}
 
 // StepOperation carries a running operation on by one step, in one commit: it acts on
 // messages, takes them out of the selection and counts them. So each is acted on at
@@ -116,7 +121,7 @@ func (s *stepper) run() error {
 		s.step.Waits = true
 		return nil
 	}
-	s.most = op.allowed()
+	op.Full, s.most = false, op.allowed()
 	atEnd, err := s.look()
 	if err != nil {
 		return err
@@ -131,7 +136,8 @@ func (s *stepper) run() error {
 		s.reachedEnd()
 	}
 	s.step.Wait = op.due(time.Now())
-	s.step.Waits = op.Idle || op.full()
+	op.Full = op.full()
+	s.step.Waits = op.Idle || op.Full
 	return nil
 }
 
