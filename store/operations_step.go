@@ -133,7 +133,9 @@ func (s *stepper) run() error {
 		op.spend(time.Now(), s.step.Acts)
 	}
 	if atEnd {
-		s.reachedEnd()
+		if err := s.reachedEnd(); err != nil {
+			return err
+		}
 	}
 	s.step.Wait = op.due(time.Now())
 	op.Full = op.full()
@@ -314,7 +316,7 @@ func (s *stepper) drop() (err error) {
 }
 
 // reachedEnd ends the operation, or has it wait for a canary, or for a person.
-func (s *stepper) reachedEnd() {
+func (s *stepper) reachedEnd() error {
 	op := s.op
 	switch {
 	case op.Left() == 0:
@@ -335,9 +337,13 @@ func (s *stepper) reachedEnd() {
 		if op.Stopped == "" {
 			op.Stopped = "none of the canary came through"
 		}
+		return s.l.audit(noContext, s.tx, ferry.AuditEntry{
+			At: time.Now().UTC(), By: "broker", Act: "operations stop", Target: "operation " + op.ID, Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
+		})
 	default: // all groups go on: what was passed over has its turn
 		op.Next = 0
 	}
+	return nil
 }
 
 // rowsLeft says whether any row is left that had no turn.
