@@ -91,7 +91,7 @@ func TestThousandDeadLetters(t *testing.T) {
 	w.broker.kill()
 	w.startBroker()
 	for _, id := range ids {
-		w.cli("operations", "watch", id)
+		w.awaitOperation(id, 2*time.Minute)
 		if o := w.operation(id); o.Done != o.Total || o.Skipped != 0 {
 			t.Errorf("after the kill: %+v", o)
 		}
@@ -105,8 +105,8 @@ func TestThousandDeadLetters(t *testing.T) {
 		t.Fatalf("left are %+v, not the %d of group A", left, sizes["A"]+1)
 	}
 	last := w.operate("replay", "--group", left[0].ID, "--canary", "5", "--yes", "--expect", fmt.Sprint(left[0].Count))
-	w.cli("operations", "watch", last)
-	w.awaitDrained(5 * time.Minute)
+	w.awaitOperation(last, time.Minute+time.Duration(n)*20*time.Millisecond)
+	w.awaitDrained(2 * time.Minute)
 	o := w.operation(last)
 	if o.Completed != o.Total || o.FailedAgain != 0 {
 		t.Errorf("group A, mended: %+v", o)
@@ -152,6 +152,20 @@ func (w *world) operation(id string) ferry.Operation {
 		w.t.Fatal(err)
 	}
 	return o
+}
+
+// awaitOperation waits for the end of an operation, which watch then tells.
+func (w *world) awaitOperation(id string, within time.Duration) {
+	w.t.Helper()
+	eventually(w.t, within, func() string {
+		if o := w.operation(id); o.State != ferry.OperationDone {
+			return fmt.Sprintf("%+v, %+v", o, o.Canary)
+		}
+		return ""
+	})
+	if out := w.cli("operations", "watch", id); !strings.Contains(out, "replay done") {
+		w.t.Errorf("watch says %q", out)
+	}
 }
 
 // seedDeadLetters writes dead letters into the ledger of a broker that is stopped: as

@@ -16,7 +16,8 @@ import (
 const mostAlike = 10
 
 // mostOut is how many messages of a replay with a canary may be on their way at a
-// time: only while ends come in can they stop the rest.
+// time: only while ends come in can they stop the rest. It goes on when half of them
+// have ended, so that its steps are not of one message each.
 const mostOut = 1000
 
 // mostCanaryError bounds what is kept of the error of a canary message, bytes.

@@ -35,6 +35,8 @@ type operationRow struct {
 	Next   uint32 `json:"next"`
 	// Idle: all rows were looked at, and what is left waits for the end of a canary.
 	Idle bool `json:"idle,omitempty"`
+	// Full: so many are on their way that their ends come first.
+	Full bool `json:"full,omitempty"`
 	// Of the rate: the tick that it has come to, and when (see pace).
 	Tick   int64     `json:"tick,omitempty"`
 	TickAt time.Time `json:"tickAt,omitzero"`

@@ -64,7 +64,12 @@ func (l *Ledger) PlanOperation(id string) (step Step, err error) {
 }
 
 // full says whether so many are on their way that their ends come first.
-func (op *operationRow) full() bool { return op.Canary != nil && op.Out() >= mostOut }
+func (op *operationRow) full() bool {
+	if op.Full {
+		return op.Out() > mostOut/2
+	}
+	return op.Canary != nil && op.Out() >= mostOut
+}
 
 // StepOperation carries a running operation on by one step, in one commit: it acts on
 // messages, takes them out of the selection and counts them. So each is acted on at
@@ -116,7 +121,7 @@ func (s *stepper) run() error {
 		s.step.Waits = true
 		return nil
 	}
-	s.most = op.allowed()
+	op.Full, s.most = false, op.allowed()
 	atEnd, err := s.look()
 	if err != nil {
 		return err
@@ -128,10 +133,13 @@ func (s *stepper) run() error {
 		op.spend(time.Now(), s.step.Acts)
 	}
 	if atEnd {
-		s.reachedEnd()
+		if err := s.reachedEnd(); err != nil {
+			return err
+		}
 	}
 	s.step.Wait = op.due(time.Now())
-	s.step.Waits = op.Idle || op.full()
+	op.Full = op.full()
+	s.step.Waits = op.Idle || op.Full
 	return nil
 }
 
@@ -308,7 +316,7 @@ func (s *stepper) drop() (err error) {
 }
 
 // reachedEnd ends the operation, or has it wait for a canary, or for a person.
-func (s *stepper) reachedEnd() {
+func (s *stepper) reachedEnd() error {
 	op := s.op
 	switch {
 	case op.Left() == 0:
@@ -329,9 +337,13 @@ func (s *stepper) reachedEnd() {
 		if op.Stopped == "" {
 			op.Stopped = "none of the canary came through"
 		}
+		return s.l.audit(noContext, s.tx, ferry.AuditEntry{
+			At: time.Now().UTC(), By: "broker", Act: "operations stop", Target: "operation " + op.ID, Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
+		})
 	default: // all groups go on: what was passed over has its turn
 		op.Next = 0
 	}
+	return nil
 }
 
 // rowsLeft says whether any row is left that had no turn.

@@ -621,3 +621,99 @@ func earlierOperation(id string, ids []ferry.ID, done int) func(*bbolt.Tx) error
 		return tx.Bucket(bOperations).Put([]byte(id), fmt.Appendf(nil, `{"id":%q,"act":"replay","state":"running","total":%d,"done":%d}`, id, len(ids), done))
 	}
 }
+
+// A replay with a canary has a bounded number on their way, and goes on in steps of
+// many when half of them have ended.
+func TestAReplayWithACanaryWaitsForEnds(t *testing.T) {
+	l := newLedger(t)
+	ids := deadMany(t, l, mostOut+900)
+	id := startOperation(t, l, ferry.ActReplay, ids, withCanary(1))
+	op := carryOn(t, l, id)
+	report(t, l, op.Canary.Messages[0].ID, ferry.Delivered, ferry.Next{})
+	if op = carryOn(t, l, id); op.Done != mostOut+1 {
+		t.Fatalf("%d are on their way", op.Out())
+	}
+	end := func(n int) {
+		var receipts []ferry.Receipt
+		for _, one := range ids {
+			if r := rec(t, l, one); r.State.Pending() && len(receipts) < n {
+				receipts = append(receipts, ferry.Receipt{ID: one, Route: testRoute, Turn: r.Turn, Revision: 1, Verdict: ferry.Delivered})
+			}
+		}
+		_, err := l.ApplyReceipts(t.Context(), receipts, park)
+		must0(t, err)
+	}
+	end(100)
+	if op = carryOn(t, l, id); op.Done != mostOut+1 {
+		t.Fatalf("it goes on after a few: %d done", op.Done)
+	}
+	end(mostOut/2 - 100)
+	if op = carryOn(t, l, id); op.Done != mostOut+1+mostOut/2 {
+		t.Fatalf("it does not go on: %d done, %d on their way", op.Done, op.Out())
+	}
+}
+
+// deadMany makes many dead letters that failed alike, in few commits.
+func deadMany(t testing.TB, l *Ledger, n int) (ids []ferry.ID) {
+	t.Helper()
+	for len(ids) < n {
+		messages := make([]ferry.Message, min(ferry.MaxBatch, n-len(ids)))
+		receipts := make([]ferry.Receipt, len(messages))
+		for i := range messages {
+			messages[i] = message(`{}`)
+			ids = append(ids, messages[i].ID)
+			receipts[i] = ferry.Receipt{ID: messages[i].ID, Route: testRoute, Turn: 1, Revision: 1, Verdict: ferry.Rejected, Text: "field 7 is missing", Next: setAside(ferry.ReasonRejected), Attempts: []ferry.Attempt{{Turn: 1}}}
+		}
+		_, _, err := l.AcceptBatch(t.Context(), messages, false)
+		must0(t, err)
+		_, err = l.ApplyReceipts(t.Context(), receipts, park)
+		must0(t, err)
+	}
+	return ids
+}
+
+// BenchmarkBulkAct replays 40,000 dead letters while others send: how many a second,
+// and the longest that an accept waited, of the selection and of the acts.
+func BenchmarkBulkAct(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		l := openIn(b, b.TempDir(), Options{})
+		deadMany(b, l, 40_000)
+		longest := func(what string, do func()) {
+			stop, worst := make(chan struct{}), make(chan time.Duration)
+			go func() {
+				most := time.Duration(0)
+				for {
+					select {
+					case <-stop:
+						worst <- most
+						return
+					default:
+					}
+					began := time.Now()
+					if _, err := l.Accept(b.Context(), message(`{}`)); err != nil {
+						b.Error(err)
+					}
+					most = max(most, time.Since(began))
+				}
+			}()
+			began := time.Now()
+			b.StartTimer()
+			do()
+			b.StopTimer()
+			took := time.Since(began)
+			close(stop)
+			b.ReportMetric(float64((<-worst).Milliseconds()), what+"-accept-ms")
+			b.ReportMetric(40_000/took.Seconds(), what+"/s")
+		}
+		op := ferry.Operation{ID: ferry.NewID(time.Now()).String(), Act: ferry.ActReplay, CreatedAt: time.Now()}
+		longest("select", func() {
+			s, err := l.SelectDead(b.Context(), ferry.DeadLetterFilter{}, func(string) string { return "" }, func(*ferry.DeadLetter) bool { return true })
+			must0(b, err)
+			must0(b, l.StartOperation(b.Context(), op, s))
+		})
+		longest("replay", func() { carryOn(b, l, op.ID) })
+		must0(b, l.Close())
+		b.StartTimer()
+	}
+}

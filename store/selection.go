@@ -82,11 +82,24 @@ func (s *Selection) add(route string, r *record) error {
 	return nil
 }
 
+// group is the number of the message's group. Its failure is worked out once for each
+// group: masking words is most of what selecting would cost.
 func (s *Selection) group(route string, no uint32, dead *ferry.DeadLetter) uint32 {
-	name, words := failureOf(dead)
-	key := failureKey{no, name}
+	key := failureKey{no, dead.Group}
+	var name, words string
+	if dead.Group == ferry.GroupOther || dead.Group == "" { // of several failures
+		name, words = failureOf(dead)
+		key.name = name
+	}
+	if n, ok := s.byName[key]; ok {
+		s.groups[n].Total++
+		return n
+	}
+	if name == "" {
+		name, words = failureOf(dead)
+	}
 	g := operationGroup{Failure: name, OperationGroup: ferry.OperationGroup{Group: dead.Group, Route: route, Reason: dead.Reason, Code: dead.Code, Description: words}}
-	if _, ok := s.byName[key]; !ok && len(s.byName) >= mostOpGroups {
+	if len(s.byName) >= mostOpGroups {
 		key = failureKey{}
 		g = operationGroup{OperationGroup: ferry.OperationGroup{Group: ferry.GroupOther, Description: otherErrors}}
 	}
