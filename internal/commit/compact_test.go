@@ -141,6 +141,9 @@ func TestWasteThatIsMuch(t *testing.T) {
 	}{
 		{Waste{Size: 1 << 30, Free: 600 << 20}, true},
 		{Waste{Size: 1 << 30, Free: 500 << 20}, false},
+		{Waste{Size: 4 << 30, Free: 500 << 20}, false},
+		{Waste{Size: 4 << 30, Free: 600 << 20}, true},
+		{Waste{Size: 8 << 30, Free: 600 << 20}, false},
 		{Waste{Size: 70 << 20, Free: 60 << 20}, false},
 		{Waste{}, false},
 	} {
