@@ -133,7 +133,7 @@ func TestCompareTellsWhatDiffers(t *testing.T) {
 				if !maps.Equal(after, got) {
 					t.Fatalf("round %d: (-want +got)\n%s", round, cmp.Diff(after, got))
 				}
-				if few && upTo == nil && whole > 200 && reader.reads > whole/3 {
+				if few && upTo == nil && whole > 40 && reader.reads > whole/2 {
 					t.Errorf("round %d: %d pages were read for a few keys; a round of many read %d", round, reader.reads, whole)
 				}
 				whole = max(whole, reader.reads)
