@@ -17,7 +17,7 @@ func ledgerFile() []endpoint {
 		{
 			method: http.MethodPost, path: "/v1/ledger/compact", id: "compactLedger", act: true, roles: operators, handle: (*call).compactLedger,
 			summary: "Give back to the disk what the ledger's file has free",
-			text:    "The broker does it by itself when more than half of the file and more than 64 MiB are free. Accepting and delivering go on. Read /v1/ledger for its end.",
+			text:    "The broker does it by itself when much of the file is free. Accepting and delivering go on. Read /v1/ledger for its end.",
 			body:    &body{of: NoteRequest{}, optional: true},
 			answers: []reply{{http.StatusAccepted, "it has begun, or runs already", ferry.LedgerFile{}, nil, nil}},
 		},

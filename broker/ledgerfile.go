@@ -13,7 +13,7 @@ import (
 
 const (
 	wasteEvery   = time.Minute // how often the ledger's file is looked at
-	compactAgain = time.Hour   // after a compaction that failed
+	compactAgain = time.Hour   // between two compactions that nobody asked for
 )
 
 // ledgerFile keeps the ledger's file small: bbolt never gives space back to the
@@ -25,7 +25,7 @@ type ledgerFile struct {
 	mu         sync.Mutex
 	compacting bool
 	last       *ferry.Compaction
-	notBefore  time.Time // of a compaction that nobody asked for
+	notBefore  time.Time // of the next that nobody asks for
 	outcomes   map[ferry.CompactionOutcome]int
 	took       time.Duration // of the last that ended well
 	held       time.Duration
@@ -79,10 +79,9 @@ func (f *ledgerFile) compact(ctx context.Context, by string) {
 	f.compacting, f.last = false, &end
 	f.outcomes[outcome]++
 	if err == nil {
-		f.notBefore, f.took, f.held, f.longest = time.Time{}, done.Took, done.Held, max(f.longest, done.Held)
-	} else {
-		f.notBefore = time.Now().Add(compactAgain)
+		f.took, f.held, f.longest = done.Took, done.Held, max(f.longest, done.Held)
 	}
+	f.notBefore = time.Now().Add(compactAgain)
 	f.mu.Unlock()
 	switch {
 	case err == nil:

@@ -43,7 +43,7 @@ func compactionError(err error) (ferry.CompactionOutcome, error) {
 			WithHint("wait for its end")
 	case errors.Is(err, commit.ErrOpenElsewhere):
 		return ferry.CompactionFailed, ferry.Errorf(ferry.CodeConflict, "on this system the ledger cannot be compacted while it is in use").
-			WithHint("start the broker again: it compacts the ledger then, when more than half of it is free")
+			WithHint("start the broker again: it compacts the ledger then, when much of it is free")
 	case errors.Is(err, commit.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return ferry.CompactionEnded, ferry.Errorf(ferry.CodeStopping, "the broker stopped before the ledger was compacted").
 			WithHint("it is tried again after the next start")

@@ -9,7 +9,7 @@ import (
 
 const (
 	wasteEvery   = 10 * time.Minute // how often the inbox's file is looked at
-	compactAgain = time.Hour        // after a compaction that failed
+	compactAgain = time.Hour        // between two compactions
 )
 
 // compactLoop gives back to the disk what pruning left free in the inbox's file,
@@ -27,13 +27,13 @@ func (w *Worker) compactLoop(ctx context.Context) {
 				continue
 			}
 		}
+		notBefore = time.Now().Add(compactAgain)
 		done, err := w.inbox.db.Compact(ctx, commit.CompactOptions{})
 		switch {
 		case err == nil:
-			told, notBefore = false, time.Time{}
+			told = false
 			w.log.Info("inbox.compacted", "before", done.Before, "after", done.After, "took", done.Took, "held", done.Held)
 		case ctx.Err() == nil:
-			notBefore = time.Now().Add(compactAgain)
 			if !told { // once, not each hour
 				told = true
 				w.log.Warn("inbox.notCompacted", "error", err.Error(), "hint", "the inbox is as it was; is there room on its disk for a copy of it?")

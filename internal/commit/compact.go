@@ -38,11 +38,17 @@ type Waste struct {
 	Free int64 // bytes of it that nothing lies in; they are reused, never given back
 }
 
-// Much says whether a compaction is worth its while: more than half of the file
-// and more than 64 MiB are free.
-func (w Waste) Much() bool { return w.Free > muchFree && w.Free > w.Size/2 }
+// Much says whether a compaction is worth its while: more than 64 MiB are free, and
+// more than half of the file; or more than 512 MiB and an eighth of it, as each
+// commit writes the list of the free pages, 2 MiB of it for each GiB.
+func (w Waste) Much() bool {
+	return w.Free > muchFree && w.Free > w.Size/2 || w.Free > slowFree && w.Free > w.Size/8
+}
 
-const muchFree = 64 << 20
+const (
+	muchFree = 64 << 20
+	slowFree = 512 << 20
+)
 
 // Waste says how much of the file is free. It is cheap.
 func (db *DB) Waste() Waste {

@@ -101,7 +101,6 @@ func (c *compaction) open(from *handle) error {
 	if err != nil {
 		return err
 	}
-	fresh.bolt.AllocSize = allocStep(live)
 	c.fresh = fresh
 	c.copier.fresh = fresh.bolt
 	c.copier.pages = pages{file: from.file, size: from.bolt.Info().PageSize}

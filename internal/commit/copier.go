@@ -159,8 +159,7 @@ func (c *copier) begin() (err error) {
 
 // again commits it and opens the next one.
 func (c *copier) again() (err error) {
-	if err := c.tx.Commit(); err != nil {
-		c.tx = nil
+	if err := c.commit(); err != nil {
 		return err
 	}
 	c.tx, err = c.fresh.Begin(true)
@@ -169,9 +168,9 @@ func (c *copier) again() (err error) {
 
 // commit ends it.
 func (c *copier) commit() error {
-	tx := c.tx
+	err := c.tx.Commit() // when it panics, rollback still has it
 	c.tx = nil
-	return tx.Commit()
+	return err
 }
 
 // rollback ends it after an error.

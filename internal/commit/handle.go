@@ -112,6 +112,7 @@ func openHandle(path string, how opening) (*handle, error) {
 	})
 	switch {
 	case err == nil:
+		b.AllocSize = allocStep(size)
 		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead)))}, nil
 	case errors.Is(err, errDamage):
 		_ = file.Close() // and its lock: bbolt did not come to it
