@@ -37,6 +37,7 @@ const (
 	DefaultListLimit     = 50
 	DefaultWindow        = 2000 // messages of a route in the queue at a time
 	MaxWindow            = 100_000
+	MaxTracestate        = 512 // bytes; a longer one is dropped
 )
 
 // Durations that bound promises.

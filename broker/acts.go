@@ -72,11 +72,7 @@ func (b *Broker) acted(ctx context.Context, id ferry.ID, err error) (ferry.Envel
 	if err != nil {
 		return ferry.Envelope{}, err
 	}
-	e, err := b.Message(ctx, id)
-	if err == nil {
-		b.metrics.acted(&e)
-	}
-	return e, err
+	return b.Message(ctx, id)
 }
 
 // Bulk starts an act on every dead letter that req selects, as an operation

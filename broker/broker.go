@@ -23,6 +23,7 @@ import (
 	"ferry"
 	"ferry/queue"
 	"ferry/store"
+	"ferry/trace"
 )
 
 // Transport is the queue as the broker runs it: the queue itself, and who may
@@ -87,6 +88,10 @@ type Options struct {
 	Problems func() []string
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
+	// Tracer makes spans of messages' ways; nil: none are made.
+	Tracer *trace.Tracer
+	// Operators says whom to tell what needs the people who run the broker.
+	Operators Operators
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -149,6 +154,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
+	opts.Operators.complete()
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
@@ -173,7 +179,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, OnNotice: b.outbox.noted, OnCommit: b.metrics.commit, OnEnd: b.metrics.ended, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
@@ -312,6 +318,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.bodies.run(ctx) })
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
+	b.goRun(func() { b.watchForOperators(ctx) })
 	return nil
 }
 

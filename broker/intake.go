@@ -60,7 +60,9 @@ func (b *Broker) Accept(ctx context.Context, m ferry.Message) (ferry.Accepted, e
 		}
 		return ferry.Accepted{}, err
 	}
+	span := b.beginAccept(ctx, &m)
 	answer, err := b.ledger.Accept(ctx, m)
+	span.Accepted(&m, &answer, err)
 	if err != nil {
 		return ferry.Accepted{}, err
 	}
@@ -91,7 +93,9 @@ func (b *Broker) AcceptBatch(ctx context.Context, msgs []ferry.Message, partial 
 	if bad && !partial || len(good) == 0 {
 		return answers, errs, nil
 	}
+	spans := b.beginAccepts(ctx, good)
 	accepted, refused, err := b.ledger.AcceptBatch(ctx, good, partial)
+	spans.end(accepted, err)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -94,6 +94,13 @@ func (r *relay) inQueue() int {
 	return len(r.out)
 }
 
+// full says whether as much is handed out as may be.
+func (r *relay) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.out) >= r.window
+}
+
 // run hands out until ctx ends. After a fault it waits a little, longer each
 // time: an error of the queue or the disk is no reason to hammer it.
 func (r *relay) run(ctx context.Context) {

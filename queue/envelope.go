@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 
 	"ferry"
 )
@@ -38,6 +39,10 @@ const (
 	fieldBinding
 	fieldVersion
 )
+
+// fieldTrace holds the trace beyond its traceparent: the span of the last call and
+// the tracestate, a blank between.
+const fieldTrace = fieldVersion + 2
 
 // The bits of fieldFlags.
 const (
@@ -88,6 +93,9 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendString(b, fieldConfirmURL, h.ConfirmURL)
 	b = appendUint(b, fieldBinding, h.Binding)
 	b = appendString(b, fieldVersion, h.Version)
+	if h.LastTraceparent != "" || h.Tracestate != "" {
+		b = appendString(b, fieldTrace, h.LastTraceparent+" "+h.Tracestate)
+	}
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -207,5 +215,7 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.Binding = f.uint(v)
 	case fieldVersion:
 		h.Version = string(v)
+	case fieldTrace:
+		h.LastTraceparent, h.Tracestate, _ = strings.Cut(string(v), " ")
 	}
 }

@@ -31,6 +31,7 @@ const (
 	receiptGivesBack // attempts: spends below zero
 	receiptAwaits
 	receiptStatusURL
+	receiptTraceparent
 )
 
 // The fields of an attempt within a receipt.
@@ -83,6 +84,7 @@ func encodeReceipt(r *ferry.Receipt) []byte {
 	if r.Next.Awaits {
 		b = appendUint(b, receiptAwaits, 1)
 	}
+	b = appendString(b, receiptTraceparent, r.Traceparent)
 	return appendString(b, receiptStatusURL, r.Next.StatusURL)
 }
 
@@ -178,6 +180,8 @@ func decodeReceiptField(f *fields, r *ferry.Receipt, field int, v []byte) {
 		r.Next.Awaits = f.uint(v) != 0
 	case receiptStatusURL:
 		r.Next.StatusURL = string(v)
+	case receiptTraceparent:
+		r.Traceparent = string(v)
 	}
 }
 

@@ -84,6 +84,7 @@ type group struct {
 	idem    map[idemKey]ferry.ID
 	repeats map[idemKey]ferry.ID
 	changes []Change
+	ends    []End
 	after   []func() // under l.mu
 	notices noticeDelta
 	quotas  map[string]*quotaRow
@@ -188,7 +189,7 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 // finish publishes the group, or drops it.
 func (l *Ledger) finish(committed bool) {
 	g := l.group
-	l.group = group{changes: g.changes[:0]}
+	l.group = group{changes: g.changes[:0], ends: g.ends[:0]}
 	if !committed {
 		return
 	}
@@ -210,6 +211,9 @@ func (l *Ledger) finish(committed bool) {
 	l.mu.Unlock()
 	if len(g.changes) > 0 {
 		l.notify(g.changes)
+	}
+	if len(g.ends) > 0 {
+		l.ended(g.ends)
 	}
 	if len(g.notices.fresh)+g.notices.lost > 0 {
 		l.noted(g.notices.fresh, g.notices.lost)

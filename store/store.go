@@ -44,12 +44,13 @@ var (
 	bSigners    = []byte("signers")    // key id -> Signer: of the callbacks that its messages ask for
 	bEvents     = []byte("events")     // event id -> an end (see events.go)
 	bQuotas     = []byte("quotas")     // name -> quotaRow
+	bTold       = []byte("told")       // what is in a condition -> ferry.ToldCondition
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOutbox, bEvents, bQuotas, bSubs, bSigners, bTold,
 	}
 }
 
@@ -67,6 +68,9 @@ type Options struct {
 	// OnNotice is told after each commit that put notices into the outbox for whom,
 	// and how many there was no room for. It runs like Notify.
 	OnNotice func(fresh []ferry.NoticeTarget, lost int)
+	// OnEnd is told after each commit which messages came to an end in it, whoever
+	// ended them. It runs like Notify, and must not keep the list.
+	OnEnd func([]End)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// MinFree and MaxSize: see commit.Options.
@@ -87,6 +91,14 @@ type Change struct {
 	Left  bool   // the turn that may have been handed out has ended
 }
 
+// End is that a message came to an end: completed, dead-lettered or discarded.
+type End struct {
+	Route   string
+	State   ferry.State
+	Reason  ferry.Reason // of a dead letter
+	Created time.Time    // when the message was accepted
+}
+
 // Ledger is an open ledger. Its methods may be called concurrently.
 type Ledger struct {
 	db     *commit.DB
@@ -94,6 +106,7 @@ type Ledger struct {
 	log    *slog.Logger
 	notify func([]Change)
 	noted  func(fresh []ferry.NoticeTarget, lost int)
+	ended  func([]End)
 	start  string // names this opening; no two are alike
 	fileID func(path string) (uint64, error)
 	opened time.Time // with the monotonic clock's reading
@@ -129,6 +142,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.OnNotice == nil {
 		opts.OnNotice = func([]ferry.NoticeTarget, int) {}
 	}
+	if opts.OnEnd == nil {
+		opts.OnEnd = func([]End) {}
+	}
 	if opts.IdempotencyWindow == 0 {
 		opts.IdempotencyWindow = ferry.IdempotencyWindow
 	}
@@ -146,7 +162,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
-		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, fileID: opts.FileID, opened: time.Now(),
+		dir: dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, ended: opts.OnEnd, fileID: opts.FileID, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(opts.IdempotencyWindow, opts.IdempotencyBytes), outbox: newOutbox(), subs: newSubscriptions(),

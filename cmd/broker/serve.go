@@ -24,6 +24,7 @@ import (
 	"ferry/jwtauth"
 	"ferry/queue/drivers"
 	"ferry/secret"
+	"ferry/trace"
 )
 
 type serveCmd struct {
@@ -116,6 +117,7 @@ type server struct {
 	secrets   *secrets // reads every reference of the file
 	callbacks callbacks
 	access    *access // nil: there is no access log
+	traces    *trace.Tracer
 	handler   http.Handler
 	issuers   *jwtauth.Verifier // nil: no tokens are taken
 	log       *slog.Logger
@@ -207,10 +209,21 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (s *
 	}
 	opts.Tellers = map[string]broker.Teller{}
 	in.options(&opts)
-	callbacks, err := openCallbacks(cfg)
+	if s.traces, err = openTraces(ctx, cfg, secrets.Resolver, log); err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	defer func() {
+		if err != nil {
+			closeTraces(s.traces, log)
+		}
+	}()
+	opts.Tracer = s.traces
+	opts.Collectors = append(opts.Collectors, s.traces.Collector())
+	callbacks, err := openCallbacks(cfg, s.traces)
 	if err != nil {
 		return nil, errors.Join(err, in.close(ctx))
 	}
+	opts.Operators = operatorsOf(cfg, secrets.Resolver)
 	callbacks.options(&opts)
 	s.callbacks = callbacks
 	access, err := openAccessLog(cfg.AccessLog, os.Stdout, log)
@@ -292,6 +305,7 @@ func (s *server) stop() error {
 	defer cancel()
 	err := errors.Join(s.broker.Stop(ctx), s.intakes.close(ctx))
 	s.callbacks.Close()
+	closeTraces(s.traces, s.log)
 	s.secrets.close()
 	return errors.Join(err, s.access.close())
 }
