@@ -50,6 +50,8 @@ type turn struct {
 // deliver takes one delivery to its end: it is settled or given back on return. free
 // frees its hand, as soon as nothing of it waits for anybody but the queue.
 func (w *Worker) deliver(r *route, d *queue.Delivery, free func()) {
+	r.inHand.Add(1)
+	defer r.inHand.Add(-1)
 	h := &d.HandOut
 	done, err := w.alone.enter(w.receiveCtx, h.ID)
 	if err != nil {

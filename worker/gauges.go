@@ -52,7 +52,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for _, r := range w.routes {
-		give(g.inHand, float64(len(r.hands)), r.Name)
+		give(g.inHand, float64(r.inHand.Load()), r.Name)
 	}
 	for _, d := range w.dests {
 		calls, name := d.calls(), d.opts.Name
