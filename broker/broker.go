@@ -126,6 +126,7 @@ type Broker struct {
 	waiting   atomic.Int64 // receives that wait
 	outbox    *outbox
 	usage     *usage
+	telling   atomic.Pointer[Operators]
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -154,7 +155,6 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		opts.Intake = func(string) *ferry.IntakeInfo { return nil }
 	}
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
-	opts.Operators.complete()
 	// A record that the idempotency index needs must not be removed before it.
 	opts.Retention = max(opts.Retention, opts.IdempotencyWindow)
 
@@ -162,6 +162,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(),
 	}
+	b.SetOperators(opts.Operators)
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)

@@ -51,15 +51,15 @@ func (l *lookout) conditions(now time.Time) []observed {
 			n += k
 		}
 		dead += n
-		list = append(list, l.deadLetters("dead/"+name, name, n, b.opts.Operators.DeadLettersAbove))
+		list = append(list, l.deadLetters("dead/"+name, name, n, b.operators().DeadLettersAbove))
 	}
-	list = append(list, l.deadLetters("dead", "", dead, b.opts.Operators.DeadLettersTotalAbove))
+	list = append(list, l.deadLetters("dead", "", dead, b.operators().DeadLettersTotalAbove))
 	for _, w := range b.ledger.Workers() {
 		if w.RevokedAt == nil {
 			list = append(list, l.worker(w.Name, bound[w.Name], now))
 		}
 	}
-	if free, err := b.opts.Operators.DiskFree(b.opts.DataDir); err == nil {
+	if free, err := b.operators().DiskFree(b.opts.DataDir); err == nil {
 		list = append(list, l.disk(free))
 	}
 	return list
@@ -70,7 +70,7 @@ func (l *lookout) conditions(now time.Time) []observed {
 // no stops; a missing worker is one while messages wait.
 func (l *lookout) route(in *store.RouteLedger) observed {
 	b := l.b
-	o := observed{what: "route/" + in.Name, hold: b.opts.Operators.StoppedFor}
+	o := observed{what: "route/" + in.Name, hold: b.operators().StoppedFor}
 	conditions := b.conditions(in)
 	state := gravest(conditions)
 	switch {
@@ -161,8 +161,8 @@ func (l *lookout) worker(name string, bound bool, now time.Time) observed {
 		since = b.startedAt
 	}
 	silent := now.Sub(since)
-	if silent < b.opts.Operators.WorkerLostAfter {
-		o.hold = b.opts.Operators.StoppedFor // well: but not if it comes and goes
+	if silent < b.operators().WorkerLostAfter {
+		o.hold = b.operators().StoppedFor // well: but not if it comes and goes
 		if silent > b.opts.NoWorkerAfter {
 			o.state = told // neither
 		}
@@ -179,7 +179,7 @@ func (l *lookout) worker(name string, bound bool, now time.Time) observed {
 
 // disk says whether room is low or critical. It is over when there is a tenth more.
 func (l *lookout) disk(free int64) observed {
-	ops := &l.b.opts.Operators
+	ops := l.b.operators()
 	o := observed{what: "disk"}
 	told := l.told["disk"].State
 	lasts := func(bound int64, state ...string) bool {

@@ -69,6 +69,8 @@ type lookout struct {
 	b    *Broker
 	seen map[string]*sight
 	told map[string]ferry.ToldCondition
+	// saidAt is when the log last said that nothing can be told.
+	saidAt time.Time
 }
 
 // sight is what one thing is in now, as far as it is known.
@@ -77,6 +79,16 @@ type sight struct {
 	since time.Time
 	round int // when it was last looked at
 }
+
+// SetOperators changes whom operators' events are told to, and when, from the next
+// look on.
+func (b *Broker) SetOperators(o Operators) {
+	o.complete()
+	b.telling.Store(&o)
+}
+
+// operators is as it is configured now. Callers do not change it.
+func (b *Broker) operators() *Operators { return b.telling.Load() }
 
 // watchForOperators tells operators what needs them, until ctx ends.
 func (b *Broker) watchForOperators(ctx context.Context) {
@@ -97,7 +109,7 @@ func (b *Broker) watchForOperators(ctx context.Context) {
 }
 
 func (b *Broker) operatorsListen() bool {
-	return len(b.opts.Operators.Targets) > 0 || b.ledger.OperatorsSubscribe()
+	return len(b.operators().Targets) > 0 || b.ledger.OperatorsSubscribe()
 }
 
 // recall reads what was told before this run.
@@ -158,14 +170,16 @@ func (l *lookout) tell(ctx context.Context, o observed, s *sight, now time.Time)
 			e.Text = b.opts.Environment + ": " + e.Text
 		}
 		t.Told.Type, t.Event = e.Type, e
-		for i := range b.opts.Operators.Targets {
-			if target := &b.opts.Operators.Targets[i]; target.hears(e) {
+		targets := b.operators().Targets
+		for i := range targets {
+			if target := &targets[i]; target.hears(e) {
 				t.Targets = append(t.Targets, ferry.NoticeTarget{Kind: ferry.ReplyOperator, Target: target.Name})
 			}
 		}
 	}
 	if err := b.ledger.TellOperators(ctx, t); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && now.Sub(l.saidAt) >= time.Minute {
+			l.saidAt = now
 			b.log.Warn("operators could not be told: it is tried again", "what", o.what, "state", o.state, "error", err)
 		}
 		return
@@ -211,8 +225,9 @@ func (b *Broker) addressOperator(e *ferry.Ending) (wanted bool, err error) {
 }
 
 func (b *Broker) operatorTarget(name string) *OperatorTarget {
-	for i := range b.opts.Operators.Targets {
-		if t := &b.opts.Operators.Targets[i]; t.Name == name {
+	targets := b.operators().Targets
+	for i := range targets {
+		if t := &targets[i]; t.Name == name {
 			return t
 		}
 	}
@@ -234,8 +249,9 @@ func (b *Broker) shownOperator(name string) string {
 func (b *Broker) Operating(context.Context) (ferry.Operating, error) {
 	told, err := b.ledger.Told()
 	is := ferry.Operating{Targets: []ferry.OperatorTargetInfo{}, Told: told}
-	for i := range b.opts.Operators.Targets {
-		t := &b.opts.Operators.Targets[i]
+	targets := b.operators().Targets
+	for i := range targets {
+		t := &targets[i]
 		to := ferry.NoticeTarget{Kind: ferry.ReplyOperator, Target: t.Name}
 		info := ferry.OperatorTargetInfo{
 			Name: t.Name, Callback: b.shownOperator(t.Name), Format: t.Format, Events: t.Events, Routes: t.Routes,

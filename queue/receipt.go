@@ -31,8 +31,10 @@ const (
 	receiptGivesBack // attempts: spends below zero
 	receiptAwaits
 	receiptStatusURL
-	receiptTraceparent
 )
+
+// receiptTraceparent names the span of the turn.
+const receiptTraceparent = receiptStatusURL + 2
 
 // The fields of an attempt within a receipt.
 const (
