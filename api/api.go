@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +56,8 @@ type api struct {
 	opts    Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	queues  *http.ServeMux // of /{route}/messages and below
-	openapi []byte
+	queues  *http.ServeMux         // of /{route}/messages and below
+	openapi func() ([]byte, error) // made when it is first asked for
 	bodies  budget
 	guard   *guard
 
@@ -67,8 +68,7 @@ type api struct {
 	drain    context.CancelFunc
 }
 
-// New makes the surface over svc. It panics when its own table of routes is
-// wrong, which every test would notice, and never on input.
+// New makes the surface over svc.
 func New(svc Service, opts Options) http.Handler {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
@@ -85,11 +85,7 @@ func New(svc Service, opts Options) http.Handler {
 	}
 	a.draining, a.drain = context.WithCancel(context.Background())
 	endpoints := a.endpoints()
-	doc, err := document(endpoints, opts)
-	if err != nil {
-		panic(fmt.Errorf("api: the table of routes: %w", err))
-	}
-	a.openapi = doc
+	a.openapi = sync.OnceValues(func() ([]byte, error) { return document(endpoints, opts) })
 	a.register(endpoints)
 	return a
 }

@@ -161,7 +161,11 @@ func (c *call) metrics() error {
 }
 
 func (c *call) openAPI() error {
+	doc, err := c.api.openapi()
+	if err != nil {
+		return err
+	}
 	c.w.Header()["Content-Type"] = jsonType
-	c.write(http.StatusOK, c.api.openapi)
+	c.write(http.StatusOK, doc)
 	return nil
 }

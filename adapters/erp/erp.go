@@ -44,25 +44,30 @@ func Dialects() []string {
 // Settings lists the keys of destinations and routes that a dialect takes beside
 // those of every dialect, in order; none of one that is not known.
 func Settings(name string) []string {
-	return slices.Sorted(slices.Values(dialects()[name].settings))
+	dialect, ok := dialects()[name]
+	if !ok {
+		return nil
+	}
+	return slices.Sorted(slices.Values(dialect().settings))
 }
 
 // dialects is the list of all dialects. A new one is one line here, and one file.
-func dialects() map[string]dialect {
-	return map[string]dialect{
-		"openapi":      openapi(),
-		"rest":         rest(),
-		"acumatica":    acumatica(),
-		"frappe":       frappe(),
-		"netsuite":     netsuite(),
-		"bc":           bc(),
-		"d365fo":       d365fo(),
-		"dataverse":    dataverse(),
-		"odata":        odata(),
-		"odata-sap":    odataSAP(),
-		"odoo-json2":   odooJSON2(),
-		"odoo-jsonrpc": odooJSONRPC(),
-		"tryton":       tryton(),
+// Each is made when it is asked for: its table of errors is long.
+func dialects() map[string]func() dialect {
+	return map[string]func() dialect{
+		"openapi":      openapi,
+		"rest":         rest,
+		"acumatica":    acumatica,
+		"frappe":       frappe,
+		"netsuite":     netsuite,
+		"bc":           bc,
+		"d365fo":       d365fo,
+		"dataverse":    dataverse,
+		"odata":        odata,
+		"odata-sap":    odataSAP,
+		"odoo-json2":   odooJSON2,
+		"odoo-jsonrpc": odooJSONRPC,
+		"tryton":       tryton,
 	}
 }
 
@@ -88,10 +93,11 @@ func open(cfg adapters.DestinationConfig, resolver httpauth.Resolver, transport 
 		cfg.Dialect = "rest"
 	}
 	d.cfg.Dialect = cfg.Dialect
-	var ok bool
-	if d.dialect, ok = dialects()[cfg.Dialect]; !ok {
+	known, ok := dialects()[cfg.Dialect]
+	if !ok {
 		return nil, d.bad("there is no dialect %q", cfg.Dialect).WithHint("known dialects: %s", strings.Join(Dialects(), ", "))
 	}
+	d.dialect = known()
 	if err := d.dialect.refuseSettings(cfg.Dialect, destinationSettings(&cfg)); err != nil {
 		return nil, d.wrap(err)
 	}
