@@ -10,6 +10,8 @@ const (
 	EventCompleted    = EventType(StateCompleted)
 	EventDeadLettered = EventType(StateDeadLettered)
 	EventDiscarded    = EventType(StateDiscarded)
+	// EventOperator is, in subscriptions alone, every OperatorEvent.
+	EventOperator EventType = "operator"
 )
 
 // EventTypes lists every type.

@@ -42,6 +42,7 @@ const (
 	MaxAhead             = 10_000 // messages that are counted ahead of one
 	DefaultWindow        = 2000   // messages of a route in the queue at a time
 	MaxWindow            = 100_000
+	MaxTracestate        = 512 // bytes; a longer one is dropped
 )
 
 // Durations that bound promises.

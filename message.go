@@ -19,7 +19,8 @@ type Message struct {
 	DeliverAt      time.Time     // not before; zero means at once
 	TimeToLive     time.Duration // from CreatedAt; zero means the route's
 	CallbackURL    string
-	Traceparent    string // W3C trace context of the sender
+	Traceparent    string // W3C trace context of the sender; where traces are made, that of the acceptance
+	Tracestate     string // of the same; empty where none are made
 	Sender         Sender
 	// Version is the route's version that it is of: as asked for, empty for the default
 	// one; settled when it is accepted. As is the one that the worker is told.

@@ -35,6 +35,9 @@ const (
 	ReplyCallback = "callback"
 	// ReplySubscription is a subscription, named by its id. Its target has no route.
 	ReplySubscription = "subscription"
+	// ReplyOperator is a target of operator events, named in broker.yaml. It has no
+	// route.
+	ReplyOperator = "operator"
 )
 
 // NoticeTarget is whom notices wait for. What goes wrong with one target holds
@@ -70,6 +73,9 @@ type Notice struct {
 	// with himself.
 	URL   string `json:"url,omitempty"`
 	Asker string `json:"asker,omitempty"`
+
+	// Operator is an event of operators: then the notice is about no message.
+	Operator *OperatorEvent `json:"operator,omitempty"`
 }
 
 // Ending is a notice with what is told: the message as it ended.
@@ -77,6 +83,9 @@ type Ending struct {
 	Notice
 	Envelope Envelope
 	Secrets  [][]byte // of a callback: it is signed with each
+
+	Traceparent, Tracestate string // of the message
+	Format                  string // of an operator event
 }
 
 // EventID names what is told, the same in every try: the event of the end, also

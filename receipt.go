@@ -57,10 +57,13 @@ type HandOut struct {
 	Version        string            `json:"version,omitempty"` // of the route, that the body is of
 	Properties     map[string]string `json:"properties,omitempty"`
 	Traceparent    string            `json:"traceparent,omitempty"`
-	CreatedAt      time.Time         `json:"createdAt"`
-	ExpiresAt      time.Time         `json:"expiresAt,omitzero"` // unless the route was held since
-	Held           time.Duration     `json:"held,omitempty"`     // how long the route had been held in all, with ExpiresAt; 0: not known
-	PublishedAt    time.Time         `json:"publishedAt"`        // of this publication
+	Tracestate     string            `json:"tracestate,omitempty"`
+	// LastTraceparent is the span of the last call, where its worker made traces.
+	LastTraceparent string        `json:"lastTraceparent,omitempty"`
+	CreatedAt       time.Time     `json:"createdAt"`
+	ExpiresAt       time.Time     `json:"expiresAt,omitzero"` // unless the route was held since
+	Held            time.Duration `json:"held,omitempty"`     // how long the route had been held in all, with ExpiresAt; 0: not known
+	PublishedAt     time.Time     `json:"publishedAt"`        // of this publication
 
 	// Body is the payload, or nil with Size > 0 when it is too large to travel
 	// inline: the worker then fetches it and checks SHA256.
@@ -114,6 +117,9 @@ type Receipt struct {
 	// one never (a lookup is no attempt).
 	Attempts []Attempt `json:"attempts,omitempty"`
 	Next     Next      `json:"next"`
+
+	// Traceparent is the span of the turn, where the worker makes traces.
+	Traceparent string `json:"traceparent,omitempty"`
 
 	// ResultNote is the broker's own: why Result is not what the route makes of it.
 	ResultNote string `json:"-"`

@@ -130,7 +130,7 @@ func (c *call) sendBatch() error {
 	pointers := make([]string, len(raw))
 	for i, item := range raw {
 		m := ferry.Message{
-			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
+			Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header), Tracestate: tracestate(c.r.Header),
 			Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: flow}, Quotas: c.uses(),
 		}
 		m.Version = version

@@ -246,6 +246,7 @@ func TestClientAndDescription(t *testing.T) {
 	}
 	s.connector(t)
 	s.callbacks(t)
+	s.operatorEvents(t)
 	confirmed := try(operator.Confirm(ctx, id, client.Confirmation{Outcome: "delivered", Reference: "INV-1"}))(t)
 	if confirmed.State != ferry.StateCompleted {
 		t.Errorf("confirmed: %+v", confirmed)

@@ -38,6 +38,19 @@ func trackedAs(f *ferry.Flow) string {
 	return f.ClientTrackingID
 }
 
+// tracestate is what goes with the sender's traceparent; one that is too long is
+// dropped, as is one without it.
+func tracestate(h http.Header) string {
+	values := h["Tracestate"]
+	if len(values) == 0 || traceparent(h) == "" {
+		return ""
+	}
+	if state := strings.Join(values, ","); len(state) <= ferry.MaxTracestate {
+		return state
+	}
+	return ""
+}
+
 // traceparent is the sender's W3C trace context; a damaged one is dropped, as
 // its specification asks.
 func traceparent(h http.Header) string {

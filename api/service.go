@@ -28,6 +28,7 @@ type Service interface {
 	UsageReader
 	EditChecker
 	Quotas
+	Operating
 }
 
 // Intake takes messages in.

@@ -177,7 +177,7 @@ const messageIDHeader = "Ferry-Message-Id"
 // message is what every message of this request begins as.
 func (c *call) message(route *ferry.Route) ferry.Message {
 	return ferry.Message{
-		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header),
+		Route: route.Name, CreatedAt: c.start.UTC(), Traceparent: traceparent(c.r.Header), Tracestate: tracestate(c.r.Header),
 		Sender: ferry.Sender{Name: c.who.Name, KeyID: c.who.KeyID, Flow: c.flowOf()},
 		Quotas: c.uses(),
 	}

@@ -69,9 +69,5 @@ func (b *Broker) acted(ctx context.Context, id ferry.ID, err error) (ferry.Envel
 	if err != nil {
 		return ferry.Envelope{}, err
 	}
-	e, err := b.Message(ctx, id)
-	if err == nil {
-		b.metrics.acted(&e)
-	}
-	return e, err
+	return b.Message(ctx, id)
 }

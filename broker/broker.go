@@ -23,6 +23,7 @@ import (
 	"ferry"
 	"ferry/queue"
 	"ferry/store"
+	"ferry/trace"
 )
 
 // Transport is the queue as the broker runs it: the queue itself, and who may
@@ -97,6 +98,10 @@ type Options struct {
 	Checks func(ctx context.Context) []ferry.Check
 	// Collectors are more metrics.
 	Collectors []prometheus.Collector
+	// Tracer makes spans of messages' ways; nil: none are made.
+	Tracer *trace.Tracer
+	// Operators says whom to tell what needs the people who run the broker.
+	Operators Operators
 
 	// SilentAfter is how long a turn that left the queue may stay without a
 	// receipt before it is published again. Default 30 s.
@@ -135,6 +140,7 @@ type Broker struct {
 	holds     holds
 	reports   reports
 	proving   chan struct{} // a token for the proof under way
+	telling   atomic.Pointer[Operators]
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
 
@@ -173,6 +179,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce), proving: make(chan struct{}, 1),
 		stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
 	}
+	b.SetOperators(opts.Operators)
 	b.bodies = newCarrier(b)
 	b.fleet = newFleet(opts.NoWorkerAfter)
 	b.outbox = newOutbox(b)
@@ -187,7 +194,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b.table.Store(routes)
 	ledger, err := store.Open(opts.DataDir, store.Options{
 		Log: opts.Log, IdempotencyWindow: opts.IdempotencyWindow, MinFree: opts.MinFree,
-		Notify: b.changed, Windows: b.windowsOf, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
+		Notify: b.changed, Windows: b.windowsOf, OnNotice: b.outbox.noted, OnOperation: b.nudgeOperations, OnCommit: b.metrics.commit, OnEnd: b.metrics.ended, FileID: opts.FileID, BeforeCommit: opts.BeforeCommit, AfterCommit: opts.AfterCommit,
 	})
 	if err != nil {
 		return nil, err
@@ -333,6 +340,7 @@ func (b *Broker) Start() error {
 	b.goRun(func() { b.runOperations(ctx) })
 	b.goRun(func() { b.outbox.run(ctx) })
 	b.goRun(func() { b.file.run(ctx) })
+	b.goRun(func() { b.watchForOperators(ctx) })
 	return nil
 }
 

@@ -55,6 +55,7 @@ const (
 	forSubscription = "subscription"
 	forSender       = "sender"
 	forUnsubscribe  = "unsubscribe"
+	forOperator     = "operator"
 )
 
 func (b *Broker) derive(purpose, whose string, generation int) []byte {
@@ -232,7 +233,7 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 		switch to.Kind {
 		case ferry.ReplyCallback:
 			return req.All || to.Target == req.Callback
-		case ferry.ReplySubscription:
+		case ferry.ReplySubscription, ferry.ReplyOperator:
 			return req.All || to.Target == strings.ToLower(req.Callback) || b.shownTarget(to) == req.Callback
 		default:
 			return false
@@ -263,6 +264,8 @@ func (b *Broker) address(e *ferry.Ending) (wanted bool, err error) {
 	switch e.To.Kind {
 	case ferry.ReplyCallback:
 		e.Secrets = b.secretsOf(forSender, e.Asker, b.ledger.Signer(e.Asker))
+	case ferry.ReplyOperator:
+		return b.addressOperator(e)
 	case ferry.ReplySubscription:
 		id, err := ferry.ParseID(e.To.Target)
 		if err != nil {
@@ -274,7 +277,8 @@ func (b *Broker) address(e *ferry.Ending) (wanted bool, err error) {
 			return false, nil
 		case state == ferry.SubscriptionKeyExpired:
 			return true, errors.New("the key that subscribed has expired")
-		case !b.ledger.Hears(sub, e.Envelope.Route):
+		case e.Operator != nil && !b.ledger.HearsOperators(sub, e.Operator.Route),
+			e.Operator == nil && !b.ledger.Hears(sub, e.Envelope.Route):
 			return false, nil
 		}
 		e.URL, e.Secrets = sub.URL, b.secretsOf(forSubscription, sub.ID.String(), sub.Signer)
@@ -284,6 +288,9 @@ func (b *Broker) address(e *ferry.Ending) (wanted bool, err error) {
 
 // shownTarget is what may be shown of a target.
 func (b *Broker) shownTarget(to ferry.NoticeTarget) string {
+	if to.Kind == ferry.ReplyOperator {
+		return b.shownOperator(to.Target)
+	}
 	if to.Kind != ferry.ReplySubscription {
 		return to.Target
 	}

@@ -68,7 +68,9 @@ func (b *Broker) accept(ctx context.Context, t *table, m ferry.Message) (ferry.A
 		}
 		return ferry.Accepted{}, err
 	}
+	span := b.beginAccept(ctx, &m)
 	answer, err := b.ledger.Accept(ctx, m)
+	span.Accepted(&m, &answer, err)
 	if err != nil {
 		return ferry.Accepted{}, err
 	}
@@ -103,7 +105,9 @@ func (b *Broker) acceptBatch(ctx context.Context, t *table, msgs []ferry.Message
 	if bad && !partial || len(good) == 0 {
 		return answers, errs, nil
 	}
+	spans := b.beginAccepts(ctx, good)
 	accepted, refused, err := b.ledger.AcceptBatch(ctx, good, partial)
+	spans.end(accepted, err)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -86,7 +86,6 @@ func (b *Broker) expireSome(ctx context.Context, name string, after []byte, boun
 		return looked, next, err
 	}
 	n, err := b.ledger.Expire(ctx, ids, b.continueAfterDead)
-	b.metrics.expired(name, n)
 	b.log.Warn("messages expired before they could be delivered", "route", name, "messages", n)
 	if err != nil {
 		return looked, nil, err

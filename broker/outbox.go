@@ -237,7 +237,9 @@ func (o *outbox) page(ctx context.Context, t *telling, within time.Duration, lis
 			done = append(done, n)
 			continue
 		}
-		o.b.decorate(&end.Envelope)
+		if end.Operator == nil {
+			o.b.decorate(&end.Envelope)
+		}
 		ends = append(ends, end)
 	}
 	errs := o.ask(ctx, t.to, within, ends)
@@ -260,7 +262,8 @@ func (o *outbox) page(ctx context.Context, t *telling, within time.Duration, lis
 			gone = gone || errors.Is(err, ferry.ErrTargetGone)
 		}
 	}
-	if len(ends) > 0 && o.isGone(t, gone) {
+	// Who runs the broker wrote the address of operators down: it is not dropped.
+	if len(ends) > 0 && o.isGone(t, gone) && t.to.Kind != ferry.ReplyOperator {
 		return o.leave(ctx, t, done, hopeless, failed)
 	}
 	return cmp.Or(o.remove(ctx, t, done, hopeless), failed)

@@ -49,6 +49,9 @@ func (o *outbox) problems() (list []string) {
 			if !t.since.After(h.since) {
 				h.since, h.why = t.since, t.why
 			}
+		case to.Kind == ferry.ReplyOperator:
+			list = append(list, fmt.Sprintf("operators cannot be told at %s since %s, %d events wait: %s",
+				to.Target, t.since.UTC().Format(time.RFC3339), waiting, t.why))
 		case to.Kind == ferry.ReplySubscription:
 			list = append(list, fmt.Sprintf("subscription %s to %s cannot be told since %s, %d wait: %s",
 				to.Target, o.b.shownTarget(to), t.since.UTC().Format(time.RFC3339), waiting, t.why))
@@ -84,7 +87,7 @@ func (o *outbox) failing(to ferry.NoticeTarget) *ferry.Failing {
 func (o *outbox) callbacks() []ferry.CallbackTarget {
 	list := []ferry.CallbackTarget{}
 	for to, waiting := range o.b.ledger.NoticeTargets() {
-		if to.Kind != ferry.ReplyCallback && to.Kind != ferry.ReplySubscription {
+		if to.Kind == ferry.ReplyServiceBus {
 			continue
 		}
 		c := ferry.CallbackTarget{Kind: to.Kind, Callback: o.b.shownTarget(to), Route: to.Route, Waiting: waiting, Failing: o.failing(to)}

@@ -143,9 +143,6 @@ func (b *Broker) receiveNow(ctx context.Context, r *route, by string, remove boo
 		locked, err := b.ledger.Lock(ctx, store.LockRequest{
 			Route: r.Name, Token: ferry.NewID(time.Now()), By: by, For: r.Lock, Most: r.MaxDeliveries, Window: min(r.Window, ferry.MaxWindow),
 		}, b.continueAfterDead)
-		if locked.Expired > 0 {
-			b.metrics.expired(r.Name, locked.Expired)
-		}
 		if err != nil {
 			return nil, time.Time{}, err
 		}

@@ -192,6 +192,7 @@ func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) e
 			rc.Result, rc.ResultNote = b.told(ctx, rc.Route, func() (ferry.ID, bool) { return rc.ID, true }, rc.Reference, rc.Result)
 		}
 	}
+	began := time.Now()
 	outcomes, err := b.ledger.ApplyReceipts(ctx, receipts, b.continueAfterDead)
 	if err != nil {
 		return err
@@ -199,6 +200,7 @@ func (b *Broker) commitReceipts(ctx context.Context, receipts []ferry.Receipt) e
 	for i := range outcomes {
 		b.metrics.receipt(&receipts[i], &outcomes[i])
 		b.logOutcome(&receipts[i], &outcomes[i])
+		b.opts.Tracer.Committed(&receipts[i], outcomes[i].State, outcomes[i].Reason, outcomes[i].Applied, began)
 	}
 	return nil
 }

@@ -71,6 +71,7 @@ func (b *Broker) Reconfigure(ctx context.Context, s Settings, entry ferry.AuditE
 	for _, name := range after.names {
 		b.nudge(name) // its window may be larger, or it is another who looks
 	}
+	b.lookAtHolds()
 	return nil
 }
 

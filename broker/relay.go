@@ -114,6 +114,9 @@ func (r *relay) window() int {
 	return min(at.Window, ferry.MaxWindow)
 }
 
+// full says whether as much is handed out as may be.
+func (r *relay) full() bool { return r.inQueue() >= r.window() }
+
 // run hands out until ctx ends. After a fault it waits a little, longer each
 // time: an error of the queue or the disk is no reason to hammer it.
 func (r *relay) run(ctx context.Context) {

@@ -59,6 +59,18 @@ func (c *Client) Callbacks(ctx context.Context) ([]ferry.CallbackTarget, error) 
 	return list[ferry.CallbackTarget](ctx, c, "/v1/callbacks", nil)
 }
 
+// Operating says whom events of operators are told to, and what holds.
+func (c *Client) Operating(ctx context.Context) (is ferry.Operating, err error) {
+	err = c.get(ctx, "/v1/operators", nil, &is)
+	return is, err
+}
+
+// OperatorSecret is what the events of a target are signed with.
+func (c *Client) OperatorSecret(ctx context.Context, target string) (s ferry.CallbackSecret, err error) {
+	err = c.get(ctx, "/v1/operators/"+seg(target)+"/secret", nil, &s)
+	return s, err
+}
+
 // RetryCallbacks has callbacks tried now.
 func (c *Client) RetryCallbacks(ctx context.Context, req ferry.RetryRequest) (ferry.RetryAnswer, error) {
 	var a ferry.RetryAnswer

@@ -75,6 +75,12 @@ type Broker struct {
 	// AccessLog is where a line for each request goes; default nowhere.
 	AccessLog *AccessLog `yaml:"accessLog" reload:"live"`
 
+	// Traces is where spans go; default nowhere.
+	Traces *Traces `yaml:"traces" reload:"start"`
+
+	// Operators is who runs the broker, told of what needs them; default nobody.
+	Operators *Operators `yaml:"operators" reload:"live"`
+
 	// Drain is how the broker stops.
 	Drain Drain `yaml:"drain" reload:"live"`
 }
@@ -232,6 +238,7 @@ func (b *Broker) complete() {
 	b.Callbacks.complete()
 	b.Secrets.complete()
 	b.AccessLog.complete()
+	b.Operators.complete()
 	window := ferry.DefaultWindow
 	if b.Queue.Driver == DriverServiceBus {
 		window = defaultBusWindow
@@ -297,6 +304,8 @@ func (b *Broker) check(d *decoder) {
 	b.Callbacks.check(d)
 	b.Secrets.check(d)
 	b.AccessLog.check(d)
+	b.Traces.check(d)
+	b.Operators.check(d, b.Routes)
 	if len(b.Routes) > ferry.MaxRoutes {
 		d.at("routes", "", "there are %d routes, %d at most", len(b.Routes), ferry.MaxRoutes)
 	}

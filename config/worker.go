@@ -25,6 +25,8 @@ type Worker struct {
 	Queue  WorkerQueue `yaml:"queue"`
 	// Secrets is how secrets of Azure Key Vault are read.
 	Secrets Secrets `yaml:"secrets"`
+	// Traces is where spans go; default nowhere.
+	Traces *Traces `yaml:"traces"`
 	// Destinations by name; routes refer to them or bring their own inline.
 	Destinations map[string]*Destination `yaml:"destinations"`
 	Routes       []WorkerRoute           `yaml:"routes"` // at least one
@@ -270,6 +272,7 @@ func (w *Worker) check(d *decoder) {
 	w.Queue.check(d)
 	w.Secrets.check(d)
 	w.Drain.check(d)
+	w.Traces.check(d)
 	for _, name := range slices.Sorted(maps.Keys(w.Destinations)) {
 		w.Destinations[name].check(d, "destinations."+name)
 	}

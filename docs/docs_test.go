@@ -284,9 +284,9 @@ func TestStartsOnServiceBusAreTold(t *testing.T) {
 
 func TestEveryMetricIsNamed(t *testing.T) {
 	text := read(t, "operations.md")
-	metric := regexp.MustCompile(`(?:counter|desc)\("([a-z_]+)"|Name:\s+"ferry_([a-z_]+)"`)
+	metric := regexp.MustCompile(`(?:counter|desc)\("([a-z_]+)"|(?:Name:\s+|NewDesc\()"ferry_([a-z_]+)"`)
 	seen := 0
-	for _, file := range []string{"../broker/metrics.go", "../worker/metrics.go"} {
+	for _, file := range metricSources() {
 		for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
 			seen++
 			if name := "ferry_" + m[1] + m[2]; !strings.Contains(text, "`"+name) {
@@ -294,7 +294,7 @@ func TestEveryMetricIsNamed(t *testing.T) {
 			}
 		}
 	}
-	if seen < 20 {
+	if seen < 40 {
 		t.Fatalf("%d metrics found", seen)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/trace"
 )
 
 // Options of New.
@@ -32,6 +33,10 @@ type Options struct {
 	Encode      func(ferry.Envelope) []byte
 	ContentType string // of what Encode makes; default application/json
 	Version     string // of the broker, for User-Agent
+	// Tracer makes a span of each callback; nil: none is made.
+	Tracer *trace.Tracer
+	// Operator makes the body of an operator event, in a format.
+	Operator func(e *ferry.OperatorEvent, format string) []byte
 
 	// Resolve and Dial stand in for the system's, in tests.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -165,28 +170,48 @@ func (n *Notifier) Tell(ctx context.Context, _ ferry.NoticeTarget, ends []ferry.
 // tell sends one callback. No error of it holds the address, which is often a
 // secret.
 func (n *Notifier) tell(ctx context.Context, e *ferry.Ending) error {
+	ctx, span := n.opts.Tracer.Tell(ctx, e)
+	err := n.call(ctx, e)
+	span.Told(err)
+	return err
+}
+
+func (n *Notifier) call(ctx context.Context, e *ferry.Ending) error {
 	if err := n.MayCall(e.URL); err != nil {
 		return err // the configuration changed since it was taken: it may change again
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeout)
 	defer cancel()
-	body := n.opts.Encode(e.Envelope)
+	body, about := n.opts.body(e)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: its address cannot be read", ferry.ErrUntellable)
 	}
-	req.Header.Set("Content-Type", n.opts.ContentType)
+	for name, value := range about {
+		req.Header.Set(name, value)
+	}
 	req.Header.Set("User-Agent", "Ferry/"+n.opts.Version)
-	req.Header.Set("Ferry-Event", string(ferry.EventOf(e.State)))
-	req.Header.Set("Ferry-Message-Id", e.ID.String())
+	req, span := trace.Request(req)
 	sign(req.Header, e.Secrets, e.EventID(), time.Now(), body)
 	resp, err := n.clients[req.URL.Scheme].Do(req)
 	if err != nil {
+		span.Answered(0)
 		return n.failed(ctx, err)
 	}
+	span.Answered(resp.StatusCode)
 	defer func() { _ = resp.Body.Close() }() // read as far as it matters
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
 	return judge(resp)
+}
+
+// body is what is told, and the headers that say what it is.
+func (o *Options) body(e *ferry.Ending) ([]byte, map[string]string) {
+	if e.Operator != nil {
+		return o.Operator(e.Operator, e.Format), map[string]string{"Content-Type": "application/json", "Ferry-Event": string(e.Operator.Type)}
+	}
+	return o.Encode(e.Envelope), map[string]string{
+		"Content-Type": o.ContentType, "Ferry-Event": string(ferry.EventOf(e.State)), "Ferry-Message-Id": e.ID.String(),
+	}
 }
 
 // failed is an error of the network without the address.

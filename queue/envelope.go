@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"ferry"
@@ -42,7 +43,12 @@ const (
 )
 
 // Fields that came later, numbered one by one.
-const fieldHeld = fieldVersion + 1
+const (
+	fieldHeld = fieldVersion + 1
+	// fieldTrace holds the trace beyond its traceparent: the span of the last call and
+	// the tracestate, a blank between.
+	fieldTrace = fieldVersion + 2
+)
 
 // The bits of fieldFlags.
 const (
@@ -94,6 +100,9 @@ func encodeHandOut(h *ferry.HandOut, room int) []byte {
 	b = appendUint(b, fieldBinding, h.Binding)
 	b = appendString(b, fieldVersion, h.Version)
 	b = appendUint(b, fieldHeld, uint64(max(h.Held, 0)))
+	if h.LastTraceparent != "" || h.Tracestate != "" {
+		b = appendString(b, fieldTrace, h.LastTraceparent+" "+h.Tracestate)
+	}
 	return appendBytes(b, fieldSHA256, h.SHA256)
 }
 
@@ -215,5 +224,7 @@ func decodeHandOutField(f *fields, h *ferry.HandOut, field int, v []byte) {
 		h.Version = string(v)
 	case fieldHeld:
 		h.Held = time.Duration(min(f.uint(v), math.MaxInt64))
+	case fieldTrace:
+		h.LastTraceparent, h.Tracestate, _ = strings.Cut(string(v), " ")
 	}
 }

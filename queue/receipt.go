@@ -33,6 +33,9 @@ const (
 	receiptStatusURL
 )
 
+// receiptTraceparent names the span of the turn.
+const receiptTraceparent = receiptStatusURL + 2
+
 // The fields of an attempt within a receipt.
 const (
 	attemptNumber = iota + 1
@@ -83,6 +86,7 @@ func encodeReceipt(r *ferry.Receipt) []byte {
 	if r.Next.Awaits {
 		b = appendUint(b, receiptAwaits, 1)
 	}
+	b = appendString(b, receiptTraceparent, r.Traceparent)
 	return appendString(b, receiptStatusURL, r.Next.StatusURL)
 }
 
@@ -178,6 +182,8 @@ func decodeReceiptField(f *fields, r *ferry.Receipt, field int, v []byte) {
 		r.Next.Awaits = f.uint(v) != 0
 	case receiptStatusURL:
 		r.Next.StatusURL = string(v)
+	case receiptTraceparent:
+		r.Traceparent = string(v)
 	}
 }
 

@@ -269,8 +269,8 @@ func (l *Ledger) admit(tx *bbolt.Tx, p *prepared, d decision) error {
 		Turn: 1, Revision: 1, Generation: 1,
 		CreatedAt: nsOf(m.CreatedAt), UpdatedAt: nsOf(m.CreatedAt), DeliverAt: nsOf(m.DeliverAt),
 		Key: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
-		Traceparent: m.Traceparent,
-		SenderName:  m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
+		Traceparent: m.Traceparent, Tracestate: m.Tracestate,
+		SenderName: m.Sender.Name, Flow: m.Sender.Flow, Properties: m.Properties, Search: m.SearchTerms,
 		BodyHash: p.hash[:], Size: m.BodySize(), Version: m.Version, As: m.As,
 		Nth: p.repeat.nth, RepeatOf: d.answer.PossibleRepeatOf,
 	}

@@ -190,7 +190,7 @@ func TestABackupKeepsTheBodiesOfItsSnapshot(t *testing.T) {
 	if _, err := l.Backup(t.Context(), ferry.Backup{}, nil); ferry.CodeOf(err) != ferry.CodeBackupRuns {
 		t.Errorf("a second backup: %v", err)
 	}
-	if n, err := l.Purge(t.Context(), time.Now().Add(time.Second)); err != nil || n != 1 {
+	if n, err := purgeBefore(t.Context(), l, time.Now().Add(time.Second)); err != nil || n != 1 {
 		t.Fatalf("Purge: %d, %v", n, err)
 	}
 	path := l.bodyPath(id, 1)

@@ -265,7 +265,7 @@ func (l *Ledger) handOut(row *routeRow, r *record) ferry.HandOut {
 		Spent: r.Spent, Attempt: r.Attempts + 1,
 		Doubt: r.Doubt, Elsewhere: r.Elsewhere, NotBefore: timeOf(r.NotBefore), OpenRevision: r.OpenRev, RiskAccepted: r.Risk,
 		ExternalKey: ferry.ExternalKey(r.ID, r.Key), IdempotencyKey: r.Key, CorrelationID: r.CorrelationID,
-		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Version: r.toldVersion(), Properties: r.Properties, Traceparent: r.Traceparent,
+		OrderingKey: r.OrderingKey, ContentType: r.ContentType, Version: r.toldVersion(), Properties: r.Properties, Traceparent: r.Traceparent, Tracestate: r.Tracestate, LastTraceparent: r.LastSpan,
 		CreatedAt: timeOf(r.CreatedAt), Size: r.Size, SHA256: r.hashOf(r.Revision),
 	}
 	if r.ExpiresAt != 0 {
@@ -320,6 +320,32 @@ func (l *Ledger) Ahead(id ferry.ID, most int) (n int, err error) {
 		return nil
 	})
 	return n, err
+}
+
+// OldestDue is since when the first message of a route is due that is not out;
+// zero when there is none. It passes over those that are out, so over no more than a
+// window, and reads no message.
+func (l *Ledger) OldestDue(route string, now time.Time, isOut func(ferry.ID) bool) (due time.Time, err error) {
+	row, err := l.published(route)
+	if err != nil || row.Pending == 0 {
+		return time.Time{}, err
+	}
+	prefix := u32(row.No)
+	err = l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bDue).Cursor()
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			at, id := splitDueKey(k)
+			if at > now.UnixNano() {
+				return nil
+			}
+			if !isOut(id) {
+				due = time.Unix(0, at)
+				return nil
+			}
+		}
+		return nil
+	})
+	return due, err
 }
 
 // OldestPending is when the oldest pending message of a route was accepted,

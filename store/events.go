@@ -68,6 +68,11 @@ func (l *Ledger) tellEnd(tx *bbolt.Tx, r *record) error {
 	if !r.State.Terminal() {
 		return nil
 	}
+	end := End{Route: l.peek(r.Route).Name, State: r.State, Created: timeOf(r.CreatedAt)}
+	if r.State == ferry.StateDeadLettered && r.Dead != nil {
+		end.Reason = r.Dead.Reason
+	}
+	l.group.ends = append(l.group.ends, end)
 	if err := l.putEvent(tx, r); err != nil {
 		return err
 	}

@@ -10,8 +10,10 @@ import (
 // would expire what a pause holds, carry a bulk act on without its canary and its
 // rate, and end messages that retention has passed without a word to it.
 func years(tx *bbolt.Tx) error {
-	_, groupsErr := tx.CreateBucketIfNotExists(bOpGroups)
-	_, endedErr := tx.CreateBucketIfNotExists(bEnded)
-	_, deadErr := tx.CreateBucketIfNotExists(bDeadIn)
-	return errors.Join(groupsErr, endedErr, deadErr, markEarlier(tx))
+	var errs []error
+	for _, name := range [][]byte{bOpGroups, bEnded, bDeadIn, bTold} {
+		_, err := tx.CreateBucketIfNotExists(name)
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, markEarlier(tx))...)
 }

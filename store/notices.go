@@ -190,6 +190,8 @@ func nameOfTarget(to ferry.NoticeTarget) string {
 		return "callbacks that " + to.Target + " asked for"
 	case ferry.ReplySubscription:
 		return "subscription " + to.Target
+	case ferry.ReplyOperator:
+		return "operators at " + to.Target
 	default:
 		return "replies to " + to.Target + " on route " + to.Route
 	}

@@ -170,12 +170,15 @@ func (l *Ledger) Notices(to ferry.NoticeTarget, after uint64, most int) (list []
 // again since. ok is false when the ledger no longer has the message.
 func (l *Ledger) Ending(n ferry.Notice) (e ferry.Ending, ok bool, err error) {
 	e = ferry.Ending{Notice: n}
+	if n.Operator != nil { // it tells of no message
+		return e, true, nil
+	}
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		r, err := get(tx, n.ID)
 		if err != nil || r == nil {
 			return err
 		}
-		ok = true
+		ok, e.Traceparent, e.Tracestate = true, r.Traceparent, r.Tracestate
 		if e.Envelope, err = l.envelope(tx, r); err != nil {
 			return err
 		}

@@ -36,7 +36,10 @@ type Outcome struct {
 	// Conflict: the destination has a message that was discarded.
 	Conflict bool
 	Created  time.Time
+	Called   bool // a call of the receipt was not known yet
 }
+
+const maxTraceparent = 55 // bytes of a span's name in W3C Trace Context
 
 // ApplyReceipts commits receipts, in order, in one group. After it returns
 // without error every one of them is on disk, counted or recorded, and may be
@@ -74,6 +77,10 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 	changed, err := l.addAttempts(tx, r, rc)
 	if err != nil {
 		return out, err
+	}
+	out.Called = changed
+	if changed && rc.Traceparent != "" {
+		r.LastSpan = head(rc.Traceparent, maxTraceparent)
 	}
 	switch {
 	case rc.Verdict.HasIt() && (rules.On(rules.Facts) || r.State.Pending() && rc.Turn == r.Turn):

@@ -224,7 +224,7 @@ func TestAMissingRecordAmongRemovedOnes(t *testing.T) {
 			report(t, l, id, ferry.Delivered, ferry.Next{Do: ferry.DoComplete})
 		}
 	}
-	if n, err := l.Purge(t.Context(), time.Now().Add(time.Second)); err != nil || n != 11 {
+	if n, err := purgeBefore(t.Context(), l, time.Now().Add(time.Second)); err != nil || n != 11 {
 		t.Fatalf("Purge: %d, %v", n, err)
 	}
 	if proof := p.prove(t, ferry.ProofRequest{}); !proof.Balanced() || proof.Items[0].Purged != 11 || proof.Items[0].First != 1 || proof.Items[0].Last != 12 {
@@ -250,7 +250,7 @@ func TestNumbersOfAnEarlierLedger(t *testing.T) {
 		report(t, l, accept(t, l, `{}`), ferry.Delivered, ferry.Next{Do: ferry.DoComplete})
 	}
 	kept := accept(t, l, `{}`)
-	if n, err := l.Purge(t.Context(), time.Now().Add(time.Second)); err != nil || n != 7 {
+	if n, err := purgeBefore(t.Context(), l, time.Now().Add(time.Second)); err != nil || n != 7 {
 		t.Fatalf("Purge: %d, %v", n, err)
 	}
 	must0(t, l.db.Update(t.Context(), func(tx *bbolt.Tx) error {
@@ -293,7 +293,7 @@ func TestProofUnderLoad(t *testing.T) {
 	}
 	load.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := l.Purge(context.Background(), time.Now().Add(-50*time.Millisecond)); err != nil {
+			if _, err := purgeBefore(context.Background(), l, time.Now().Add(-50*time.Millisecond)); err != nil {
 				t.Error(err)
 			}
 		}

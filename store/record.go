@@ -45,6 +45,7 @@ type record struct {
 
 	Key, CorrelationID, OrderingKey, ContentType string
 	Traceparent                                  string
+	LastSpan, Tracestate                         string // of the trace: the last call's traceparent, and what goes with Traceparent
 	SenderName                                   string
 	Flow                                         *ferry.Flow
 	Properties                                   map[string]string
@@ -125,6 +126,8 @@ const (
 	tContentType = 7
 	tCallback    = 9 // of earlier versions
 	tTraceparent = 11
+	tLastSpan    = 65
+	tTracestate  = 67
 	tSender      = 13
 	tFlow        = 15
 	tProperties  = 17
@@ -223,6 +226,8 @@ func (r *record) encode(b []byte) ([]byte, error) {
 	str(tOrdering, r.OrderingKey)
 	str(tContentType, r.ContentType)
 	str(tTraceparent, r.Traceparent)
+	str(tLastSpan, r.LastSpan)
+	str(tTracestate, r.Tracestate)
 	str(tSender, r.SenderName)
 	str(tBodyHash, string(r.BodyHash))
 	str(tSentHash, string(r.SentHash))

@@ -145,6 +145,10 @@ func (r *record) setBytes(tag byte, v []byte) error {
 		r.Callbacks = append(r.Callbacks, callback{URL: string(v)})
 	case tTraceparent:
 		r.Traceparent = string(v)
+	case tLastSpan:
+		r.LastSpan = string(v)
+	case tTracestate:
+		r.Tracestate = string(v)
 	case tSender:
 		r.SenderName = string(v)
 	case tBodyHash:

@@ -16,7 +16,7 @@ import (
 func (l *Ledger) replaceWith(tx *bbolt.Tx, r *record, p *prepared) error {
 	m := &p.msg
 	act := ferry.Act{Act: "replace", By: m.Sender.Name, At: m.CreatedAt, Note: replaceNote(r)}
-	r.SenderName, r.Flow, r.Traceparent = m.Sender.Name, m.Sender.Flow, m.Traceparent
+	r.SenderName, r.Flow, r.Traceparent, r.Tracestate = m.Sender.Name, m.Sender.Flow, m.Traceparent, m.Tracestate
 	r.Properties, r.Search = m.Properties, m.SearchTerms
 	if m.CorrelationID != "" {
 		r.CorrelationID = m.CorrelationID

@@ -99,6 +99,7 @@ type group struct {
 	idem    map[idemKey]ferry.ID
 	repeats map[idemKey]ferry.ID
 	changes []Change
+	ends    []End
 	after   []func() // under l.mu
 	notices noticeDelta
 	quotas  map[string]*quotaRow
@@ -209,7 +210,7 @@ func (l *Ledger) flush(tx *bbolt.Tx) error {
 // finish publishes the group, or drops it.
 func (l *Ledger) finish(committed bool) {
 	g := l.group
-	l.group = group{changes: g.changes[:0]}
+	l.group = group{changes: g.changes[:0], ends: g.ends[:0]}
 	if !committed {
 		return
 	}
@@ -237,6 +238,9 @@ func (l *Ledger) finish(committed bool) {
 	}
 	if len(g.ops) > 0 {
 		l.operated()
+	}
+	if len(g.ends) > 0 {
+		l.ended(g.ends)
 	}
 	if len(g.notices.fresh)+g.notices.lost > 0 {
 		l.noted(g.notices.fresh, g.notices.lost)

@@ -49,12 +49,13 @@ var (
 	bPurged     = []byte("purged")     // route, block -> which accept numbers retention removed
 	bEnded      = []byte("ended")      // class, route, when it ended, id -> nothing (see retention.go)
 	bDeadIn     = []byte("deadIn")     // route, group, time, id -> nothing: the dead letters of each group
+	bTold       = []byte("told")       // what is in a condition -> ferry.ToldCondition
 )
 
 func buckets() [][]byte {
 	return [][]byte{
 		bMeta, bMessages, bBodies, bAttempts, bDue, bClaims, bLeft, bLocks, bOrder, bDead, bGroups, bRoutes,
-		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged, bEnded, bDeadIn,
+		bTallies, bKeys, bWorkers, bAudit, bOperations, bSelected, bOpGroups, bOutbox, bEvents, bQuotas, bSubs, bSigners, bPurged, bEnded, bDeadIn, bTold,
 	}
 }
 
@@ -75,6 +76,9 @@ type Options struct {
 	// OnOperation is told after each commit that changed an operation. It runs like
 	// Notify.
 	OnOperation func()
+	// OnEnd is told after each commit which messages came to an end in it, whoever
+	// ended them. It runs like Notify, and must not keep the list.
+	OnEnd func([]End)
 	// OnCommit is told how long each group commit took and its number of writes.
 	OnCommit func(took time.Duration, writes int)
 	// Windows tells when routes are not delivered; nil: they are at any time.
@@ -97,6 +101,14 @@ type Change struct {
 	Left  bool   // the turn that may have been handed out has ended
 }
 
+// End is that a message came to an end: completed, dead-lettered or discarded.
+type End struct {
+	Route   string
+	State   ferry.State
+	Reason  ferry.Reason // of a dead letter
+	Created time.Time    // when the message was accepted
+}
+
 // Ledger is an open ledger. Its methods may be called concurrently.
 type Ledger struct {
 	db       *commit.DB
@@ -104,6 +116,7 @@ type Ledger struct {
 	log      *slog.Logger
 	notify   func([]Change)
 	noted    func(fresh []ferry.NoticeTarget, lost int)
+	ended    func([]End)
 	operated func()
 	start    string // names this opening; no two are alike
 	fileID   func(path string) (uint64, error)
@@ -151,6 +164,9 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	if opts.OnNotice == nil {
 		opts.OnNotice = func([]ferry.NoticeTarget, int) {}
 	}
+	if opts.OnEnd == nil {
+		opts.OnEnd = func([]End) {}
+	}
 	if opts.IdempotencyWindow == 0 {
 		opts.IdempotencyWindow = ferry.IdempotencyWindow
 	}
@@ -172,7 +188,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
 		pageBound: scanBound,
-		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
+		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, ended: opts.OnEnd, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		ops: map[string]string{}, begun: map[string]bool{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},

@@ -39,5 +39,5 @@ func (t *turn) awaitBroker() {
 	for !t.w.brokerHeard() && !t.w.draining() && t.d.Context().Err() == nil {
 		wait(t.d.Context(), helloRetry)
 	}
-	t.w.giveBack(t.d)
+	t.giveBack()
 }

@@ -43,7 +43,7 @@ func (t *turn) claim(calls int) bool {
 		t.w.helloNow()
 		t.r.hold(pauseRefused)
 		t.w.log.Warn("claim.refused", "route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error())
-		t.w.giveBack(t.d)
+		t.giveBack()
 		return false
 	case err != nil:
 		// It may have been granted. No call was made under this nonce: should the

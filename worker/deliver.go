@@ -9,6 +9,7 @@ import (
 	"ferry/adapters"
 	"ferry/internal/rules"
 	"ferry/queue"
+	"ferry/trace"
 )
 
 // Crashes that a message may survive: beyond it, it is what ends the workers.
@@ -27,7 +28,8 @@ type turn struct {
 	r    *route
 	d    *queue.Delivery
 	h    *ferry.HandOut
-	rec  *record // what the inbox had; nil: nothing
+	rec  *record     // what the inbox had; nil: nothing
+	span *trace.Span // nil: none is made
 	plan plan
 	// freeHand lets the route's loop receive another message in this one's place.
 	freeHand func()
@@ -48,6 +50,8 @@ type turn struct {
 // deliver takes one delivery to its end: it is settled or given back on return. free
 // frees its hand, as soon as nothing of it waits for anybody but the queue.
 func (w *Worker) deliver(r *route, d *queue.Delivery, free func()) {
+	r.inHand.Add(1)
+	defer r.inHand.Add(-1)
 	h := &d.HandOut
 	done, err := w.alone.enter(w.receiveCtx, h.ID)
 	if err != nil {
@@ -67,6 +71,10 @@ func (w *Worker) deliver(r *route, d *queue.Delivery, free func()) {
 	case h.Claims || t.plan.action <= actRetell:
 	case w.named && w.Claims, w.otherThan(h):
 		t.plan.action = actRefuse // published before the route got several workers, or was bound anew
+	}
+	if t.plan.action > actRetell {
+		t.span = w.opts.Tracer.Turn(w.callCtx, h, w.opts.Name)
+		defer t.span.End()
 	}
 	if t.plan.action.claims() && !t.claim(0) {
 		return
@@ -147,7 +155,7 @@ func (t *turn) call() {
 	t.ticket, err = dest.enter(ctx)
 	passed()
 	if err != nil {
-		t.w.giveBack(t.d) // not begun: harmless
+		t.giveBack() // not begun: harmless
 		return
 	}
 	t.r.calling.Add(1)
@@ -175,7 +183,7 @@ func ended(v ferry.Verdict, s situation) outcome { return outcome{verdict: &v, s
 
 func (t *turn) callInSlot() outcome {
 	if t.w.draining() || t.d.Context().Err() != nil || t.r.isHeld(time.Now()) {
-		t.w.giveBack(t.d)
+		t.giveBack()
 		return outcome{}
 	}
 	claimed := t.plan.action == actPoll // before the poll; else as late as can be: waiting must not eat it
@@ -287,8 +295,27 @@ func (t *turn) ask() adapters.LookupResult {
 	if t.h.Claims && t.attempt == nil && t.deadline.Before(end) && rules.On(rules.Deadline) {
 		end = t.deadline // what it finds absent would be called too late
 	}
-	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
+	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
 	defer cancel()
+	ctx, span := trace.Step(ctx, "lookup "+t.h.Route)
+	answer := t.askIn(ctx)
+	span.Looked(answeredAs(answer.State))
+	return answer
+}
+
+// answeredAs names the answer to a lookup.
+func answeredAs(s adapters.LookupState) string {
+	switch s {
+	case adapters.Found:
+		return "found"
+	case adapters.Absent:
+		return "absent"
+	default:
+		return "unanswered"
+	}
+}
+
+func (t *turn) askIn(ctx context.Context) adapters.LookupResult {
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
 		return t.r.Adapter.Lookup(ctx, t.adapterCall())
 	})
@@ -336,6 +363,12 @@ func (t *turn) expired() bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
+// giveBack gives the delivery back: it comes again.
+func (t *turn) giveBack() {
+	t.span.Released()
+	t.w.giveBack(t.d)
+}
+
 // fault gives the delivery back after a fault that is not the message's.
 func (t *turn) fault(what string, err error) {
 	attrs := []any{"route", t.r.Name, "message", t.h.ID, "turn", t.h.Turn, "error", err.Error()}
@@ -345,7 +378,7 @@ func (t *turn) fault(what string, err error) {
 	}
 	t.w.log.Error(what, attrs...)
 	t.r.hold(pauseFault) // before it is given back: it would come straight back
-	t.w.giveBack(t.d)
+	t.giveBack()
 }
 
 // soon is a pause of 1 to 5 seconds, so that messages that were stopped together

@@ -14,6 +14,7 @@ import (
 	"ferry/adapters"
 	"ferry/breaker"
 	"ferry/pace"
+	"ferry/trace"
 )
 
 // DestOptions are what a worker knows of a destination.
@@ -35,6 +36,7 @@ type Dest struct {
 	nudge   chan struct{} // wakes watch
 	book    refusalBook   // nil: refusals are forgotten with the process
 	log     *slog.Logger  // nil: nothing is logged
+	tracer  *trace.Tracer // nil: no spans are made
 
 	mu      sync.Mutex
 	used    int       // calls and probes that are out

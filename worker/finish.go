@@ -33,6 +33,7 @@ func (t *turn) finishCrashed(v ferry.Verdict, s situation, crashes int) {
 	}
 	next := settle(v, s)
 	next.Spends -= back
+	t.span.Settled(&v, &next)
 	receipt := t.receipt(v, next)
 	rec := t.resultRecord(v, next, now)
 	rec.crashes = crashes
@@ -86,7 +87,7 @@ func (t *turn) receipt(v ferry.Verdict, next ferry.Next) ferry.Receipt {
 		ID: t.h.ID, Route: t.h.Route, Turn: t.h.Turn, Revision: t.provenRevision(v), Generation: t.h.Generation,
 		Worker: t.w.opts.Name, Inbox: t.w.inbox.identity,
 		Verdict: v.Kind, Effect: v.Effect, Reference: v.Reference, Result: v.Result, Code: v.Code, Text: v.Text,
-		Next: next,
+		Next: next, Traceparent: t.span.Context().Parent,
 	}
 	if t.attempt != nil {
 		receipt.Attempts = []ferry.Attempt{*t.attempt}

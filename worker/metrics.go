@@ -13,7 +13,7 @@ import (
 type Metrics struct {
 	attempts *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	calls    *callsGauge
+	gauges   *gauges
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -28,9 +28,9 @@ func NewMetrics(into prometheus.Registerer) (*Metrics, error) {
 			Help:    "How long calls of the destination took.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"route"}),
+		gauges: newGauges(),
 	}
-	m.calls = &callsGauge{desc: prometheus.NewDesc(concurrencyName, "Calls at a time that the destination is given now.", []string{"destination"}, nil)}
-	for _, c := range []prometheus.Collector{m.attempts, m.duration, m.calls} {
+	for _, c := range []prometheus.Collector{m.attempts, m.duration, m.gauges} {
 		if err := into.Register(c); err != nil {
 			return nil, err
 		}
@@ -38,37 +38,19 @@ func NewMetrics(into prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-const concurrencyName = "ferry_destination_concurrency"
-
-// callsGauge tells, when somebody asks, how many calls at a time the
-// destinations are given.
-type callsGauge struct {
-	desc *prometheus.Desc
-
-	mu    sync.Mutex
-	dests []*Dest
-}
-
-// Describe gives the one metric.
-func (g *callsGauge) Describe(out chan<- *prometheus.Desc) { out <- g.desc }
-
-// Collect reads the limit of every destination.
-func (g *callsGauge) Collect(out chan<- prometheus.Metric) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, d := range g.dests {
-		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, float64(d.calls().Limit), d.opts.Name)
+// watch has the worker's gauges told when somebody asks.
+func (m *Metrics) watch(w *Worker) {
+	if m != nil {
+		m.gauges.worker.Store(w)
 	}
 }
 
-// watch adds a destination to what is measured.
-func (m *Metrics) watch(d *Dest) {
-	if m == nil {
-		return
+// verdicts are what turns come to.
+func verdicts() []ferry.VerdictKind {
+	return []ferry.VerdictKind{
+		ferry.Delivered, ferry.Duplicate, ferry.Rejected, ferry.Failed, ferry.Throttled, ferry.Unavailable, ferry.Unauthorized, ferry.Unknown,
+		ferry.InProgress, ferry.NotTried, ferry.AlreadyExists, ferry.Expired,
 	}
-	m.calls.mu.Lock()
-	defer m.calls.mu.Unlock()
-	m.calls.dests = append(m.calls.dests, d)
 }
 
 // routeMeter holds the metrics of one route, looked up once.
@@ -80,15 +62,21 @@ type routeMeter struct {
 	counters map[ferry.VerdictKind]prometheus.Counter
 }
 
+// of makes a route's metrics: each begins at zero, so that its first event is an
+// increase.
 func (m *Metrics) of(route string) *routeMeter {
 	if m == nil {
 		return nil
 	}
-	return &routeMeter{
+	r := &routeMeter{
 		duration: m.duration.WithLabelValues(route),
 		attempts: func(verdict string) prometheus.Counter { return m.attempts.WithLabelValues(route, verdict) },
 		counters: map[ferry.VerdictKind]prometheus.Counter{},
 	}
+	for _, kind := range verdicts() {
+		r.counters[kind] = r.attempts(string(kind))
+	}
+	return r
 }
 
 func (m *routeMeter) took(d time.Duration) {

@@ -8,6 +8,7 @@ import (
 	"ferry"
 	"ferry/adapters"
 	"ferry/internal/rules"
+	"ferry/trace"
 )
 
 // Confirm says how a destination that takes messages says later what became of
@@ -187,8 +188,10 @@ func (t *turn) runningStill() outcome {
 
 // askStatus makes the poll and holds the adapter to the contract.
 func (t *turn) askStatus() ferry.Verdict {
-	ctx, cancel := context.WithTimeout(t.w.callCtx, t.r.Timeout)
+	ctx, cancel := context.WithTimeout(t.span.In(t.w.callCtx), t.r.Timeout)
 	defer cancel()
+	ctx, span := trace.Step(ctx, "poll "+t.h.Route)
+	defer span.End()
 	poller := t.r.Adapter.(adapters.Poller) // examineAwaited made sure
 	call := t.adapterCall()
 	v := safely(ferry.Verdict{Kind: ferry.Failed, Text: "the adapter failed"}, t.w.log, func() ferry.Verdict {

@@ -19,7 +19,7 @@ func (t *turn) post() outcome {
 	}
 	if why := t.mayNotCall(); why != "" {
 		if !rules.On(rules.GiveBack) {
-			t.w.giveBack(t.d)
+			t.giveBack()
 			return outcome{}
 		}
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: why}
@@ -54,7 +54,7 @@ func (t *turn) begin() bool {
 	if !t.r.mayBegin(t.h, t.begunAt) {
 		t.w.helloNow()
 		t.r.hold(pauseFault)
-		t.w.giveBack(t.d) // not begun: harmless
+		t.giveBack() // not begun: harmless
 		return false
 	}
 	if !rules.On(rules.Begun) {
@@ -119,7 +119,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	if t.deadline.Before(end) && rules.On(rules.Deadline) {
 		end = t.deadline // the process was frozen since the check
 	}
-	ctx, cancel := context.WithDeadline(t.w.callCtx, end)
+	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
 	defer cancel()
 	lost := ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the adapter failed in the call"}
 	v := safely(lost, t.w.log, func() ferry.Verdict {

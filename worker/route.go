@@ -88,7 +88,8 @@ type route struct {
 	meter *routeMeter
 	place int // among the routes of its destination
 
-	calling atomic.Int32 // deliveries in the destination's slots
+	inHand  atomic.Int32 // deliveries that are worked on
+	calling atomic.Int32 // of them, those in the slots of the destination
 	gate    gate
 
 	mu        sync.Mutex

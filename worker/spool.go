@@ -162,3 +162,18 @@ func (t *turn) adapterCall() adapters.Call {
 	}
 	return call
 }
+
+// holds counts the bodies that lie here, and their bytes.
+func (s *spool) holds() (files int, bytes int64) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0, 0
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && e.Type().IsRegular() {
+			files++
+			bytes += info.Size()
+		}
+	}
+	return files, bytes
+}

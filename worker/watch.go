@@ -126,6 +126,8 @@ func (d *Dest) ping(ctx context.Context) (err error) {
 			err = panicError(p)
 		}
 	}()
+	ctx, span := d.tracer.Probe(ctx, d.opts.Name)
+	defer func() { span.Probed(err) }()
 	return d.opts.Destination.Probe(ctx)
 }
 

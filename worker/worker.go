@@ -14,6 +14,7 @@ import (
 	"ferry"
 	"ferry/internal/commit"
 	"ferry/queue"
+	"ferry/trace"
 )
 
 // Options of New.
@@ -24,8 +25,9 @@ type Options struct {
 	Queue    *queue.Queue
 	InboxDir string // folder of the inbox; made when missing
 	Routes   []Route
-	Log      *slog.Logger // none: nothing is logged
-	Metrics  *Metrics     // none: nothing is measured
+	Log      *slog.Logger  // none: nothing is logged
+	Metrics  *Metrics      // none: nothing is measured
+	Tracer   *trace.Tracer // none: no spans are made
 
 	// FileID tells the inbox's file from a copy of it; none: by the number that the
 	// file system gave it. Tests that copy the file to play a kill say that it is the
@@ -118,6 +120,7 @@ func New(opts Options) (*Worker, error) {
 		w.stopIO()
 		return nil, errors.Join(err, inbox.close())
 	}
+	opts.Metrics.watch(w)
 	for _, d := range w.dests {
 		if err := d.remember(inbox); err != nil {
 			w.log.Warn("refusal.read", "destination", d.opts.Name, "error", err.Error())
@@ -144,8 +147,7 @@ func (w *Worker) addRoutes() error {
 			dests[d] = true
 			w.dests = append(w.dests, d)
 			d.pokes = append(d.pokes, w.helloNow)
-			d.log = w.log
-			w.opts.Metrics.watch(d)
+			d.log, d.tracer = w.log, w.opts.Tracer
 		}
 	}
 	return nil

@@ -33,6 +33,8 @@ type world struct {
 	driver func(queue.Driver) queue.Driver // nil: the queue's own
 	log    *logText
 
+	metrics *Metrics // nil: nothing is measured
+
 	worker *Worker
 	wq     *queue.Queue
 
@@ -174,8 +176,9 @@ func (w *world) run() {
 	w.wq = queue.New(driver, queue.Options{})
 	worker, err := New(Options{
 		Name: "erp-worker-1", Version: "test", Queue: w.wq, InboxDir: w.dir, Routes: []Route{route},
-		FileID: func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file
-		Log:    slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics: w.metrics,
+		FileID:  func(string) (uint64, error) { return 1, nil }, // a kill is played by copying the file
+		Log:     slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"ferry"
+	"ferry/trace"
 )
 
 // MaxAnswer is how much of an answer's body is read, in bytes.
@@ -89,6 +90,13 @@ func NewStreamTo(ctx context.Context, method string, u *url.URL, body io.ReadClo
 
 // Do makes the call, by the deadline of req's context, and reads the answer.
 func Do(rt http.RoundTripper, req *http.Request) *Answer {
+	req, span := trace.Request(req)
+	a := do(rt, req)
+	span.Answered(a.Status)
+	return a
+}
+
+func do(rt http.RoundTripper, req *http.Request) *Answer {
 	w := newWatch()
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &w.trace))
 	if req.Body == nil && writes(req.Method) {

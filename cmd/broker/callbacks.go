@@ -55,8 +55,19 @@ func (callbacksListCmd) Run(a *app) error {
 		}
 		rows = append(rows, row)
 	}
+	told, err := c.Operating(a.ctx)
+	if err != nil && ferry.CodeOf(err) != ferry.CodeNotFound { // a broker of before
+		return err
+	}
+	for _, t := range told.Targets {
+		row := callbackRow{ID: t.Name, Tells: "operators", Callback: t.Callback, State: string(ferry.SubscriptionActive), Waiting: t.Waiting, Failing: t.Failing}
+		if t.Failing != nil {
+			row.Why = t.Failing.Why
+		}
+		rows = append(rows, row)
+	}
 	for _, t := range targets {
-		if t.Kind == ferry.ReplySubscription {
+		if t.Kind == ferry.ReplySubscription || t.Kind == ferry.ReplyOperator {
 			continue // listed above
 		}
 		row := callbackRow{Tells: "a message's end", Route: t.Route, Callback: t.Callback, State: "waiting", Waiting: t.Waiting, Failing: t.Failing}
@@ -183,6 +194,7 @@ func (k callbacksRotateCmd) Run(a *app) error {
 
 type callbacksSecretCmd struct {
 	Rotate bool   `help:"Make another one."`
+	Target string `placeholder:"NAME" help:"The secret of the events that this target of operators.notify is told."`
 	Keep   string `placeholder:"DURATION" help:"With --rotate: for how long the old secret signs as well (24h)."`
 	Out    string `placeholder:"FILE" help:"Write the secret here, readable by you only; the file must not exist."`
 }
@@ -192,13 +204,18 @@ func (k callbacksSecretCmd) Run(a *app) error {
 	if k.Keep != "" && !k.Rotate {
 		return usagef("--keep is for --rotate")
 	}
+	if k.Target != "" && k.Rotate {
+		return usagef("the secret of a target is not rotated: give the target another name")
+	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	var secret ferry.CallbackSecret
 	err = a.handOver(k.Out, func() (string, error) {
-		if k.Rotate {
+		if k.Target != "" {
+			secret, err = c.OperatorSecret(a.ctx, k.Target)
+		} else if k.Rotate {
 			secret, err = c.RotateCallbackSecret(a.ctx, k.Keep)
 		} else {
 			secret, err = c.CallbackSecret(a.ctx)
@@ -207,6 +224,10 @@ func (k callbacksSecretCmd) Run(a *app) error {
 	})
 	if err != nil {
 		return err
+	}
+	if k.Target != "" {
+		a.remark("events that %s is told are signed with it", k.Target)
+		return a.showSecret(k.Out, secret.Secret)
 	}
 	a.remark("callbacks that messages of the key %s ask for are signed with it%s", secret.KeyID, alsoUntil(secret.OldUntil))
 	return a.showSecret(k.Out, secret.Secret)

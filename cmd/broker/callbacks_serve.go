@@ -8,16 +8,18 @@ import (
 	"ferry/config"
 	"ferry/notify"
 	"ferry/shape"
+	"ferry/trace"
 )
 
 // callbacks tell the ends of messages over HTTP.
 type callbacks struct{ *notify.Notifier }
 
 // openCallbacks makes them; nothing is called yet.
-func openCallbacks(cfg *config.Broker) (callbacks, error) {
+func openCallbacks(cfg *config.Broker, tracer *trace.Tracer) (callbacks, error) {
 	opts := notify.Options{
-		Allow: cfg.Callbacks.Allow, Timeout: cfg.Callbacks.Timeout, Version: version(),
-		Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
+		Allow: cfg.Callbacks.Allow, Timeout: cfg.Callbacks.Timeout, Version: version(), Tracer: tracer,
+		Operator: api.OperatorEventBody,
+		Encode:   func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
 	}
 	if cfg.Callbacks.Format == config.FormatCloudEvents {
 		opts.Encode, opts.ContentType = func(e ferry.Envelope) []byte { return api.EnvelopeEvent(e, cfg.PublicURL) }, shape.EventType

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -24,13 +21,10 @@ import (
 const reachTime = 5 * time.Second
 
 // serverChecks gives the checks of a server that runs by cfg.
-func serverChecks(cfg *config.Broker, secrets *secrets) func(ctx context.Context) []ferry.Check {
-	drift := configDrift(cfg.File)
-	return func(ctx context.Context) []ferry.Check {
-		list := checkSecrets(secrets, cfg, time.Now())
-		list = append(list, checkKeyFiles(cfg)...)
-		return append(list, drift(), checkReachable(ctx, cfg))
-	}
+func serverChecks(ctx context.Context, cfg *config.Broker, secrets *secrets) []ferry.Check {
+	list := checkSecrets(secrets, cfg, time.Now())
+	list = append(list, checkKeyFiles(cfg)...)
+	return append(list, configDrift(cfg), checkReachable(ctx, cfg))
 }
 
 // checkSecrets tries every reference of the file again.
@@ -73,27 +67,33 @@ func checkKeyFiles(cfg *config.Broker) []ferry.Check {
 	return []ferry.Check{broker.CheckPrivate("secret files", paths...)}
 }
 
-// configDrift says whether the file is still what it was when this was made.
-func configDrift(file string) func() ferry.Check {
+// configDrift says whether the file says what the broker runs by.
+func configDrift(cfg *config.Broker) ferry.Check {
 	const name = "configuration"
-	was, err := os.ReadFile(file)
-	sum := sha256.Sum256(was)
-	return func() ferry.Check {
-		if file == "" || err != nil {
-			return ferry.Check{Name: name, State: ferry.CheckSkipped, Text: "the broker runs without a file"}
-		}
-		now, err := os.ReadFile(file)
-		switch is := sha256.Sum256(now); {
-		case err != nil:
-			return ferry.Check{Name: name, State: ferry.CheckWarn, Text: "the file that it was started with cannot be read any more: " + err.Error(), Hint: "put it back before the next start"}
-		case !bytes.Equal(is[:], sum[:]):
-			if _, err := config.LoadBroker(file); err != nil {
-				return ferry.Check{Name: name, State: ferry.CheckFail, Text: file + " was changed since it was read, and the next start would refuse it: " + err.Error(), Hint: "broker check --config " + file}
-			}
-			return ferry.Check{Name: name, State: ferry.CheckWarn, Text: file + " was changed since it was read", Hint: "what it says now takes effect at the next start"}
-		}
-		return ferry.Check{Name: name, State: ferry.CheckOK, Text: file + " is what the broker runs by"}
+	if cfg.File == "" {
+		return ferry.Check{Name: name, State: ferry.CheckSkipped, Text: "the broker runs without a file"}
 	}
+	next, err := config.LoadBroker(cfg.File)
+	if err != nil {
+		return ferry.Check{
+			Name: name, State: ferry.CheckFail, Text: "what ran before goes on, and the next start would refuse the file as it is now: " + oneLine(err.Error()),
+			Hint: "broker check --config " + cfg.File,
+		}
+	}
+	now, later, _ := listed(config.Changes(cfg, next))
+	switch {
+	case len(now) > 0:
+		return ferry.Check{
+			Name: name, State: ferry.CheckWarn, Text: cfg.File + " was changed since it was read: " + strings.Join(append(now, later...), ", "),
+			Hint: "broker reload",
+		}
+	case len(later) > 0:
+		return ferry.Check{
+			Name: name, State: ferry.CheckWarn, Text: cfg.File + " was changed: " + strings.Join(later, ", "),
+			Hint: "that takes effect at the next start",
+		}
+	}
+	return ferry.Check{Name: name, State: ferry.CheckOK, Text: cfg.File + " is what the broker runs by"}
 }
 
 // checkReachable asks the broker's public address, as a worker or a flow would.

@@ -29,6 +29,14 @@ func (f *fake) callbackRoutes(mux *http.ServeMux) {
 		answer(w, items(f, ferry.CallbackTarget{Kind: ferry.ReplySubscription, Callback: "hooks.example/…0011", Waiting: 2},
 			ferry.CallbackTarget{Kind: ferry.ReplyCallback, Callback: "flow.example/…0022", Route: "orders", Waiting: 1}))
 	})
+	mux.HandleFunc("GET /v1/operators", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, ferry.Operating{
+			Targets: []ferry.OperatorTargetInfo{{Name: "on-call", Callback: "ops.example/…0033", Format: ferry.OperatorFormatEvent, Events: ferry.OperatorEventTypes(), Waiting: 1}},
+		})
+	})
+	mux.HandleFunc("GET /v1/operators/{target}/secret", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, ferry.CallbackSecret{Secret: "whsec_operators"})
+	})
 	mux.HandleFunc("DELETE /v1/subscriptions/{id}", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("id") != idSubscription {
 			refuse(w, 404, ferry.Errorf(ferry.CodeNotFound, "there is no subscription"))

@@ -15,6 +15,7 @@ import (
 	"ferry/jwtauth"
 	"ferry/queue/drivers"
 	"ferry/secret"
+	"ferry/trace"
 )
 
 // parts is what one configuration makes beside the broker and its queue. The next
@@ -34,7 +35,7 @@ type parts struct {
 
 // openParts makes the parts of a configuration, or takes them over from before
 // (nil: none). On an error everything that it opened is closed again.
-func openParts(cfg *config.Broker, resolver secret.Resolver, before *parts, log *slog.Logger) (p *parts, err error) {
+func openParts(cfg *config.Broker, resolver secret.Resolver, tracer *trace.Tracer, before *parts, log *slog.Logger) (p *parts, err error) {
 	p = &parts{cfg: cfg}
 	defer func(made *parts) {
 		if err != nil {
@@ -62,7 +63,7 @@ func openParts(cfg *config.Broker, resolver secret.Resolver, before *parts, log 
 	if before != nil && before.cfg.PublicURL == cfg.PublicURL && reflect.DeepEqual(before.cfg.Callbacks, cfg.Callbacks) {
 		p.callbacks = before.callbacks
 	} else {
-		callbacks, err := openCallbacks(cfg)
+		callbacks, err := openCallbacks(cfg, tracer)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +102,7 @@ func (p *parts) bodyRefs() broker.BodyRefs {
 
 // tellers tell the ends of messages.
 func (p *parts) tellers() map[string]broker.Teller {
-	t := map[string]broker.Teller{ferry.ReplyCallback: p.callbacks.Notifier, ferry.ReplySubscription: p.callbacks.Notifier}
+	t := map[string]broker.Teller{ferry.ReplyCallback: p.callbacks.Notifier, ferry.ReplySubscription: p.callbacks.Notifier, ferry.ReplyOperator: p.callbacks.Notifier}
 	if p.intakes != nil {
 		t[ferry.ReplyServiceBus] = p.intakes
 	}

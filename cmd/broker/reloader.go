@@ -94,7 +94,7 @@ func (r *reloader) apply(ctx context.Context, before *parts, cfg *config.Broker,
 		secrets = openSecrets(cfg, r.log)
 		opened.add(func() error { secrets.close(); return nil })
 	}
-	p, err := openParts(cfg, secrets.Resolver, before, r.log)
+	p, err := openParts(cfg, secrets.Resolver, r.s.traces, before, r.log)
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,7 @@ func (r *reloader) apply(ctx context.Context, before *parts, cfg *config.Broker,
 	if err := r.s.broker.Reconfigure(ctx, p.settings(), entry); err != nil {
 		return err
 	}
+	r.s.broker.SetOperators(operatorsOf(p.cfg, secrets.Resolver))
 	r.s.secrets.follow(secrets)
 	r.s.parts.Store(p)
 	surfaces := r.s.face(p)

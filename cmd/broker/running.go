@@ -16,6 +16,7 @@ import (
 	"ferry/broker"
 	"ferry/certs"
 	"ferry/config"
+	"ferry/trace"
 )
 
 // server is a broker with its queue and its HTTP surface.
@@ -25,6 +26,7 @@ type server struct {
 	secrets   *secrets              // reads every reference of the file
 	parts     atomic.Pointer[parts] // of the configuration as it is now
 	reloader  *reloader
+	traces    *trace.Tracer // nil: the file wants none
 	log       *slog.Logger
 
 	certificate *certs.Certificate // nil: plain HTTP
@@ -54,7 +56,11 @@ func startServer(ctx context.Context, cfg *config.Broker, log *slog.Logger) (_ *
 	if s.certificate, err = certificateOf(cfg, s.secrets.Resolver, log); err != nil {
 		return nil, err
 	}
-	p, err := openParts(cfg, s.secrets.Resolver, nil, log)
+	if s.traces, err = openTraces(ctx, cfg, s.secrets.Resolver, log); err != nil {
+		return nil, err
+	}
+	opened.add(func() error { closeTraces(s.traces, log); return nil })
+	p, err := openParts(cfg, s.secrets.Resolver, s.traces, nil, log)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +85,8 @@ func (s *server) options(p *parts) broker.Options {
 		DataDir: p.cfg.DataDir, PublicURL: p.cfg.PublicURL, Environment: p.cfg.Environment, Version: version(), Log: s.log,
 		Routes: now.Routes, Retention: now.Retention, IdempotencyWindow: p.cfg.IdempotencyWindow,
 		BodyRefs: now.BodyRefs, Tellers: now.Tellers, Caller: now.Caller, Intake: now.Intake,
-		Problems: s.problems, Collectors: s.collectors(),
-		Checks: func(ctx context.Context) []ferry.Check { return serverChecks(s.parts.Load().cfg, s.secrets)(ctx) },
+		Problems: s.problems, Collectors: s.collectors(), Tracer: s.traces, Operators: operatorsOf(p.cfg, s.secrets.Resolver),
+		Checks: func(ctx context.Context) []ferry.Check { return serverChecks(ctx, s.parts.Load().cfg, s.secrets) },
 		OpenTransport: func(ctx context.Context, workers []ferry.WorkerInfo) (broker.Transport, error) {
 			t, err := openTransport(ctx, p.cfg, s.secrets.Resolver, workers, s.log)
 			if err != nil {
@@ -110,7 +116,7 @@ func (s *server) collectors() []prometheus.Collector {
 		}
 		return float64(n)
 	})
-	return append(s.reloader.collectors(), s.secrets.vault, dropped)
+	return append(s.reloader.collectors(), s.secrets.vault, s.traces.Collector(), dropped)
 }
 
 // face makes the HTTP surface of a configuration, and lets new requests go by it. It
@@ -147,6 +153,7 @@ func (s *server) stop() error {
 	p.rest(nil) // while the ledger still takes what is in hand
 	err := s.stopBroker()
 	err = errors.Join(err, p.retire(nil))
+	closeTraces(s.traces, s.log)
 	s.secrets.close()
 	return err
 }

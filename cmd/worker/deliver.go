@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ferry"
@@ -42,6 +43,16 @@ func (c runCmd) Run(a *app) (err error) {
 	if err := registry.Register(a.vault.Collector()); err != nil {
 		return err
 	}
+	tracer, err := a.openTraces(cfg)
+	if err != nil {
+		return err
+	}
+	defer a.closeTraces(tracer)
+	for _, c := range []prometheus.Collector{tracer.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
+	}
 	stopMetrics, err := a.serveMetrics(cfg.Listen, registry)
 	if err != nil {
 		return err
@@ -61,7 +72,7 @@ func (c runCmd) Run(a *app) (err error) {
 	}()
 	w, err := worker.New(worker.Options{
 		Name: cfg.Name, Version: version(), Queue: q, InboxDir: cfg.DataDir,
-		Routes: setup.Routes, Log: a.log, Metrics: metrics,
+		Routes: setup.Routes, Log: a.log, Metrics: metrics, Tracer: tracer,
 	})
 	if err != nil {
 		return err

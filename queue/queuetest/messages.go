@@ -164,8 +164,9 @@ func envelopeRoundTrip(s *suite) {
 		Doubt: true, Elsewhere: true, NotBefore: at.Add(time.Minute), OpenRevision: true, RiskAccepted: true,
 		ExternalKey: "ext", IdempotencyKey: "key", CorrelationID: "korrelation-ü", OrderingKey: "order\x00\xff",
 		ContentType: "application/octet-stream", Properties: map[string]string{"a": "1", "ü": "\xff", "empty": "", "": "unnamed"},
-		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		CreatedAt:   at, ExpiresAt: at.Add(time.Hour), PublishedAt: at.Add(time.Second),
+		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Tracestate: "vendor=1,other=a b",
+		LastTraceparent: "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+		CreatedAt:       at, ExpiresAt: at.Add(time.Hour), PublishedAt: at.Add(time.Second),
 		Body: body, Size: int64(len(body)), SHA256: sum[:],
 	}
 	empty := ferry.HandOut{ID: ferry.NewID(at), Route: routeA, Turn: 1, PublishedAt: at}
