@@ -36,7 +36,6 @@ type Backup struct {
 	ferry.Backup
 	l      *Ledger
 	path   string // of the snapshot
-	files  []string
 	bodies []bodyFile
 	closed bool
 }
