@@ -181,6 +181,12 @@ func TestClientAndDescription(t *testing.T) {
 	if r := try(operator.Status(ctx))(t); !r.Ready {
 		t.Errorf("status: %+v", r)
 	}
+	if f := try(operator.LedgerFile(ctx))(t); f.Size == 0 || f.Last == nil || f.Last.Outcome != ferry.CompactionNoRoom {
+		t.Errorf("the ledger's file: %+v", f)
+	}
+	if f := try(operator.CompactLedger(ctx, "the disk"))(t); !f.Compacting {
+		t.Errorf("compact: %+v", f)
+	}
 	if r := try(operator.Reconcile(ctx))(t); len(r) != 1 || !r[0].Balanced {
 		t.Errorf("reconciliation: %+v", r)
 	}
