@@ -205,7 +205,7 @@ func TestBulkReplayGoesOnAfterARestart(t *testing.T) {
 		for n := 0; n < len(ids); {
 			for _, d := range h.take(orders, 3) {
 				next := rejected()
-				if n == 6 {
+				if d.HandOut.ID == ids[6] {
 					next.Reason = ferry.ReasonOutcomeUnknown
 				}
 				h.report(d, ferry.Rejected, next, func(rc *ferry.Receipt) { rc.Text = "field 12 is missing" })
@@ -229,10 +229,10 @@ func TestBulkReplayGoesOnAfterARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.b.ledger.StartOperation(t.Context(), op, selection); err != nil {
+		if _, err := w.b.Replay(t.Context(), ids[0], nil, "", "", "op"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.b.Replay(t.Context(), ids[0], nil, "", "", "op"); err != nil {
+		if err := w.b.ledger.StartOperation(t.Context(), op, selection); err != nil {
 			t.Fatal(err)
 		}
 		h.close()

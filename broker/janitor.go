@@ -9,9 +9,10 @@ import (
 
 const (
 	overdueEvery = 10 * time.Second
-	overdueBound = 20_000 // entries of the due index in one round
-	overdueStep  = 2_000  // and under one read of the ledger
-	purgeBound   = 20_000 // records that retention looks at in one round
+	overdueBound = 20_000      // entries of the due index in one round
+	overdueStep  = 2_000       // and under one read of the ledger
+	purgeBound   = 20_000      // records that retention looks at in one round
+	keptEvery    = time.Minute // between two looks at what is kept long enough
 	sweepEvery   = time.Hour
 	orphanAge    = time.Hour
 	orphanParts  = 16               // of the folders of bodies, of which one is looked at each time
@@ -20,22 +21,24 @@ const (
 )
 
 // janitor ends what nobody else ends: messages whose time to live passed while
-// no worker could hold them, ended messages beyond the
-// retention, events that are no longer kept, files of bodies that no message refers
-// to.
+// no worker could hold them, ended messages beyond the retention, events that are no
+// longer kept, files of bodies that no message refers to.
 func (b *Broker) janitor(ctx context.Context) {
-	swept, noted, look, moreDead, sweeps := time.Time{}, time.Now(), overdueLook{}, false, 0
+	swept, kept, noted, look, more, moreDead, sweeps := time.Time{}, time.Time{}, time.Now(), overdueLook{}, false, false, 0
 	for ctx.Err() == nil {
 		b.expireOverdue(ctx, &look)
 		if time.Since(noted) >= noteUseEvery {
 			noted = time.Now()
 			b.keepKeyUse(ctx)
 		}
-		b.dropEvents(ctx)
-		b.ledger.Trim()
 		wait := overdueEvery
-		if b.purge(ctx) {
-			wait = againAfter
+		if more || time.Since(kept) >= keptEvery {
+			kept = time.Now()
+			b.dropEvents(ctx)
+			b.ledger.Trim()
+			if more = b.purge(ctx); more {
+				wait = againAfter
+			}
 		}
 		hourly := time.Since(swept) >= sweepEvery
 		if hourly || moreDead {

@@ -409,7 +409,7 @@ func TestEventsAreDropped(t *testing.T) {
 		if page, err := w.b.Events(t.Context(), ferry.EventFilter{After: before}); err != nil || len(page.Items) != 1 || page.GapUntil != nil {
 			t.Errorf("inside the week: %+v, %v", page, err)
 		}
-		time.Sleep(2 * time.Minute)
+		time.Sleep(3 * time.Minute)
 		if page, err := w.b.Events(t.Context(), ferry.EventFilter{After: before}); err != nil || len(page.Items) != 0 || page.GapUntil == nil {
 			t.Errorf("beyond the week: %+v, %v", page, err)
 		}

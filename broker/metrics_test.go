@@ -234,7 +234,7 @@ func TestMetricsOfRemovedRoutes(t *testing.T) {
 			t.Fatalf("%v", seen)
 		}
 		was := w.b.table.Load()
-		w.b.table.Store(&table{routes: map[string]*route{notes: was.routes[notes]}, names: []string{notes}})
+		w.b.table.Store(&table{Settings: was.Settings, routes: map[string]*route{notes: was.routes[notes]}, names: []string{notes}})
 		for name := range w.exposed() {
 			if strings.Contains(name, orders) {
 				t.Errorf("%s is shown", name)

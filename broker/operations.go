@@ -76,9 +76,6 @@ func (b *Broker) stepOperation(ctx context.Context, id string) time.Duration {
 		}
 		return operationRetry
 	}
-	for route, n := range step.Discarded {
-		b.metrics.discardedTotal.WithLabelValues(route).Add(float64(n))
-	}
 	switch step.State {
 	case ferry.OperationRunning:
 	case ferry.OperationStopped:

@@ -10,7 +10,7 @@ import (
 // TestRetentionOfRoutes: each route's own counts, what it does not say is as for all,
 // and nothing goes while a repeat is known by it.
 func TestRetentionOfRoutes(t *testing.T) {
-	const day = 24 * time.Hour
+	const day = 2 * time.Hour // of this test
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.worker("one", orders, notes)
 		h.hello(orders, notes)

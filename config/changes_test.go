@@ -75,7 +75,7 @@ routes:
 			[]string{"listen (start)", "routes[invoices].schema", "limits.perKey.rate", "limits.connections (start)", "limits.connectionsPerAddress (start)"},
 		},
 		"routes come and go": {
-			fmt.Sprintf("limits: {perKey: {rate: 10/s}}\nroutes: [{name: credits}, {name: invoices, schema: %s, window: 50, owner: {name: AP}}]\n", schema),
+			fmt.Sprintf("retention: 30d\nlimits: {perKey: {rate: 10/s}}\nroutes: [{name: credits}, {name: invoices, schema: %s, window: 50, owner: {name: AP}}]\n", schema),
 			[]string{"routes[credits] added", "routes[invoices].window", "routes[invoices].owner added", "routes[invoices].schema", "routes[orders] removed"},
 		},
 		"a policy": {

@@ -139,7 +139,7 @@ func (b *Backup) list(ctx context.Context) error {
 			if err != nil {
 				return nil //nolint:nilerr // it is in the snapshot as it is
 			}
-			for revision := 1; revision <= r.Revision; revision++ {
+			for revision := 1; revision <= r.Revision && r.BodiesGone == 0; revision++ {
 				if !inFile(tx, r, revision) {
 					continue
 				}

@@ -82,6 +82,9 @@ func (p *proving) pending(in *lists, r *record) {
 // body looks whether a revision's body is there: in the ledger by its length, or by
 // its hash in a deep proof; a file is looked at later.
 func (p *proving) body(in *lists, r *record, revision int) {
+	if r.BodiesGone != 0 {
+		return // retention took it
+	}
 	want := r.hashOf(revision)
 	if want == nil {
 		p.findOf(r, ferry.FindingBody, "revision %d has no hash", revision)

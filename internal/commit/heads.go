@@ -15,6 +15,9 @@ import (
 // commit writes over the older one.
 const (
 	headAt    = 16 // of a head in its page, bytes
+	headPage  = 8  // of the size of a page in the head
+	headEnd   = 40 // of the number of the first page that was never used
+	headTx    = 48 // of the transaction that wrote it
 	headSum   = 56 // of the checksum in the head
 	headMagic = 0xED0CDAED
 )
@@ -56,4 +59,30 @@ func validHead(f *os.File, at int64) (bool, error) {
 	sum := fnv.New64a()
 	_, _ = sum.Write(head[:headSum]) // never fails
 	return binary.NativeEndian.Uint32(head) == headMagic && binary.NativeEndian.Uint64(head[headSum:]) == sum.Sum64(), nil
+}
+
+// holdsItsPages says whether a file of n bytes is as long as its newer valid head says
+// at least. What has no valid head, bbolt refuses.
+func holdsItsPages(f *os.File, n int64) error {
+	var newest, need uint64
+	for _, at := range []int64{0, int64(os.Getpagesize())} {
+		valid, err := validHead(f, at)
+		if err != nil {
+			return err
+		}
+		if !valid {
+			continue
+		}
+		var head [headSum]byte
+		if _, err := f.ReadAt(head[:], at+headAt); err != nil {
+			return err
+		}
+		if tx := binary.NativeEndian.Uint64(head[headTx:]); tx >= newest {
+			newest, need = tx, binary.NativeEndian.Uint64(head[headEnd:])*uint64(binary.NativeEndian.Uint32(head[headPage:]))
+		}
+	}
+	if need > uint64(n) {
+		return fmt.Errorf("%w: the file ends before its last page, after %d bytes", errDamage, n)
+	}
+	return nil
 }

@@ -88,12 +88,16 @@ func openBolt(path string) (*bbolt.DB, error) {
 
 // readAll reads the file by plain reads, whose errors are errors: that of a
 // mapped page would end the process, as the checker runs in a goroutine of its own.
+// A file that lacks pages of its own is one too: they would be read beyond its end.
 func readAll(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, f)
+	n, err := io.Copy(io.Discard, f)
+	if err == nil {
+		err = holdsItsPages(f, n)
+	}
 	return errors.Join(err, f.Close())
 }
 
