@@ -3,7 +3,6 @@ package api_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -29,6 +28,7 @@ type surface struct {
 	t       *testing.T
 	fake    *fake
 	handler http.Handler
+	options string // that the description is made of
 	router  routers.Router
 	log     *logBuffer
 	seen    map[string]bool // operationIds that answered without refusing
@@ -73,6 +73,7 @@ func newSurface(t *testing.T, change ...func(*api.Options)) *surface {
 		f(&opts)
 	}
 	s.handler = api.New(s.fake, opts)
+	s.options = strings.Join([]string{opts.Version, opts.PublicURL, string(opts.Listener)}, " ")
 	return s
 }
 
@@ -83,9 +84,11 @@ func (s *surface) described() routers.Router {
 	if s.router != nil {
 		return s.router
 	}
-	w := httptest.NewRecorder()
-	s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
-	router, err := descriptions.router(w.Body.Bytes())
+	router, err := descriptions.router(s.options, func() []byte {
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
+		return w.Body.Bytes()
+	})
 	if err != nil {
 		s.t.Fatalf("openapi.json: %v", err)
 	}
@@ -98,18 +101,17 @@ func (s *surface) described() routers.Router {
 var descriptions loaded
 
 type loaded struct {
-	mu     sync.Mutex
-	byText map[[32]byte]routers.Router
+	mu        sync.Mutex
+	byOptions map[string]routers.Router
 }
 
-func (l *loaded) router(text []byte) (routers.Router, error) {
+func (l *loaded) router(options string, text func() []byte) (routers.Router, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	sum := sha256.Sum256(text)
-	if r, ok := l.byText[sum]; ok {
+	if r, ok := l.byOptions[options]; ok {
 		return r, nil
 	}
-	doc, err := openapi3.NewLoader().LoadFromData(text)
+	doc, err := openapi3.NewLoader().LoadFromData(text())
 	if err != nil {
 		return nil, err
 	}
@@ -120,10 +122,10 @@ func (l *loaded) router(text []byte) (routers.Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.byText == nil {
-		l.byText = map[[32]byte]routers.Router{}
+	if l.byOptions == nil {
+		l.byOptions = map[string]routers.Router{}
 	}
-	l.byText[sum] = router
+	l.byOptions[options] = router
 	return router, nil
 }
 

@@ -40,6 +40,7 @@ type hour struct {
 // replays and discards, and everything kept for an hour or two. What the broker takes
 // grows until the first of it is over, and then no more.
 func TestADayOfLoad(t *testing.T) {
+	days(t)
 	const (
 		step    = 4 * time.Minute
 		steps   = int(24 * time.Hour / step)

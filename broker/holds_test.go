@@ -121,6 +121,7 @@ func TestAWindowHoldsReceivers(t *testing.T) {
 // The time to live stands still in a window and in a pause, also while the broker
 // is away, and where the two overlap it stands still once.
 func TestClocksStandStill(t *testing.T) {
+	days(t)
 	pause := func(w *world, until time.Time) {
 		if _, err := w.b.Pause(w.t.Context(), orders, "month end", until, "ann"); err != nil {
 			w.t.Fatal(err)

@@ -396,6 +396,7 @@ func TestAFlowPollsEvents(t *testing.T) {
 
 // TestEventsAreDropped by the janitor, after a week.
 func TestEventsAreDropped(t *testing.T) {
+	days(t)
 	bubble(t, func(t *testing.T, w *world) {
 		f := newFlows(t, w)
 		w.send(`{}`)

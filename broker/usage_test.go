@@ -25,6 +25,7 @@ func (w *world) usage(f ferry.UsageFilter) []ferry.UsageRow {
 // What usage counts as accepted is what the ledger's own tallies have, per route and
 // day, before and after a restart; over singles, batches, repeats and midnights.
 func TestUsageReconciles(t *testing.T) {
+	days(t)
 	bubble(t, func(t *testing.T, w *world) {
 		random := rand.New(rand.NewPCG(1, 2))
 		sum := func() map[string]int64 {

@@ -57,6 +57,15 @@ func (m memTransport) SetWorkers(workers []ferry.WorkerInfo) error {
 
 func (m memTransport) Close(ctx context.Context) error { return m.q.Close(ctx) }
 
+// days is for a test of days, of which most pass in waiting: it says nothing about
+// races, and takes ten times as long with the detector.
+func days(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("days are simulated without the race detector: go test ./broker")
+	}
+}
+
 // bubble runs a test in a synctest bubble, on a fresh world.
 func bubble(t *testing.T, test func(t *testing.T, w *world), change ...func(*Options)) {
 	t.Helper()

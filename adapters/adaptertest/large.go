@@ -44,9 +44,13 @@ func (b *openBody) Close() error {
 	return nil
 }
 
-// largeCall is a call whose body, of a megabyte, lies elsewhere.
+// largeText is in the body of a large call: more than what the ledger and the queue
+// carry with a message.
+const largeText = 320 << 10
+
+// largeCall is a call whose body lies elsewhere.
 func (f *fixture) largeCall() (adapters.Call, *opened) {
-	o := &opened{body: `{"number":"1","text":"` + strings.Repeat("x", 1<<20) + `"}`}
+	o := &opened{body: `{"number":"1","text":"` + strings.Repeat("x", largeText) + `"}`}
 	call := f.call("")
 	call.Body, call.Size, call.Open = nil, int64(len(o.body)), o.open
 	return call, o
@@ -86,7 +90,7 @@ func largeBody(t *testing.T, h Harness) {
 // its text where the system writes it in words of its own.
 func (h Harness) isWhole(got, body string) bool {
 	if h.Expect.Objects {
-		return strings.Contains(got, strings.Repeat("x", 1<<20))
+		return strings.Contains(got, strings.Repeat("x", largeText))
 	}
 	return got == body
 }

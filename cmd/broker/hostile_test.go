@@ -268,7 +268,7 @@ func envNumber(t *testing.T, name string, otherwise uint64) uint64 {
 // FERRY_HOSTILE_SEED and FERRY_HOSTILE_COUNT draw others.
 func TestHostileRequests(t *testing.T) {
 	count, seed := envNumber(t, "FERRY_HOSTILE_COUNT", 10_000), envNumber(t, "FERRY_HOSTILE_SEED", 1)
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		count = 1000
 	}
 	b := besiege(t)
