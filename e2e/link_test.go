@@ -333,7 +333,7 @@ func throughProxy(t *testing.T, w *linkWorld, proxyURL string, cut func()) {
 	if list := w.connections(); len(list) != 0 {
 		t.Errorf("the revoked worker is connected: %+v", list)
 	}
-	documents := len(w.erp.Documents(""))
+	documents := w.documentsAtRest()
 	l.awaitMore(10)
 	if late := len(w.erp.Documents("")) - documents; late != 0 {
 		t.Errorf("%d documents came after the worker was revoked", late)
@@ -440,4 +440,21 @@ func TestWorkerThroughRealProxy(t *testing.T) {
 	if text := p.out.String(); !strings.Contains(text, "127.0.0.1:"+port) && !strings.Contains(text, "CONNECT") {
 		t.Errorf("the proxy passed nothing on: %s", text)
 	}
+}
+
+// documentsAtRest waits out the calls that were begun already, and counts the ERP's
+// documents.
+func (w *world) documentsAtRest() int {
+	w.t.Helper()
+	n := len(w.erp.Documents(""))
+	for range 100 {
+		time.Sleep(500 * time.Millisecond)
+		now := len(w.erp.Documents(""))
+		if now == n {
+			return n
+		}
+		n = now
+	}
+	w.t.Fatal("documents come and come")
+	return 0
 }

@@ -125,11 +125,14 @@ type restore struct {
 
 type restores []restore
 
-// lost says whether what was accepted at a time is not in the ledger, since a
-// backup of before took the ledger's place after it.
+// onItsWay is how long before its commit a message may have been given its id.
+const onItsWay = time.Minute
+
+// lost says whether what was given its id at a time, and is not in the ledger, is
+// missing since a backup took the ledger's place after it.
 func (rs restores) lost(at time.Time) bool {
 	for _, r := range rs {
-		if at.After(r.BackupAt) && at.Before(r.RestoredAt) {
+		if at.After(r.BackupAt.Add(-onItsWay)) && at.Before(r.RestoredAt) {
 			return true
 		}
 	}
