@@ -91,9 +91,7 @@ func worldOf(seed uint64) config {
 	return cfg
 }
 
-const shortSeeds = 200
-
-// TestSeeds runs 200 worlds, FERRY_SIM_SEEDS=10000 so many; FERRY_SIM_SEED=n
+// TestSeeds runs 200 worlds (40 with the race detector), FERRY_SIM_SEEDS=10000 so many; FERRY_SIM_SEED=n
 // runs one and tells its story.
 func TestSeeds(t *testing.T) {
 	if text := os.Getenv("FERRY_SIM_SEED"); text != "" {
