@@ -146,7 +146,7 @@ func TestModel(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range seedsOf(t, 12) {
+			for seed := range seedsOf(t, modelSeeds) {
 				if out := play(t, s.cfg, seed); out.broken != "" {
 					t.Fatalf("seed %d: %s\n%s", seed, out.broken, out.story)
 				}

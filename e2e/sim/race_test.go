@@ -2,5 +2,10 @@
 
 package sim
 
-// shortSeeds are fewer with the race detector, which takes ten times as long.
-const shortSeeds = 40
+// With the race detector, which takes ten times as long, fewer worlds are run, and the
+// ledger is not proven at every look.
+const (
+	shortSeeds     = 40
+	modelSeeds     = 4
+	reconcileEvery = 10
+)
