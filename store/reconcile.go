@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/commit"
 )
 
 // The proof of promise 2: every accept number of every route is a record, or was
@@ -55,6 +56,8 @@ type proving struct {
 	req   ferry.ProofRequest
 	route uint32 // 0: all
 	from  int64  // the first day that is shown
+
+	walked int // records that were looked at
 
 	proof    ferry.Proof
 	rows     map[uint32]routeRow // as they were first
@@ -166,6 +169,9 @@ func (p *proving) days(tx *bbolt.Tx, from, to int64) error {
 	last := ferry.LastID(time.Unix(0, min(to, 1<<16)*oneDay+oneDay).Add(dayMargin))
 	c, in := tx.Bucket(bMessages).Cursor(), listsOf(tx)
 	for k, v := c.Seek(first[:]); k != nil && bytes.Compare(k, last[:]) <= 0; k, v = c.Next() {
+		if p.walked++; p.walked%givenBackEvery == 0 {
+			commit.GiveBack(tx)
+		}
 		if p.proof.Records%1000 == 999 && p.ctx.Err() != nil {
 			return p.ctx.Err()
 		}

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/commit"
 )
 
 // suspect is a body in a file that may be gone: whether the message has gone too
@@ -233,6 +234,7 @@ func (p *proving) inSteps(bucket, prefix []byte, see func(messages *bbolt.Bucket
 			for n := 0; k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 				if n++; n > proofStep {
 					from = bytes.Clone(k)
+					commit.GiveBack(tx)
 					return nil
 				}
 				see(messages, k, v)
