@@ -187,7 +187,11 @@ func TestStopLoops(t *testing.T) {
 			ends.Go(func() {
 				select {
 				case <-one.ended:
-					if code := one.cmd.ProcessState.ExitCode(); code != 0 {
+					code := one.cmd.ProcessState.ExitCode()
+					if code == -1 && one.out.String() == "" {
+						return // it was so young that it could not hear yet, and had begun nothing
+					}
+					if code != 0 {
 						t.Errorf("stop %d of the %s: exit code %d\n%s", i, name, code, last(one.out.String(), 4<<10))
 					}
 				case <-time.After(40 * time.Second):

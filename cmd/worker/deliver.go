@@ -81,7 +81,11 @@ func (c runCmd) Run(a *app) (err error) {
 		"queue", cfg.Queue.NATS.URL, "version", version())
 	a.notify(systemd.Ready)
 	context.AfterFunc(a.ctx, func() { a.notify(systemd.Stopping) })
-	if err := w.Run(a.ctx, cfg.Drain.Within); err != nil {
+	switch err := w.Run(a.ctx, cfg.Drain.Within); {
+	case err == nil:
+	case errors.Is(err, context.Canceled) && a.ctx.Err() != nil:
+		return nil // stopped while it started: nothing was begun
+	default:
 		return err
 	}
 	a.log.Info("worker.stopped", "worker", cfg.Name)
