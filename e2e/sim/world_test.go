@@ -73,7 +73,7 @@ type world struct {
 	broker   *brokerLife // nil: it is down
 	workers  []*workerLife
 	brokerUp atomic.Bool
-	looks    int // at the ledger
+	looks    int       // at the ledger
 	away     time.Time // the broker does not come back before
 	ledgerAt string    // the ledger's folder
 	inboxAt  []string  // by worker
