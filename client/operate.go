@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"ferry"
@@ -44,9 +45,14 @@ func (c *Client) Pause(ctx context.Context, route, note string, until time.Time,
 	in := struct {
 		Note  string `json:"note,omitempty"`
 		Until string `json:"until,omitempty"`
-		Wait  string `json:"wait"`
+		Wait  string `json:"wait,omitempty"`
 	}{note, formatTime(until), wait.String()}
-	return c.routeAct(ctx, route, "pause", in)
+	info, err := c.routeAct(ctx, route, "pause", in)
+	if err != nil && strings.Contains(err.Error(), `unknown field "wait"`) { // a broker of before
+		in.Wait = ""
+		return c.routeAct(ctx, route, "pause", in)
+	}
+	return info, err
 }
 
 // Resume lets a paused route deliver again.
