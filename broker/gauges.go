@@ -19,10 +19,11 @@ type gauges struct {
 	lag, lastSeen, certificate, unused, writable, queue, size, free, clock, build    *prometheus.Desc
 }
 
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ferry_"+name, help, labels, nil)
+}
+
 func newGauges(b *Broker) *gauges {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("ferry_"+name, help, labels, nil)
-	}
 	return &gauges{
 		b:           b,
 		pending:     desc("messages_pending", "Messages that wait for their end.", "route"),

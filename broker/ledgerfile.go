@@ -128,10 +128,6 @@ func (b *Broker) CompactLedger(ctx context.Context, note, by string) (ferry.Ledg
 	return b.file.info(), nil
 }
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("ferry_"+name, help, labels, nil)
-}
-
 // Describe leaves the collector unchecked, as that of the gauges.
 func (f *ledgerFile) Describe(chan<- *prometheus.Desc) {}
 

@@ -211,6 +211,25 @@ func TestPagesEndWithAnError(t *testing.T) {
 	}
 }
 
+// A broker of the version before knows no wait, and pauses all the same.
+func TestPauseAtABrokerOfBefore(t *testing.T) {
+	var bodies []string
+	c := newClient(t, func(r *http.Request) (int, string, string) {
+		body, _ := io.ReadAll(r.Body)
+		if bodies = append(bodies, string(body)); strings.Contains(string(body), "wait") {
+			return 400, "application/problem+json", `{"code":"malformed","status":400,"detail":"the body cannot be read: unknown field \"wait\""}`
+		}
+		return 200, "application/json", `{"name":"orders","state":"paused"}`
+	})
+	info, err := c.Pause(t.Context(), "orders", "month end", time.Time{}, 0)
+	if err != nil || info.State != ferry.RoutePaused {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if diff := cmp.Diff([]string{`{"note":"month end","wait":"0s"}`, `{"note":"month end"}`}, bodies); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

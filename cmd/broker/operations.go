@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -208,19 +209,7 @@ type operationsCancelCmd struct {
 
 // Run cancels the operation.
 func (o operationsCancelCmd) Run(a *app) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	id, err := a.operationID(c, o.ID)
-	if err != nil {
-		return err
-	}
-	operation, err := c.CancelOperation(a.ctx, id, o.Note)
-	if err != nil {
-		return err
-	}
-	return a.writeOperation(operation)
+	return a.actOnOperation(o.ID, o.Note, (*client.Client).CancelOperation)
 }
 
 type operationsContinueCmd struct {
@@ -230,15 +219,19 @@ type operationsContinueCmd struct {
 
 // Run has a stopped operation go on.
 func (o operationsContinueCmd) Run(a *app) error {
+	return a.actOnOperation(o.ID, o.Note, (*client.Client).ContinueOperation)
+}
+
+func (a *app) actOnOperation(suffix, note string, act func(c *client.Client, ctx context.Context, id, note string) (ferry.Operation, error)) error {
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	id, err := a.operationID(c, o.ID)
+	id, err := a.operationID(c, suffix)
 	if err != nil {
 		return err
 	}
-	operation, err := c.ContinueOperation(a.ctx, id, o.Note)
+	operation, err := act(c, a.ctx, id, note)
 	if err != nil {
 		return err
 	}

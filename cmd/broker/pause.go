@@ -58,12 +58,9 @@ func (r routesPauseCmd) Run(a *app) error {
 	if err := a.awaitRest(list, wait); err != nil {
 		return err
 	}
-	switch {
-	case a.json() && len(r.Routes) == 1:
-		err = a.writeJSON(list[0])
-	case a.json():
-		err = writeList(a, list, "", nil, nil)
-	default:
+	if a.json() {
+		err = a.writeRoutesJSON(list, len(r.Routes) == 1)
+	} else {
 		for i := range list {
 			runs := a.stopping(list[i].Stopping)
 			if runs != "" {
@@ -72,7 +69,11 @@ func (r routesPauseCmd) Run(a *app) error {
 			a.printf("%s is paused%s%s; messages are still accepted\n", list[i].Name, untilWhen(until), runs)
 		}
 		if until.IsZero() && a.screen.terminal {
-			a.remark("next: broker routes resume %s", strings.Join(r.Routes, " "))
+			again := strings.Join(r.Routes, " ")
+			if r.All {
+				again = "--all"
+			}
+			a.remark("next: broker routes resume %s", again)
 		}
 	}
 	if err == nil && r.Wait != "" && slices.ContainsFunc(list, stillRuns) {
@@ -207,11 +208,16 @@ func (r routesResumeCmd) Run(a *app) error {
 			a.printf("%s is resumed: %s, %s waiting\n", name, a.paint().route(info.State, string(info.State)), count(int(info.Pending), "message"))
 		}
 	}
-	switch {
-	case a.json() && len(r.Routes) == 1:
-		return a.writeJSON(list[0])
-	case a.json():
-		return writeList(a, list, "", nil, nil)
+	if a.json() {
+		return a.writeRoutesJSON(list, len(r.Routes) == 1)
 	}
 	return nil
+}
+
+// writeRoutesJSON writes what became of routes: of one that was named alone, that.
+func (a *app) writeRoutesJSON(list []ferry.RouteInfo, alone bool) error {
+	if alone {
+		return a.writeJSON(list[0])
+	}
+	return writeList(a, list, "", nil, nil)
 }
