@@ -72,6 +72,8 @@ func TestConfigurationsThatAreNot(t *testing.T) {
 		{Config{ConnectionString: where + "SharedAccessSignature=" + theKey}, "is not one", "sr="},
 		{Config{ConnectionString: theString + ";SharedAccessKey=" + theKey}, "twice", "portal"},
 		{Config{ConnectionString: theString + ";UseDevelopmentEmulator=" + theKey}, "neither true nor false", ""},
+		{Config{ConnectionString: "Endpoint=SB://localhost;SharedAccessKeyName=Root;SharedAccessKey=" + theKey + ";UseDevelopmentEmulator=true"}, "in small letters", "sb://"},
+		{Config{ConnectionString: theString + "; ;UseDevelopmentEmulator=false"}, "without \"=\"", "portal"},
 		{Config{ConnectionString: where + "Authentication=Managed Identity"}, "Entra ID", "namespace and a credential"},
 		{Config{ConnectionString: theString, Proxy: "http://proxy:3128"}, "WebSockets only", "443"},
 		{Config{ConnectionString: theString, WebSockets: true, Proxy: "user:" + theKey + "@proxy"}, "not a URL", "env"},

@@ -14,7 +14,7 @@ const connectionStringHint = "copy it whole from the portal: the namespace, Shar
 func parseConnectionString(s string) (namespace, error) {
 	values := map[string]string{}
 	for part := range strings.SplitSeq(s, ";") {
-		if strings.TrimSpace(part) == "" {
+		if part == "" {
 			continue
 		}
 		name, value, ok := strings.Cut(part, "=")
@@ -44,6 +44,10 @@ func parseConnectionString(s string) (namespace, error) {
 	if v, ok := values["usedevelopmentemulator"]; ok {
 		if ns.emulator, err = strconv.ParseBool(v); err != nil {
 			return namespace{}, bad("UseDevelopmentEmulator in the connection string is neither true nor false")
+		}
+		if ns.emulator && !strings.HasPrefix(values["endpoint"], "sb:") { // the SDK goes by the case then
+			return namespace{}, bad("the connection string has UseDevelopmentEmulator=true, but no Endpoint=sb://… in small letters").
+				WithHint("write Endpoint=sb://HOST:PORT")
 		}
 	}
 	return ns, ns.authority(values)
