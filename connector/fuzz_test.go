@@ -32,6 +32,7 @@ func FuzzSchema(f *testing.F) {
 	f.Add(`{"$ref":"#"}`, "", "")
 	f.Add(`{"oneOf":[{"$ref":"#"},{"$ref":"#/oneOf/0"}]}`, "", "")
 	f.Add(`{"type":"object","properties":{"a":{"enum":[1,1.0,1e0]}}}`, "é", "!")
+	f.Add(`0`, "\u027f", "0") // a small letter that has no large one
 	f.Fuzz(func(t *testing.T, schema, title, description string) {
 		routes := []ferry.Route{{Name: "fuzzed", Title: title, Description: description, Schema: json.RawMessage(schema)}}
 		c, err := Make(routes, Options{})

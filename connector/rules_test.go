@@ -226,7 +226,7 @@ func (c *checker) responses(where string, op map[string]any) {
 func (c *checker) words(where string, s map[string]any) {
 	title, text := str(s, "x-ms-summary"), str(s, "description")
 	first := []rune(title + " ")[0]
-	if title == "" || len([]rune(title)) > 100 || unicode.IsLower(first) || strings.ContainsAny(title, "<>\"/_\n") {
+	if title == "" || len([]rune(title)) > 100 || unicode.ToUpper(first) != first || strings.ContainsAny(title, "<>\"/_\n") {
 		c.fault(where, "x-ms-summary %q", title)
 	}
 	if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "!") && !strings.HasSuffix(text, "?") || strings.TrimSuffix(text, ".") == title || len([]rune(text)) > 500 {
