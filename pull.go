@@ -29,6 +29,10 @@ type Received struct {
 	Lock        ID
 	LockedUntil time.Time
 
+	// Traceparent and Tracestate are where the receiver's own spans go on from: this
+	// delivery's span, and without traces the sender's, if it gave one.
+	Traceparent, Tracestate string
+
 	Body BodyReader // who received the message closes it
 }
 

@@ -73,6 +73,12 @@ func (c *call) receive(remove bool) error {
 	h["Content-Type"] = []string{firstOf(m.ContentType, "application/octet-stream")}
 	h[brokerHeader] = []string{formatBrokerProperties(m)}
 	h[messageIDHeader] = []string{m.ID.String()}
+	if m.Traceparent != "" {
+		h["Traceparent"] = []string{m.Traceparent}
+	}
+	if m.Tracestate != "" {
+		h["Tracestate"] = []string{m.Tracestate}
+	}
 	if m.Doubt {
 		h["Ferry-Doubt"] = []string{"true"} // an earlier receiver may have done it
 	}

@@ -35,6 +35,7 @@ func (f *fake) Receive(ctx context.Context, route, by string, wait time.Duration
 			ID: id, Route: route, Sequence: 7, Revision: 1, Deliveries: 2, Doubt: true, Body: ferry.BodyReader{ReadSeekCloser: ferry.NewBodyReader(m.Body), Size: int64(len(m.Body))},
 			IdempotencyKey: m.IdempotencyKey, CorrelationID: m.CorrelationID, OrderingKey: m.OrderingKey, ContentType: m.ContentType,
 			Properties: m.Properties, CreatedAt: now.UTC(), ExpiresAt: now.UTC().Add(time.Hour), Lock: fakeLock, LockedUntil: now.Add(time.Minute),
+			Traceparent: m.Traceparent, Tracestate: m.Tracestate,
 		}
 		if remove {
 			h.envelope.State, got.Lock, got.LockedUntil = ferry.StateCompleted, ferry.ID{}, time.Time{}
@@ -265,7 +266,8 @@ func TestSendQueueBatch(t *testing.T) {
 func TestPeekLock(t *testing.T) {
 	s := newSurface(t)
 	s.call("sender-key", http.MethodPost, "/invoices/messages", "größe", "Content-Type: text/plain; charset=utf-8",
-		`BrokerProperties: {"MessageId":"INV-1","SessionId":"s","CorrelationId":"Größe","Label":"L 𝄞"}`, "Plant: Köln", `Priority: "High"`)
+		`BrokerProperties: {"MessageId":"INV-1","SessionId":"s","CorrelationId":"Größe","Label":"L 𝄞"}`, "Plant: Köln", `Priority: "High"`,
+		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate: vendor=abc")
 	m := s.fake.messages[s.fake.order[0]]
 	m.msg.Properties["Set-Cookie"] = "a=b"
 	a := s.call("receiver-key", http.MethodPost, "/invoices/messages/head?timeout=60", "")
@@ -277,6 +279,7 @@ func TestPeekLock(t *testing.T) {
 	for name, want := range map[string]string{
 		"Location": "http://broker.test/invoices/messages/" + id + "/" + fakeLock.String(), "Content-Type": "text/plain; charset=utf-8",
 		"Ferry-Message-Id": id, "Ferry-Doubt": "true", "Ferry-Properties": `{"Set-Cookie":"a=b"}`, "Set-Cookie": "",
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate": "vendor=abc",
 	} {
 		if got := a.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -88,11 +88,12 @@ func (b *Broker) expireSome(ctx context.Context, name string, after []byte, boun
 	if err != nil || len(ids) == 0 {
 		return looked, next, err
 	}
-	n, err := b.ledger.Expire(ctx, ids, b.continueAfterDead)
-	b.log.Warn("messages expired before they could be delivered", "route", name, "messages", n)
+	expired, err := b.ledger.Expire(ctx, ids, b.continueAfterDead)
 	if err != nil {
 		return looked, nil, err
 	}
+	b.log.Warn("messages expired before they could be delivered", "route", name, "messages", len(expired))
+	b.traceExpired(expired)
 	return looked, next, nil
 }
 

@@ -140,13 +140,15 @@ func (b *Broker) waitForMessage(ctx context.Context, w *waiter, left time.Durati
 // receiveNow takes the first message that is due, nil when there is none.
 func (b *Broker) receiveNow(ctx context.Context, r *route, by string, remove bool) (*ferry.Received, time.Time, error) {
 	for {
+		token := ferry.NewID(time.Now())
 		locked, err := b.ledger.Lock(ctx, store.LockRequest{
-			Route: r.Name, Token: ferry.NewID(time.Now()), By: by, For: r.Lock, Most: r.MaxDeliveries, Window: min(r.Window, ferry.MaxWindow),
+			Route: r.Name, Token: token, Span: b.opts.Tracer.SpanOf(token), By: by, For: r.Lock, Most: r.MaxDeliveries, Window: min(r.Window, ferry.MaxWindow),
 		}, b.continueAfterDead)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if locked.Got == nil && locked.Expired > 0 {
+		b.traceExpired(locked.Expired)
+		if locked.Got == nil && len(locked.Expired) > 0 {
 			continue // there may be one behind what had expired
 		}
 		if locked.Got == nil {
@@ -225,10 +227,12 @@ func (b *Broker) SettleLock(ctx context.Context, s ferry.LockSettle) (until time
 		r.receivers.asked(s.By) // who works on a message is there
 		hold = r.Lock
 	}
+	began := time.Now()
 	out, err := b.ledger.Settle(ctx, s, hold, b.continueAfterDead)
 	if out.Receipt != nil {
 		b.metrics.receipt(out.Receipt, &out.Outcome)
 		b.logOutcome(out.Receipt, &out.Outcome)
+		b.traceReceived(s.Lock, &out.Delivery, out.Receipt, &out.Outcome, began)
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -257,6 +261,9 @@ func (b *Broker) lapsed(c *store.TakenOver) {
 	b.log.Warn("lock.lapsed", "route", c.Route, "message", c.ID, "turn", c.Turn, "receiver", c.Worker, "times", c.Times,
 		"error", "the receiver never said what became of the message: it comes again, and may have been done")
 	b.logOutcome(&c.Lapsed.Receipt, &c.Lapsed.Outcome)
+	if token, err := ferry.ParseID(c.Lapsed.Receipt.Inbox); err == nil {
+		b.traceReceived(token, &c.Lapsed.Delivery, &c.Lapsed.Receipt, &c.Lapsed.Outcome, time.Now())
+	}
 }
 
 // lastReceiver says who asked for a message of the route last, and when; zero when

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/store"
 	"ferry/trace"
 )
 
@@ -90,5 +91,19 @@ func (a accepts) end(answers []ferry.Accepted, err error) {
 			continue
 		}
 		span.AcceptedMany(c.all, c.accepted, err)
+	}
+}
+
+// traceReceived records the delivery of a receiver that the ledger has heard of now,
+// and what it committed, which it began to do at a time.
+func (b *Broker) traceReceived(lock ferry.ID, of *ferry.HandOut, rc *ferry.Receipt, out *store.Outcome, began time.Time) {
+	b.opts.Tracer.Received(lock, of, rc, began)
+	b.opts.Tracer.Committed(rc, out.State, out.Reason, out.Applied, began)
+}
+
+// traceExpired records the dead letters of messages that nobody held any more.
+func (b *Broker) traceExpired(list []store.Expired) {
+	for _, e := range list {
+		b.opts.Tracer.Expired(e.ID, e.Route, trace.Context{Parent: e.Traceparent, State: e.Tracestate})
 	}
 }

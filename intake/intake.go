@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 
 	"ferry"
+	"ferry/trace"
 )
 
 // Broker is what intake needs of the broker.
@@ -87,6 +88,7 @@ type Options struct {
 	Environment string
 	// Encode writes an envelope as the HTTP API does.
 	Encode func(ferry.Envelope) []byte
+	Tracer *trace.Tracer // nil: no spans are made of replies
 	Log    *slog.Logger
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"ferry"
 	"ferry/internal/servicebus"
+	"ferry/trace"
 )
 
 // Bounds of a reply's body. A message of 256 KiB with its properties is the most
@@ -30,6 +31,12 @@ func (in *Intake) Tell(ctx context.Context, to ferry.NoticeTarget, ends []ferry.
 		return every(ends, fmt.Errorf("route %s sends no replies any more: intake.servicebus.replies is false", to.Route))
 	}
 	errs := every(ends, nil)
+	ends, spans := in.begin(ctx, to.Target, ends)
+	defer func() {
+		for i, span := range spans {
+			span.Told(errs[i])
+		}
+	}()
 	var down error
 	// One batch has messages of one session: a partitioned queue takes no others.
 	for _, group := range bySession(ends) {
@@ -42,6 +49,23 @@ func (in *Intake) Tell(ctx context.Context, to ferry.NoticeTarget, ends []ferry.
 		}
 	}
 	return errs
+}
+
+// begin begins the spans of replies. The ends it returns name them as what the reader
+// goes on from; without traces they name the sender's, as before.
+func (in *Intake) begin(ctx context.Context, queue string, ends []ferry.Ending) ([]ferry.Ending, []*trace.Span) {
+	if in.opts.Tracer == nil {
+		return ends, nil
+	}
+	ends = slices.Clone(ends)
+	spans := make([]*trace.Span, len(ends))
+	for i := range ends {
+		if spans[i] = in.opts.Tracer.Reply(ctx, &ends[i], queue); spans[i] != nil {
+			at := spans[i].Context()
+			ends[i].Traceparent, ends[i].Tracestate = at.Parent, at.State
+		}
+	}
+	return ends, spans
 }
 
 func every(ends []ferry.Ending, err error) []error {
@@ -134,7 +158,11 @@ func (in *Intake) replyWith(e ferry.Ending, body []byte) *azservicebus.Message {
 	props := map[string]any{
 		"ferryId": e.ID.String(), "route": e.To.Route, "state": string(e.State), "generation": int64(e.Generation),
 	}
-	for name, value := range map[string]string{"reference": e.Envelope.Reference, "environment": in.opts.Environment} {
+	for name, value := range map[string]string{
+		"reference": e.Envelope.Reference, "environment": in.opts.Environment,
+		// The second is what Azure's SDKs call the first.
+		"traceparent": e.Traceparent, "Diagnostic-Id": e.Traceparent, "tracestate": e.Tracestate,
+	} {
 		if value != "" {
 			props[name] = value
 		}

@@ -298,11 +298,23 @@ func (l *Ledger) restore(tx *bbolt.Tx, r *record, act ferry.Act) error {
 	return put(tx, r)
 }
 
+// Expired is a message whose time to live ended in the ledger.
+type Expired struct {
+	ID                      ferry.ID
+	Route                   string
+	Traceparent, Tracestate string // of the message
+}
+
+func expiredOf(row *routeRow, r *record) Expired {
+	return Expired{ID: r.ID, Route: row.Name, Traceparent: r.Traceparent, Tracestate: r.Tracestate}
+}
+
 // Expire sets aside messages whose time to live ended while no worker could
-// hold them and no outcome is open. It returns how many.
-func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead func(string) bool) (int, error) {
-	n := 0
+// hold them and no outcome is open. It returns which.
+func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead func(string) bool) ([]Expired, error) {
+	var list []Expired
 	err := l.update(ctx, 0, func(tx *bbolt.Tx) error {
+		list = list[:0]
 		now := time.Now().UTC()
 		for _, id := range ids {
 			r, err := get(tx, id)
@@ -319,11 +331,14 @@ func (l *Ledger) Expire(ctx context.Context, ids []ferry.ID, continueAfterDead f
 			if err := l.expire(tx, r, now, continueAfterDead); err != nil {
 				return err
 			}
-			n++
+			list = append(list, expiredOf(l.peek(r.Route), r))
 		}
 		return nil
 	})
-	return n, err
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // looksFirst says whether the destination is asked before the record ends: an

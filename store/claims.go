@@ -42,6 +42,8 @@ type holder struct {
 	// locks without a word the message is set aside.
 	Pull bool `json:"pull,omitempty"`
 	Most int  `json:"most,omitempty"`
+	// Span is the traceparent of a receiver's delivery, where traces are made.
+	Span string `json:"span,omitempty"`
 }
 
 // Claim asks for a turn.
@@ -170,8 +172,9 @@ type TakenOver struct {
 
 // Lapsed is a lock that ended without a word.
 type Lapsed struct {
-	Receipt ferry.Receipt
-	Outcome Outcome
+	Receipt  ferry.Receipt
+	Outcome  Outcome
+	Delivery ferry.HandOut // what was received, for its span
 }
 
 // TakeOverClaims gives the next turn, begun elsewhere, to messages whose claims

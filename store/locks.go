@@ -21,6 +21,8 @@ type Settled struct {
 	// was renewed, or the word repeated.
 	Receipt *ferry.Receipt
 	Outcome Outcome
+	// Delivery is what was received, for its span; with Receipt.
+	Delivery ferry.HandOut
 }
 
 // Settle commits what a receiver says of a message that it received. Complete is
@@ -34,7 +36,7 @@ func (l *Ledger) Settle(ctx context.Context, s ferry.LockSettle, renewFor time.D
 		if err != nil {
 			return err
 		}
-		out, late = Settled{ID: r.ID}, nil
+		out, late = Settled{ID: r.ID, Delivery: l.deliveryOf(r, d)}, nil
 		if r.EndedBy == d.token && (s.Do == ferry.LockComplete && r.State == ferry.StateCompleted || s.Do == ferry.LockReject && r.State == ferry.StateDeadLettered) {
 			out.Repeated = true
 			return nil
@@ -137,7 +139,7 @@ func (l *Ledger) lapse(tx *bbolt.Tx, r *record, continueAfterDead func(string) b
 	if err := put(tx, r); err != nil { // with how often it was taken over
 		return nil, err
 	}
-	lapsed := &Lapsed{Receipt: *rc}
+	lapsed := &Lapsed{Receipt: *rc, Delivery: l.deliveryOf(r, d)}
 	if lapsed.Outcome, err = l.apply(tx, rc, continueAfterDead); err != nil {
 		return nil, err
 	}
@@ -150,8 +152,12 @@ func (l *Ledger) lapse(tx *bbolt.Tx, r *record, continueAfterDead func(string) b
 
 // receiptOf is a receiver's word as a receipt, with the call that it tells of.
 func (l *Ledger) receiptOf(r *record, d delivery, by string, verdict ferry.VerdictKind, effect ferry.Effect) *ferry.Receipt {
+	span := ""
+	if r.heldBy(d.token) {
+		span = r.Holder.Span
+	}
 	return &ferry.Receipt{
-		ID: r.ID, Route: l.peek(r.Route).Name, Turn: d.turn, Revision: d.revision, Generation: d.generation,
+		ID: r.ID, Route: l.peek(r.Route).Name, Turn: d.turn, Revision: d.revision, Generation: d.generation, Traceparent: span,
 		Worker: by, Inbox: d.token.String(), Verdict: verdict, Effect: effect, Next: ferry.Next{Do: ferry.DoComplete},
 		Attempts: []ferry.Attempt{{
 			Turn: d.turn, Revision: d.revision, Generation: d.generation, Verdict: verdict, Effect: effect,
@@ -159,6 +165,13 @@ func (l *Ledger) receiptOf(r *record, d delivery, by string, verdict ferry.Verdi
 			StartedAt: d.token.Time(), DurationMS: max(time.Since(d.token.Time()).Milliseconds(), 0),
 		}},
 	}
+}
+
+// deliveryOf is what a receiver was given, as a worker would have been.
+func (l *Ledger) deliveryOf(r *record, d delivery) ferry.HandOut {
+	h := l.handOut(l.peek(r.Route), r)
+	h.Turn, h.Revision, h.Generation, h.Attempt = d.turn, d.revision, d.generation, r.Deliveries
+	return h
 }
 
 // endedBy keeps under which lock a receiver ended the message, so that a repeat is

@@ -40,8 +40,8 @@ func TestOverdueGoesOnWhereItStopped(t *testing.T) {
 		}
 		found, after = append(found, ids...), next
 		entries += looked
-		if n, err := l.Expire(ctx, ids, func(string) bool { return false }); err != nil || n != len(ids) {
-			t.Fatalf("Expire: %d of %d, %v", n, len(ids), err)
+		if expired, err := l.Expire(ctx, ids, func(string) bool { return false }); err != nil || len(expired) != len(ids) {
+			t.Fatalf("Expire: %d of %d, %v", len(expired), len(ids), err)
 		}
 	}
 	if len(found) != len(short) || entries != waiting || steps != 4 {

@@ -410,9 +410,9 @@ func (m *machine) expire(rt *rapid.T) {
 		if err != nil {
 			rt.Fatalf("Overdue: %v", err)
 		}
-		n, err := m.l.Expire(context.Background(), ids, onwards)
-		if err != nil || n != len(ids) {
-			rt.Fatalf("Expire: %d of %d, %v", n, len(ids), err)
+		expired, err := m.l.Expire(context.Background(), ids, onwards)
+		if err != nil || len(expired) != len(ids) {
+			rt.Fatalf("Expire: %d of %d, %v", len(expired), len(ids), err)
 		}
 		for _, id := range ids {
 			mm := m.msgs[id]

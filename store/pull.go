@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -37,6 +38,9 @@ type LockRequest struct {
 	For    time.Duration
 	Most   int // after how many locks without a word the message is set aside
 	Window int // how many messages of the route may be locked at a time
+	// Span names the span of the delivery, in 16 hexadecimal digits; empty: none is
+	// made.
+	Span string
 }
 
 // Locked is what a receive came to.
@@ -48,7 +52,7 @@ type Locked struct {
 	Next time.Time
 	// Expired are messages that the receive found past their time to live, and set
 	// aside.
-	Expired int
+	Expired []Expired
 }
 
 // Lock gives a receiver the first message that is due, and locks it; on disk
@@ -95,18 +99,20 @@ func (l *Ledger) lock(ctx context.Context, tx *bbolt.Tx, no uint32, q *LockReque
 		return Locked{Next: next}, nil
 	}
 	r, expired, next := l.firstDue(tx, l.peek(no), now)
+	out := Locked{Next: next}
 	for _, e := range expired {
 		if err := l.expire(tx, e, now, continueAfterDead); err != nil {
 			return Locked{}, err
 		}
+		out.Expired = append(out.Expired, expiredOf(l.peek(no), e))
 	}
-	out := Locked{Next: next, Expired: len(expired)}
 	if r == nil {
 		return out, nil
 	}
 	until := l.clock().Add(q.For)
 	if err := l.holdUntil(tx, r, &holder{
 		Worker: q.By, Inbox: q.Token.String(), Nonce: q.Token.String(), Until: until.UnixNano(), Pull: true, Most: q.Most,
+		Span: r.spanNamed(q.Span),
 	}); err != nil {
 		return Locked{}, err
 	}
@@ -204,7 +210,18 @@ func received(row *routeRow, r *record, token ferry.ID, until time.Time) *ferry.
 		IdempotencyKey: r.Key, CorrelationID: r.CorrelationID, OrderingKey: r.OrderingKey, ContentType: r.ContentType, Properties: r.Properties,
 		CreatedAt: timeOf(r.CreatedAt), DeliverAt: timeOf(r.DeliverAt), ExpiresAt: timeOf(row.expiry(r, time.Now().UnixNano())),
 		Deliveries: r.Deliveries, Doubt: r.Doubt, Lock: token, LockedUntil: until.UTC(),
+		Traceparent: cmp.Or(r.Holder.Span, r.Traceparent), Tracestate: r.Tracestate,
 	}
+}
+
+// spanNamed is the traceparent of a span in the message's trace; empty when it has
+// none, or the span no name.
+func (r *record) spanNamed(span string) string {
+	p := r.Traceparent // version, trace, span and flags
+	if len(p) != maxTraceparent || len(span) != 16 {
+		return ""
+	}
+	return p[:36] + span + p[52:]
 }
 
 // delivery is what a token names.

@@ -128,8 +128,8 @@ func TestReplaceOfWhatExpired(t *testing.T) {
 		l := newLedger(t)
 		id := accept(t, l, "1", withKey("k"), func(m *ferry.Message) { m.TimeToLive = time.Hour })
 		time.Sleep(2 * time.Hour)
-		if n, err := l.Expire(t.Context(), []ferry.ID{id}, park); n != 1 || err != nil {
-			t.Fatalf("expired %d, %v", n, err)
+		if list, err := l.Expire(t.Context(), []ferry.ID{id}, park); len(list) != 1 || err != nil {
+			t.Fatalf("expired %d, %v", len(list), err)
 		}
 		if _, err := l.Accept(t.Context(), message("2", withKey("k"), replacing, func(m *ferry.Message) { m.TimeToLive = time.Hour })); err != nil {
 			t.Fatal(err)

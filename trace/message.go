@@ -2,6 +2,7 @@ package trace
 
 import (
 	"context"
+	"encoding/hex"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,6 +39,7 @@ const (
 	keyFound       = attribute.Key("ferry.found")
 	keyEvent       = attribute.Key("ferry.event")
 	keyDestination = attribute.Key("ferry.destination")
+	keyReplyTo     = attribute.Key("ferry.replyTo")
 )
 
 func about(operation, kind, route string, more ...attribute.KeyValue) []attribute.KeyValue {
@@ -107,6 +109,11 @@ func (t *Tracer) Turn(ctx context.Context, h *ferry.HandOut, worker string) *Spa
 	if t == nil {
 		return nil
 	}
+	return t.turn(ctx, h, worker, time.Time{})
+}
+
+// turn begins the span of a delivery at a time; zero: now.
+func (t *Tracer) turn(ctx context.Context, h *ferry.HandOut, who string, at time.Time) *Span {
 	from := Context{h.Traceparent, h.Tracestate}
 	links := make([]oteltrace.Link, 0, 2)
 	if l, ok := from.link("accept"); ok {
@@ -115,10 +122,32 @@ func (t *Tracer) Turn(ctx context.Context, h *ferry.HandOut, worker string) *Spa
 	if l, ok := (Context{Parent: h.LastTraceparent}).link("previousAttempt"); ok {
 		links = append(links, l)
 	}
-	_, s := t.start(from.from(ctx), "deliver "+h.Route, oteltrace.SpanKindConsumer, time.Time{}, links, about("deliver", "process", h.Route,
+	_, s := t.start(from.from(ctx), "deliver "+h.Route, oteltrace.SpanKindConsumer, at, links, about("deliver", "process", h.Route,
 		keyID.String(h.ID.String()), keyTurn.Int64(int64(h.Turn)), keyAttempt.Int(h.Attempt), keyGeneration.Int(h.Generation),
-		keyRevision.Int(h.Revision), keyBodySize.Int64(h.Size), keyWorker.String(worker))...)
+		keyRevision.Int(h.Revision), keyBodySize.Int64(h.Size), keyWorker.String(who))...)
 	return s
+}
+
+// SpanOf names the span of what a receiver does under a lock: in 16 hexadecimal
+// digits, of the lock's own, so that it is known again when the receiver is heard of.
+func (t *Tracer) SpanOf(lock ferry.ID) string {
+	if t == nil {
+		return ""
+	}
+	return hex.EncodeToString(lock[8:])
+}
+
+// Received records the delivery of a receiver when it has ended: from the receive,
+// at which its lock was made, to ended, under the name that the receiver was told.
+// Not of one whose receipt names no span.
+func (t *Tracer) Received(lock ferry.ID, h *ferry.HandOut, rc *ferry.Receipt, ended time.Time) {
+	if t == nil || rc.Traceparent == "" {
+		return
+	}
+	named := context.WithValue(context.Background(), spanNamed{}, oteltrace.SpanID(lock[8:]))
+	s := t.turn(named, h, rc.Worker, lock.Time())
+	s.Settled(&ferry.Verdict{Kind: rc.Verdict, Effect: rc.Effect, Code: rc.Code, Reference: rc.Reference}, &rc.Next)
+	s.endAt(ended)
 }
 
 // Settled says what the turn came to. The span goes on until End.
@@ -200,13 +229,27 @@ func (t *Tracer) Committed(rc *ferry.Receipt, state ferry.State, reason ferry.Re
 	ctx, s := t.start(Context{Parent: rc.Traceparent}.from(context.Background()), "receipt "+rc.Route, oteltrace.SpanKindConsumer, began, nil, about("receipt", "settle", rc.Route,
 		keyID.String(rc.ID.String()), keyTurn.Int64(int64(rc.Turn)), keyVerdict.String(string(rc.Verdict)), keyApplied.Bool(applied), keyState.String(string(state)))...)
 	s.endAt(now)
-	if !applied || state != ferry.StateDeadLettered {
-		return
+	if applied && state == ferry.StateDeadLettered {
+		t.deadLetter(ctx, rc.ID, rc.Route, reason, rc.Code, now)
 	}
-	_, dead := t.start(ctx, "deadLetter "+rc.Route, oteltrace.SpanKindInternal, now, nil, about("deadLetter", "settle", rc.Route,
-		keyID.String(rc.ID.String()), keyReason.String(string(reason)), keyCode.String(rc.Code))...)
+}
+
+// Expired records the dead letter of a message whose time to live ended in the ledger,
+// as what followed its acceptance. Not of one without a trace.
+func (t *Tracer) Expired(id ferry.ID, route string, from Context) {
+	if t != nil && from.Parent != "" {
+		t.deadLetter(from.from(context.Background()), id, route, ferry.ReasonExpired, "", time.Now())
+	}
+}
+
+func (t *Tracer) deadLetter(ctx context.Context, id ferry.ID, route string, reason ferry.Reason, code string, at time.Time) {
+	about := about("deadLetter", "settle", route, keyID.String(id.String()), keyReason.String(string(reason)))
+	if code != "" {
+		about = append(about, keyCode.String(code))
+	}
+	_, dead := t.start(ctx, "deadLetter "+route, oteltrace.SpanKindInternal, at, nil, about...)
 	dead.fail(string(reason))
-	dead.endAt(now)
+	dead.endAt(at)
 }
 
 // Tell begins the span of the end of a message that is told to somebody.
@@ -218,13 +261,24 @@ func (t *Tracer) Tell(ctx context.Context, e *ferry.Ending) (context.Context, *S
 		about("callback", "send", e.Envelope.Route, keyID.String(e.ID.String()), keyEvent.String(string(ferry.EventOf(e.State))))...)
 }
 
-// Told ends the span of a callback.
+// Reply begins the span of the end of a message that is told to a queue. Who reads it
+// there goes on from its Context.
+func (t *Tracer) Reply(ctx context.Context, e *ferry.Ending, queue string) *Span {
+	if t == nil || e.Traceparent == "" {
+		return nil
+	}
+	_, s := t.start(Context{e.Traceparent, e.Tracestate}.from(ctx), "reply "+e.Envelope.Route, oteltrace.SpanKindProducer, time.Time{}, nil,
+		about("reply", "send", e.Envelope.Route, keyID.String(e.ID.String()), keyEvent.String(string(ferry.EventOf(e.State))), keyReplyTo.String(queue))...)
+	return s
+}
+
+// Told ends the span of a callback or a reply.
 func (s *Span) Told(err error) {
 	if s == nil {
 		return
 	}
 	if err != nil && s.recording() {
-		s.fail("callbackFailed") // its text may quote what the address answers
+		s.fail("notTold") // its text may quote what the address answers
 	}
 	s.End()
 }

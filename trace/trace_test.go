@@ -233,6 +233,12 @@ func TestWithoutTraces(t *testing.T) {
 	_, step := trace.Step(t.Context(), "lookup")
 	step.Looked("found")
 	tr.Committed(&ferry.Receipt{}, ferry.StateCompleted, "", true, time.Now())
+	tr.Received(ferry.ID{}, &ferry.HandOut{}, &ferry.Receipt{Traceparent: senders}, time.Now())
+	tr.Expired(ferry.ID{}, "orders", trace.Context{Parent: senders})
+	tr.Reply(t.Context(), &ferry.Ending{}, "replies").Told(nil)
+	if name := tr.SpanOf(ferry.NewID(time.Now())); name != "" {
+		t.Errorf("a span %s is told of", name)
+	}
 	registry := prometheus.NewPedanticRegistry()
 	if err := errors.Join(registry.Register(tr.Collector()), tr.Close(t.Context())); err != nil {
 		t.Error(err)

@@ -61,6 +61,7 @@ func New(opts Options) *Tracer {
 	out := newOutlet(opts.Exporter, opts.Log)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(opts.Sample))),
+		sdktrace.WithIDGenerator(names{}),
 		sdktrace.WithResource(resource.NewSchemaless(about...)),
 		sdktrace.WithRawSpanLimits(sdktrace.SpanLimits{
 			AttributeValueLengthLimit: maxAttributeBytes, AttributeCountLimit: maxAttributes, EventCountLimit: maxLinks,

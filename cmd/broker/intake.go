@@ -13,6 +13,7 @@ import (
 	"ferry/internal/servicebus"
 	"ferry/queue/drivers"
 	"ferry/secret"
+	"ferry/trace"
 )
 
 // intakes is what takes messages in from queues elsewhere, with its connections.
@@ -24,9 +25,9 @@ type intakes struct {
 
 // openIntakes makes the intakes that the routes have; nothing is called yet. Nil
 // when there are none.
-func openIntakes(cfg *config.Broker, resolver secret.Resolver, log *slog.Logger) (*intakes, error) {
+func openIntakes(cfg *config.Broker, resolver secret.Resolver, tracer *trace.Tracer, log *slog.Logger) (*intakes, error) {
 	opts := intake.Options{
-		OwnPrefixes: []string{cfg.Queue.ServiceBus.Prefix}, Environment: cfg.Environment, Log: log,
+		OwnPrefixes: []string{cfg.Queue.ServiceBus.Prefix}, Environment: cfg.Environment, Tracer: tracer, Log: log,
 		Encode: func(e ferry.Envelope) []byte { return api.EnvelopeJSON(e, cfg.PublicURL) },
 	}
 	in := &intakes{}

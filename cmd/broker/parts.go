@@ -53,7 +53,7 @@ func openParts(cfg *config.Broker, resolver secret.Resolver, tracer *trace.Trace
 	if before != nil && reflect.DeepEqual(intakeKeys(before.cfg), intakeKeys(cfg)) && reflect.DeepEqual(before.cfg.Secrets, cfg.Secrets) {
 		p.intakes = before.intakes
 	} else {
-		intakes, err := openIntakes(cfg, resolver, log)
+		intakes, err := openIntakes(cfg, resolver, tracer, log)
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ var may = map[string][]string{
 	"ferry/internal/sbemu/wire":           {},
 	"ferry/queue/sbqueue":                 {"ferry", "ferry/queue", "ferry/internal/servicebus"},
 	"ferry/queue/blobbodies":              {"ferry", "ferry/queue"},
-	"ferry/intake":                        {"ferry", "ferry/internal/servicebus", "ferry/shape"},
+	"ferry/intake":                        {"ferry", "ferry/internal/servicebus", "ferry/shape", "ferry/trace"},
 	"ferry/queue":                         {"ferry"},
 	"ferry/queue/memqueue":                {"ferry", "ferry/queue"},
 	"ferry/queue/natsqueue":               {"ferry", "ferry/queue", "ferry/internal/disk"},
