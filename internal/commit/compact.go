@@ -63,7 +63,7 @@ func (db *DB) Wasteful() bool { return replacesOpenFiles() && db.Waste().Much() 
 func (h *handle) waste(size int64) Waste {
 	stats := h.bolt.Stats()
 	pages := int64(stats.FreePageN + stats.PendingPageN)
-	return Waste{Size: size, Free: pages * int64(h.bolt.Info().PageSize)}
+	return Waste{Size: size, Free: pages * int64(h.page)}
 }
 
 // CompactOptions of Compact. The zero value works.

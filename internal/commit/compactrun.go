@@ -103,7 +103,7 @@ func (c *compaction) open(from *handle) error {
 	}
 	c.fresh = fresh
 	c.copier.fresh = fresh.bolt
-	c.copier.pages = pages{file: from.file, size: from.bolt.Info().PageSize}
+	c.copier.pages = pages{file: from.file, size: from.page}
 	return c.reach(stageOpened)
 }
 

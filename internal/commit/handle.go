@@ -22,6 +22,9 @@ type handle struct {
 	// mapped is how far the file is mapped into memory, at least: bytes. To map more
 	// of it, bbolt waits for whoever reads. The committer's.
 	mapped int64
+	// page is the size of a page, bytes. bbolt's own Info looks into the mapping for
+	// that, which a commit that needs a larger one takes away meanwhile.
+	page int
 
 	users   int // guarded by handles.mu
 	retired bool
@@ -113,7 +116,7 @@ func openHandle(path string, how opening) (*handle, error) {
 	switch {
 	case err == nil:
 		b.AllocSize = allocStep(size)
-		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead)))}, nil
+		return &handle{bolt: b, file: file, mapped: mapStep(max(size, int64(ahead))), page: b.Info().PageSize}, nil
 	case errors.Is(err, errDamage):
 		_ = file.Close() // and its lock: bbolt did not come to it
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrUnreadable, err)
