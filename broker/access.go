@@ -155,8 +155,8 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 	if err := b.ledger.SaveWorker(ctx, w, fresh, act, note, by); err != nil {
 		return ferry.NewWorker{}, err
 	}
-	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
-		return ferry.NewWorker{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	if err := b.admit(w.Name); err != nil {
+		return ferry.NewWorker{}, err
 	}
 	for _, name := range w.Routes { // it may have been held back while its worker was revoked
 		if r, ok := b.route(name); ok {
@@ -178,6 +178,18 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 	return made, nil
 }
 
+// admit tells the queue who may log in, after a change of the worker. One at a time:
+// a list that was read before another change must not reach the queue after that
+// change, or it would let in who was revoked.
+func (b *Broker) admit(worker string) error {
+	b.admitting <- struct{}{}
+	defer func() { <-b.admitting }()
+	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
+		return fmt.Errorf("tell the queue of worker %s: %w", worker, err)
+	}
+	return nil
+}
+
 // RevokeWorker ends a worker's login and cuts its connection at once.
 func (b *Broker) RevokeWorker(ctx context.Context, name, note, by string) (ferry.WorkerInfo, error) {
 	w, ok := b.worker(name)
@@ -190,8 +202,8 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, note, by string) (ferry
 		return ferry.WorkerInfo{}, err
 	}
 	b.fleet.forget(name)
-	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
-		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	if err := b.admit(name); err != nil {
+		return ferry.WorkerInfo{}, err
 	}
 	w.Queue = b.queue.Properties().Name
 	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
