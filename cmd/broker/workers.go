@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,11 +32,9 @@ type workersAddCmd struct {
 
 // Run lets the worker in.
 func (w workersAddCmd) Run(a *app) error {
-	if w.IfMissing {
-		if _, err := os.Stat(w.Out); err == nil {
-			a.printf("%s is there already: nothing to do\n", w.Out)
-			return nil
-		}
+	if w.IfMissing && holdsSomething(w.Out) {
+		a.printf("%s is there already: nothing to do\n", w.Out)
+		return nil
 	}
 	c, err := a.client()
 	if err != nil {
