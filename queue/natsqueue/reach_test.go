@@ -165,6 +165,39 @@ func proxyTo(t *testing.T, text string) Proxy {
 	return Proxy{Find: func(*url.URL) (*url.URL, error) { return u, nil }}
 }
 
+// The login of worker.yaml counts before one in the proxy's URL.
+func TestProxyLogin(t *testing.T) {
+	e := newWebEnv(t, 0)
+	for name, c := range map[string]struct {
+		url   string
+		login bool
+		want  string
+	}{
+		"none":        {"http://", false, ""},
+		"in the URL":  {"http://env:hunter1@", false, "env:hunter1"},
+		"proxyAuth":   {"http://", true, "yaml:hunter2"},
+		"in both":     {"http://env:hunter1@", true, "yaml:hunter2"},
+		"name in URL": {"http://env@", true, "yaml:hunter2"},
+	} {
+		var got string
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, password, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+			got = strings.Trim(user+":"+password, ":")
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		_, err := e.connect(func(o *ConnectOptions) {
+			o.Proxy = proxyTo(t, c.url+proxy.Listener.Addr().String())
+			if c.login {
+				o.Proxy.Login = func() (string, string, error) { return "yaml", "hunter2", nil }
+			}
+		})
+		proxy.Close()
+		if !errors.Is(err, queue.ErrUnavailable) || got != c.want {
+			t.Errorf("%s: the proxy is shown %q, want %q: %v", name, got, c.want, err)
+		}
+	}
+}
+
 // While the broker is away each reason is logged once; with a new certificate, by an
 // authority that the worker's file has meanwhile, the connection is made again.
 func TestReachAgain(t *testing.T) {
