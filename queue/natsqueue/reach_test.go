@@ -128,6 +128,8 @@ func TestReach(t *testing.T) {
 		"no proxy there":       {e.web.url, e.web.ca, func(o *ConnectOptions) { o.Proxy = proxyTo(t, "http://u:hunter2@"+nobody(t)) }, "the proxy http://127.0.0.1:", "HTTPS_PROXY"},
 		"proxy wants a login":  {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", "Basic"), "refuses the login that it was shown (407)", "proxyAuth"},
 		"proxy wants NTLM":     {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", "NTLM"), "of another kind than HTTP basic", "local proxy"},
+		"proxy wants one":      {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", `Negotiate, NTLM, basic realm="a, b"`), "refuses the login that it was shown (407)", "proxyAuth"},
+		"proxy wants others":   {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", `Digest realm="x, Basic y", nonce="z", NTLM`), "of another kind than HTTP basic", "local proxy"},
 		"proxy forbids":        {e.web.url, e.web.ca, through(403), "does not let this worker through", "CONNECT"},
 		"proxy finds nobody":   {e.web.url, e.web.ca, through(503), "cannot reach 127.0.0.1:", "is the broker running"},
 		"no proxy at all":      {e.web.url, e.web.ca, through(418), "answers 418 to CONNECT", "HTTP proxy"},
