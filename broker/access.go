@@ -164,7 +164,7 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		}
 	}
 	made := ferry.NewWorker{WorkerInfo: w, Seed: seed}
-	made.WorkerInfo.Queue = b.queue.Properties().Name
+	made.WorkerInfo.Queue, made.WorkerInfo.State = b.queue.Properties().Name, b.workerState(w)
 	if known, ok := b.transport.(WorkerConfig); ok {
 		made.WorkerConfig = known.WorkerConfig("NKEY")
 	}
@@ -205,7 +205,7 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, note, by string) (ferry
 	if err := b.admit(name); err != nil {
 		return ferry.WorkerInfo{}, err
 	}
-	w.Queue = b.queue.Properties().Name
+	w.Queue, w.State = b.queue.Properties().Name, b.workerState(w)
 	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
 		// It may still be connected: what it was granted ends with its next hello.
 		b.askForHello(ctx, name)
@@ -224,6 +224,7 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 		open = t.Connections()
 	}
 	for i := range list {
+		list[i].State = b.workerState(list[i])
 		list[i].Connections = open[list[i].PublicKey]
 		list[i].LoginElsewhere, list[i].Queue = elsewhere, b.queue.Properties().Name
 		if s := b.fleet.get(list[i].Name); s != nil {
@@ -232,4 +233,23 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 		}
 	}
 	return list
+}
+
+// workerState says how a worker of the ledger stands.
+func (b *Broker) workerState(w ferry.WorkerInfo) ferry.WorkerState {
+	s := b.fleet.get(w.Name)
+	switch {
+	case w.RevokedAt != nil:
+		return ferry.WorkerRevoked
+	case s == nil && w.CreatedAt.Before(b.startedAt):
+		return ferry.WorkerNotSinceStart
+	case s == nil:
+		return ferry.WorkerNeverSeen
+	case s.left:
+		return ferry.WorkerStopped
+	case !b.fleet.heard(w.Name):
+		return ferry.WorkerAway
+	default:
+		return ferry.WorkerConnected
+	}
 }

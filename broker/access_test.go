@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/queue"
 )
 
 // gate is a queue that keeps the last list of workers that it was given. What a test
@@ -164,5 +165,49 @@ func TestAdminKeyAfterTheLastExpired(t *testing.T) {
 		if who, err := w.b.Authenticate(t.Context(), string(text[:len(text)-1])); err != nil || who.Role != ferry.RoleAdmin {
 			t.Errorf("%+v %v", who, err)
 		}
+	})
+}
+
+// The broker says how each worker stands: it knows of goodbyes, of its own start, and
+// its clock.
+func TestWorkerStates(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		one, two := w.worker("one", orders), w.worker("two", orders)
+		want := func(states ...ferry.WorkerState) {
+			t.Helper()
+			list, err := w.b.Workers(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []ferry.WorkerState
+			for _, i := range list {
+				got = append(got, i.State)
+			}
+			if !slices.Equal(got, states) {
+				t.Errorf("the workers are %v, want %v", got, states)
+			}
+		}
+		want(ferry.WorkerNeverSeen, ferry.WorkerNeverSeen)
+		one.hello(orders)
+		two.hello(orders)
+		want(ferry.WorkerConnected, ferry.WorkerConnected)
+		if _, err := one.q.Hello(t.Context(), queue.Hello{Worker: "one", Inbox: one.inbox, Leaving: true}); err != nil {
+			t.Fatal(err)
+		}
+		want(ferry.WorkerStopped, ferry.WorkerConnected)
+		time.Sleep(31 * time.Second)
+		want(ferry.WorkerStopped, ferry.WorkerAway)
+
+		w.restart()
+		made, err := w.b.AddWorker(t.Context(), "zoe", []string{notes}, "", "test")
+		if err != nil || made.State != ferry.WorkerNeverSeen {
+			t.Errorf("made: %s %v", made.State, err)
+		}
+		want(ferry.WorkerNotSinceStart, ferry.WorkerNotSinceStart, ferry.WorkerNeverSeen)
+		one.hello(orders)
+		if gone, err := w.b.RevokeWorker(t.Context(), "two", "", "test"); err != nil || gone.State != ferry.WorkerRevoked {
+			t.Errorf("revoked: %s %v", gone.State, err)
+		}
+		want(ferry.WorkerConnected, ferry.WorkerRevoked, ferry.WorkerNeverSeen)
 	})
 }
