@@ -475,6 +475,48 @@ func TestOperationsAreBounded(t *testing.T) {
 	wantCode(t, err, ferry.CodeNotFound)
 }
 
+// A discard that can still be taken back is not forgotten for operations that came
+// later; there is a bound for those, too.
+func TestADiscardIsNotForgottenForLaterOperations(t *testing.T) {
+	l := newLedger(t)
+	ids := deadOf(t, l, 3, "field 7 is missing")
+	id := startOperation(t, l, ferry.ActDiscard, ids)
+	carryOn(t, l, id)
+	put := func(n int, act string) {
+		t.Helper()
+		must0(t, l.update(t.Context(), 0, func(tx *bbolt.Tx) error {
+			now := time.Now()
+			for range n {
+				op := operationRow{
+					Operation: ferry.Operation{ID: ferry.NewID(now).String(), Act: act, State: ferry.OperationDone, FinishedAt: &now},
+					Layout:    layoutFrozen, Swept: act != ferry.ActDiscard,
+				}
+				if err := putJSON(tx, bOperations, []byte(op.ID), op); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		l = reopen(t, l)
+	}
+	put(maxOperations+2, ferry.ActReplay)
+	must0(t, l.SweepOperations(t.Context(), time.Now().Add(-time.Hour)))
+	if n := len(l.OperationsIn(ferry.OperationDone)); n != maxOperations+1 {
+		t.Errorf("%d operations are kept", n)
+	}
+	s, err := l.SelectOperation(t.Context(), id)
+	if err != nil || s.Len() != len(ids) {
+		t.Fatalf("the discard can be taken back of %+v, %v", s, err)
+	}
+	put(maxDiscards, ferry.ActDiscard)
+	must0(t, l.SweepOperations(t.Context(), time.Now().Add(-time.Hour)))
+	if n := len(l.OperationsIn(ferry.OperationDone)); n != maxOperations+maxDiscards {
+		t.Errorf("%d operations are kept", n)
+	}
+	_, err = l.SelectOperation(t.Context(), id)
+	wantCode(t, err, ferry.CodeNotFound)
+}
+
 // An operation of before selections were frozen with groups goes on.
 func TestAnOperationOfAnEarlierVersionGoesOn(t *testing.T) {
 	l := newLedger(t)
