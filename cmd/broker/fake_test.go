@@ -338,7 +338,7 @@ func (f *fake) act(w http.ResponseWriter, r *http.Request) {
 	answer(w, e)
 }
 
-// bulk selects by reason only.
+// bulk selects by ids or reason only.
 func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 	var in ferry.BulkRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -347,6 +347,9 @@ func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 	}
 	out := ferry.BulkAnswer{ByRoute: map[string]map[ferry.Reason]int{}, Groups: 3}
 	for _, e := range f.envs {
+		if len(in.IDs) > 0 && !slices.Contains(in.IDs, e.ID) {
+			continue
+		}
 		if r.PathValue("act") == "restore" && e.State == ferry.StateDiscarded {
 			out.Count++
 			out.ByRoute[e.Route] = map[ferry.Reason]int{"": 1}
