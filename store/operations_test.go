@@ -258,6 +258,32 @@ func TestACanaryThatDoesNotComeThroughStops(t *testing.T) {
 	}
 }
 
+// A canary message that was discarded and restored has not ended, and ends once.
+func TestACanaryWaitsForAMessageThatWasRestored(t *testing.T) {
+	l := newLedger(t)
+	ids := deadOf(t, l, 6, "field 7 is missing")
+	id := startOperation(t, l, ferry.ActReplay, ids, withCanary(2))
+	op := carryOn(t, l, id)
+	one, other := op.Canary.Messages[0].ID, op.Canary.Messages[1].ID
+	must0(t, l.Discard(t.Context(), one, "not this one", "bob"))
+	if op = carryOn(t, l, id); op.Canary.Waiting() != 1 || op.Canary.Messages[0].End != ferry.CanaryDiscarded {
+		t.Errorf("after the discard: %+v", op.Canary)
+	}
+	must0(t, l.Restore(t.Context(), one, "after all", "bob"))
+	if op = carryOn(t, l, id); op.Canary.Waiting() != 2 {
+		t.Errorf("after the restore: %+v", op.Canary)
+	}
+	report(t, l, one, ferry.Delivered, ferry.Next{})
+	if op = carryOn(t, l, id); op.Done != 2 || op.Canary.Waiting() != 1 {
+		t.Errorf("it does not wait for the other: %+v, %+v", op, op.Canary)
+	}
+	report(t, l, other, ferry.Delivered, ferry.Next{})
+	if op = carryOn(t, l, id); op.State != ferry.OperationDone || op.Done != 6 || op.Canary.Completed != 2 {
+		t.Errorf("at the end: %+v, %+v", op, op.Canary)
+	}
+	must0(t, l.sound())
+}
+
 // Groups that got no canary of their own wait for those of the others.
 func TestMoreGroupsThanCanaries(t *testing.T) {
 	texts := []string{"the supplier is blocked", "the item is blocked", "the customer is blocked"}
