@@ -299,10 +299,20 @@ func (l *Ledger) ContinueOperation(ctx context.Context, id, note, by string) (fe
 // person has it go on.
 func (l *Ledger) HaltOperation(ctx context.Context, id, why string) error {
 	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
-		if op := l.operationOf(tx, id); op != nil && op.State == ferry.OperationRunning {
-			op.State, op.Stopped = ferry.OperationStopped, why
+		op := l.operationOf(tx, id)
+		if op == nil || op.State != ferry.OperationRunning {
+			return nil
 		}
-		return nil
+		op.State, op.Stopped = ferry.OperationStopped, why
+		return l.auditStop(tx, op)
+	})
+}
+
+// auditStop notes that the broker stopped an operation.
+func (l *Ledger) auditStop(tx *bbolt.Tx, op *operationRow) error {
+	return l.audit(noContext, tx, ferry.AuditEntry{
+		At: time.Now().UTC(), By: byBroker, Act: "operations stop", Target: "operation " + op.ID,
+		Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
 	})
 }
 

@@ -284,6 +284,26 @@ func TestACanaryWaitsForAMessageThatWasRestored(t *testing.T) {
 	must0(t, l.sound())
 }
 
+// Whatever has the broker stop an operation, the audit log has it.
+func TestAnOperationThatIsHaltedIsInTheAuditLog(t *testing.T) {
+	l := newLedger(t)
+	id := startOperation(t, l, ferry.ActReplay, deadOf(t, l, 3, "field 7 is missing"))
+	must0(t, l.HaltOperation(t.Context(), id, "the ledger cannot carry it on: a record is damaged"))
+	must0(t, l.HaltOperation(t.Context(), id, "once more")) // it is stopped already
+	entries, err := l.Audit(0, time.Time{}, 100)
+	must0(t, err)
+	var stops []ferry.AuditEntry
+	for _, e := range entries {
+		if e.Act == "operations stop" {
+			stops = append(stops, ferry.AuditEntry{By: e.By, Target: e.Target, Detail: e.Detail, Note: e.Note})
+		}
+	}
+	want := []ferry.AuditEntry{{By: "broker", Target: "operation " + id, Detail: "3 of 3 left", Note: "the ledger cannot carry it on: a record is damaged"}}
+	if diff := cmp.Diff(want, stops); diff != "" {
+		t.Errorf("stops in the log (-want +got):\n%s", diff)
+	}
+}
+
 // Groups that got no canary of their own wait for those of the others.
 func TestMoreGroupsThanCanaries(t *testing.T) {
 	texts := []string{"the supplier is blocked", "the item is blocked", "the customer is blocked"}
