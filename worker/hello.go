@@ -264,7 +264,7 @@ func (w *Worker) keepLoop(ctx context.Context) {
 		}
 		if now := time.Now(); now.Sub(pruned) >= pruneEvery {
 			pruned = now
-			if _, err := w.inbox.prune(ctx, now, keepMost); err != nil && ctx.Err() == nil {
+			if _, _, err := w.inbox.prune(ctx, now, keepMost); err != nil && ctx.Err() == nil {
 				w.log.Warn("inbox.prune", "error", err.Error())
 			}
 		}

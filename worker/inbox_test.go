@@ -158,8 +158,7 @@ func TestInboxIsPruned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openTestInbox(t, t.TempDir())
 		defer func() { _ = b.close() }()
-		end := func(confirm bool, r record) ferry.ID {
-			id := ferry.NewID(time.Now())
+		endOf := func(id ferry.ID, confirm bool, r record) ferry.ID {
 			r.callEnded = time.Now()
 			if r.state == result {
 				b.expect(id, r.turn)
@@ -176,13 +175,14 @@ func TestInboxIsPruned(t *testing.T) {
 			time.Sleep(time.Second)
 			return id
 		}
+		end := func(confirm bool, r record) ferry.ID { return endOf(ferry.NewID(time.Now()), confirm, r) }
 		done := end(true, record{state: result, turn: 1, hasIt: true})
 		unconfirmed := end(false, record{state: result, turn: 1})
 		running := end(false, record{state: begun, turn: 1})
 		prune := func(most uint64) int {
-			n, err := b.prune(t.Context(), time.Now(), most)
-			if err != nil {
-				t.Fatal(err)
+			n, more, err := b.prune(t.Context(), time.Now(), most)
+			if err != nil || more {
+				t.Fatalf("more %v, error %v", more, err)
 			}
 			return n
 		}
@@ -196,6 +196,7 @@ func TestInboxIsPruned(t *testing.T) {
 		if n := prune(keepMost); n != 0 {
 			t.Fatalf("%d pruned too early", n)
 		}
+		replayed := ferry.NewID(time.Now())
 		time.Sleep(keepFor)
 		late := end(true, record{state: result, turn: 1})
 		if n := prune(keepMost); n != 1 || has(done) || !has(unconfirmed) || !has(running) || !has(late) {
@@ -207,7 +208,17 @@ func TestInboxIsPruned(t *testing.T) {
 		for range 1100 {
 			end(true, record{state: result, turn: 1})
 		}
-		if n := prune(3); n != 1100 || !has(unconfirmed) || !has(running) || has(late) {
+		endOf(replayed, true, record{state: result, turn: 9})
+		if n := prune(3); n != 0 || !has(late) || !has(replayed) {
+			t.Fatalf("%d pruned that ended within a day", n)
+		}
+		time.Sleep(keepAtLeast - 10*time.Minute)
+		// Too many there are still, and a copy of its last turn may come yet.
+		if n := prune(3); n == 0 || has(late) || !has(replayed) {
+			t.Fatalf("%d pruned of those that ended a day ago", n)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := prune(3); n == 0 || has(replayed) || !has(unconfirmed) || !has(running) {
 			t.Fatalf("%d pruned beyond the bound", n)
 		}
 		if b.count() != 3 {
