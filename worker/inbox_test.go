@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	"ferry"
@@ -224,6 +226,38 @@ func TestInboxIsPruned(t *testing.T) {
 		if b.count() != 3 {
 			t.Fatalf("counts %d records", b.count())
 		}
+	})
+}
+
+// TestPruningKeepsUp: what ends faster than one round a minute removes is removed, too.
+func TestPruningKeepsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker{inbox: openTestInbox(t, t.TempDir()), log: slog.New(slog.DiscardHandler)}
+		defer func() { _ = w.inbox.close() }()
+		const records = 2*pruneScan + 100
+		err := w.inbox.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+			b, ended := tx.Bucket(bucketRecords), time.Now()
+			for i := range records {
+				id := ferry.NewID(ended.Add(time.Duration(i) * time.Microsecond))
+				if err := b.Put(id[:], (&record{state: result, turn: 1, callEnded: ended}).encode()); err != nil {
+					return err
+				}
+			}
+			return b.SetSequence(records)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keepFor + time.Minute)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.keepLoop(ctx) }()
+		time.Sleep(pruneEvery + 5*confirmEvery)
+		if n := w.inbox.count(); n != 0 {
+			t.Errorf("%d of %d records are left", n, records)
+		}
+		stop()
+		<-done
 	})
 }
 
