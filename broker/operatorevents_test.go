@@ -228,6 +228,41 @@ func TestOperatorsAreToldOfLostWorkers(t *testing.T) {
 	})
 }
 
+// TestOperatorsAreToldOfRoutesOfSeveral: one that is well delivers for all, so that
+// another which was stopped, is silent or in trouble is no stop of the route.
+func TestOperatorsAreToldOfRoutesOfSeveral(t *testing.T) {
+	p := &pager{ids: map[string]int{}, free: 1 << 40}
+	bubble(t, func(t *testing.T, w *world) {
+		one, two := two(w)
+		both := func(for_ time.Duration, holds ...ferry.Condition) {
+			for until := time.Now().Add(for_); time.Now().Before(until); {
+				one.lives(time.Second)
+				two.lives(time.Second, holds...)
+			}
+		}
+		w.send(`{}`)
+		both(2 * time.Minute)
+		both(3*time.Minute, down(time.Now()))
+		wantTold(t, p)
+		if _, err := two.q.Hello(t.Context(), queue.Hello{Worker: "two", Inbox: two.inbox, Leaving: true}); err != nil {
+			t.Fatal(err)
+		}
+		one.lives(5 * time.Minute)
+		wantTold(t, p) // stopped in order
+		one.lives(3*time.Minute, down(time.Now()))
+		wantTold(t, p, "routeStopped orders unavailable")
+		both(3 * time.Minute)
+		wantTold(t, p, "routeRecovered orders running")
+		for _, h := range []*hand{one, two} {
+			if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: h.name, Inbox: h.inbox, Leaving: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		wantTold(t, p, "routeStopped orders noWorker")
+	}, p.options, several)
+}
+
 func contains(list []string, want string) bool {
 	for _, s := range list {
 		if s == want {
