@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -359,6 +360,64 @@ func TestWhoSubscribedHearsOperators(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestAnAddressThatCannotBeRead: while the secret of an operators' target is waited
+// for, senders are answered, and so is who asks how the broker is.
+func TestAnAddressThatCannotBeRead(t *testing.T) {
+	for hangs := 1; hangs <= 3; hangs++ { // the first time that it is asked for, or a later one
+		t.Run(strconv.Itoa(hangs), func(t *testing.T) {
+			paged(t, func(t *testing.T, w *world, p *pager) {
+				read, asked := make(chan struct{}), 0
+				w.restart(p.options, func(o *Options) {
+					o.Operators.Targets[0].URL = func() (string, error) {
+						p.mu.Lock()
+						asked++
+						wait := asked >= hangs
+						p.mu.Unlock()
+						if wait {
+							<-read
+						}
+						return "https://hooks.example/on-call?sig=secret", nil
+					}
+				})
+				p.set(func() { p.down, p.free = true, 1<<20 })
+				time.Sleep(time.Minute)
+				retried, well := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(retried)
+					_, _ = w.b.RetryCallbacks(t.Context(), ferry.RetryRequest{Callback: "https://elsewhere.example/"}, "ada")
+				}()
+				synctest.Wait()
+				go func() {
+					defer close(well)
+					w.b.outbox.noted([]ferry.NoticeTarget{{Kind: ferry.ReplyCallback, Target: "https://sender.example/"}}, 0)
+					w.send(`{}`)
+					if _, err := w.b.Status(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				select {
+				case <-well:
+				default:
+					t.Error("senders wait for the address of operators")
+				}
+				p.set(func() {
+					if asked < hangs {
+						t.Errorf("asked for %d times", asked)
+					}
+					p.down = false
+				})
+				close(read)
+				<-retried
+				<-well
+				time.Sleep(time.Minute)
+				wantTold(t, p, "diskLow critical ")
+			})
+		})
+	}
 }
 
 // TestATargetThatWasTakenOut: what waits for it is dropped, and nobody else waits.
