@@ -30,7 +30,7 @@ func newGauges(b *Broker) *gauges {
 		parked:      desc("messages_parked", "Messages that wait behind another of their ordering key.", "route"),
 		awaiting:    desc("messages_awaiting", "Messages that the destination took, to say later what became of them.", "route"),
 		dead:        desc("dead_letters", "Messages set aside now.", "route", "reason"),
-		oldest:      desc("oldest_pending_age_seconds", "Age of the oldest pending message.", "route"),
+		oldest:      desc("oldest_pending_age_seconds", "For how long the message has waited that has waited longest, since it was to be delivered first.", "route"),
 		condition:   desc("route_condition", "1 while the condition holds.", "route", "condition"),
 		concurrency: desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"),
 		intake:      desc("intake_running", "1 while messages are taken in from the route's queue elsewhere.", "route"),
