@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"ferry"
+	"ferry/queue"
 )
 
 // exposed is what a scrape shows: values by name and labels, histograms by their count.
@@ -242,6 +243,60 @@ func TestMetricsOfRemovedRoutes(t *testing.T) {
 		}
 		w.b.table.Store(was)
 	})
+}
+
+// TestWorkersThatAreMissed: a worker that was stopped in order is not shown as silent;
+// one that a route waits for is, also when the broker restarted since.
+func TestWorkersThatAreMissed(t *testing.T) {
+	const erp, idle = "worker_last_seen_timestamp_seconds{erp}", "worker_last_seen_timestamp_seconds{idle}"
+	for name, change := range map[string]func(*Options){
+		"nobody is told": func(*Options) {}, "operators are told": (&pager{ids: map[string]int{}, free: 1 << 40}).options,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				seen := func(what string, want time.Time) {
+					t.Helper()
+					now := w.exposed()
+					if v, ok := now[erp]; ok == want.IsZero() || ok && v != float64(want.Unix()) {
+						t.Errorf("%s: seen at %v (%v), want %s", what, v, ok, want)
+					}
+					if v, ok := now[idle]; ok {
+						t.Errorf("%s: a worker that no route waits for, and that was never heard, was seen at %v", what, v)
+					}
+				}
+				h := w.worker("erp", orders)
+				w.worker("idle", notes)
+				seen("never heard", time.Time{})
+				h.hello(orders)
+				at := time.Now()
+				time.Sleep(time.Hour)
+				seen("silent", at)
+				w.restart(change)
+				h = w.worker("erp", orders)
+				at = time.Now()
+				time.Sleep(time.Hour)
+				seen("silent since before the start", at)
+				h.hello(orders)
+				seen("back", time.Now())
+				if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: "erp", Inbox: h.inbox, Leaving: true}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				seen("stopped", time.Time{})
+				w.restart(change)
+				at = time.Now()
+				time.Sleep(time.Hour)
+				if name == "operators are told" {
+					at = time.Time{} // who watches for them has noted it
+				}
+				seen("stopped before the start", at)
+				if _, err := w.b.RevokeWorker(t.Context(), "erp", "gone", "test"); err != nil {
+					t.Fatal(err)
+				}
+				seen("revoked", time.Time{})
+			}, change)
+		})
+	}
 }
 
 // TestRelayLag: what is due and held by nothing, from when it was due.
