@@ -65,8 +65,8 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	var lag time.Duration
 	for _, name := range b.names() {
 		info, err := b.routeInfo(name)
-		if err != nil {
-			continue
+		if err != nil || info.Retired && info.Pending+info.DeadLetters == 0 {
+			continue // nothing is left to tell of it
 		}
 		g.route(&info, now, give)
 		lag = max(lag, b.relayLag(&info, now))
@@ -149,8 +149,8 @@ func (b *Broker) expected() map[string]time.Time {
 // to know that they had been stopped before this start.
 func (b *Broker) boundWorkers() map[string]bool {
 	bound := map[string]bool{}
-	for _, name := range b.names() {
-		if in, err := b.ledger.Route(name); err == nil && in.Binding != nil && !in.Pull && !in.Several {
+	for name, r := range b.table.Load().routes {
+		if in, err := b.ledger.Route(name); err == nil && in.Binding != nil && !in.Pull && !in.Several && !b.isOver(r) {
 			bound[in.Binding.Worker] = true
 		}
 	}

@@ -227,21 +227,50 @@ func TestMetricsOfEveryStep(t *testing.T) {
 	}, func(o *Options) { o.Routes = append(o.Routes, ferry.Route{Name: "pulled", Pull: true}) })
 }
 
-// TestMetricsOfRemovedRoutes: a route that is no longer configured is not shown.
+// TestMetricsOfRemovedRoutes: a route that was taken out of the configuration is shown
+// while it holds something, and then no more.
 func TestMetricsOfRemovedRoutes(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.send(`{}`)
+		h := w.worker("erp", orders)
+		h.hello(orders)
+		id := w.send(`{}`)
 		if seen := w.exposed(); seen["messages_accepted_total{orders}"] != 1 || seen["messages_pending{orders}"] != 1 {
 			t.Fatalf("%v", seen)
 		}
-		was := w.b.table.Load()
-		w.b.table.Store(&table{Settings: was.Settings, routes: map[string]*route{notes: was.routes[notes]}, names: []string{notes}})
-		for name := range w.exposed() {
-			if strings.Contains(name, orders) {
-				t.Errorf("%s is shown", name)
+		hidden := func(what string) {
+			t.Helper()
+			w.b.RequestRefused(orders, ferry.CodeRouteRetired)
+			for name := range w.exposed() {
+				if strings.Contains(name, orders) {
+					t.Errorf("%s: %s is shown", what, name)
+				}
 			}
 		}
-		w.b.table.Store(was)
+		w.reconfigure(only(notes))
+		if seen := w.exposed(); seen["messages_pending{orders}"] != 1 || seen["messages_accepted_total{orders}"] != 1 {
+			t.Errorf("it holds a message: %v", seen)
+		}
+		h.report(h.takeOne(orders), ferry.Rejected, rejected())
+		if seen := w.exposed(); seen["messages_dead_lettered_total{Rejected,orders}"] != 1 || seen["dead_letters{Rejected,orders}"] != 1 {
+			t.Errorf("it holds a dead letter: %v", seen)
+		}
+		must(w.b.Discard(t.Context(), id, "gone", "ada"))
+		hidden("it holds nothing")
+		must(w.b.Restore(t.Context(), id, "after all", "ada"))
+		if seen := w.exposed(); seen["dead_letters{Rejected,orders}"] != 1 {
+			t.Errorf("its dead letter came back: %v", seen)
+		}
+		if v, ok := w.exposed()["messages_accepted_total{orders}"]; !ok || v != 0 {
+			t.Errorf("its counters begin again: %v, %v", v, ok)
+		}
+		must(w.b.Discard(t.Context(), id, "gone", "ada"))
+		time.Sleep(retiredFor)
+		w.reconfigure(only(notes))
+		hidden("long ago")
+		w.reconfigure(only(notes, orders))
+		if v, ok := w.exposed()["messages_accepted_total{orders}"]; !ok || v != 0 {
+			t.Errorf("it is back: %v, %v", v, ok)
+		}
 	})
 }
 
