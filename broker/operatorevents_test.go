@@ -22,7 +22,8 @@ type pager struct {
 	down  bool
 	tries int
 	got   []ferry.OperatorEvent
-	sign  int // secrets of the last
+	last  time.Time // of the last event
+	sign  int       // secrets of the last
 	ids   map[string]int
 	free  int64
 }
@@ -37,7 +38,7 @@ func (p *pager) Tell(_ context.Context, _ ferry.NoticeTarget, ends []ferry.Endin
 			errs[i] = errors.New("it answers 503")
 			continue
 		}
-		p.got = append(p.got, *e.Operator)
+		p.got, p.last = append(p.got, *e.Operator), e.Operator.Time
 		p.ids[e.EventID()]++
 		p.sign = len(e.Secrets)
 		if e.URL != "https://hooks.example/on-call?sig=secret" && e.To.Kind == ferry.ReplyOperator || e.Operator.ID != e.EventID() {
