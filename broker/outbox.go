@@ -389,19 +389,24 @@ func (o *outbox) count(to ferry.NoticeTarget, outcome string, n int) {
 	}
 }
 
-// retry gives targets that wait for their next try a turn now. It says how many.
-func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
-	var late []*telling
+// late lists the targets that wait for their next try and that is names, which may take
+// a while: it is asked under no lock.
+func (o *outbox) late(is func(ferry.NoticeTarget) bool) (list []*telling) {
 	o.mu.Lock()
 	for _, t := range o.targets {
 		if t.state == tellingLater {
-			late = append(late, t)
+			list = append(list, t)
 		}
 	}
 	o.mu.Unlock()
-	late = slices.DeleteFunc(late, func(t *telling) bool { return !is(t.to) })
+	return slices.DeleteFunc(list, func(t *telling) bool { return !is(t.to) })
+}
+
+// retry gives targets that wait for their next try a turn now. It says how many.
+func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
+	list := o.late(is)
 	o.mu.Lock()
-	for _, t := range late {
+	for _, t := range list {
 		if t.state == tellingLater {
 			t.next = time.Time{}
 			o.turns.ready(t)
