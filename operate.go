@@ -286,7 +286,7 @@ type RouteInfo struct {
 	ByReason      map[Reason]int64 `json:"deadLettersByReason,omitempty"`
 	Discarded     int64            `json:"discarded"`
 	Accepted      int64            `json:"accepted"`
-	OldestPending *time.Time       `json:"oldestPending,omitempty"`
+	OldestPending *time.Time       `json:"oldestPending,omitempty"` // since when the one waits that has waited longest
 	Owner         *Owner           `json:"owner,omitempty"`
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`

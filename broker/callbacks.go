@@ -286,7 +286,8 @@ func (b *Broker) address(e *ferry.Ending) (wanted bool, err error) {
 	return true, nil
 }
 
-// shownTarget is what may be shown of a target.
+// shownTarget is what may be shown of a target. That of operators may take a while:
+// its address is often a secret.
 func (b *Broker) shownTarget(to ferry.NoticeTarget) string {
 	if to.Kind == ferry.ReplyOperator {
 		return b.shownOperator(to.Target)
@@ -303,9 +304,6 @@ func (b *Broker) shownTarget(to ferry.NoticeTarget) string {
 	}
 	return to.Target
 }
-
-// hostOf is the host where a target is called.
-func (b *Broker) hostOf(to ferry.NoticeTarget) string { return hostOf(b.shownTarget(to)) }
 
 // dropSubscription ends a subscription whose address is gone, with a trace.
 func (b *Broker) dropSubscription(ctx context.Context, to ferry.NoticeTarget, why error) error {
