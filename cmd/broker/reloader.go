@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +22,8 @@ type reloader struct {
 	s    *server
 	file string // empty: there is none
 	log  *slog.Logger
+
+	hangups <-chan os.Signal // that ask for a reload; nil: none do
 
 	turn sync.Mutex // around a reload
 
@@ -199,26 +199,24 @@ func (r *reloader) collectors() []prometheus.Collector {
 	}
 }
 
-// follow reloads at SIGHUP and when the file has changed, until ctx ends.
+// follow reloads at SIGHUP, also at one that came before, and when the file has
+// changed, until ctx ends.
 func (r *reloader) follow(ctx context.Context) (ended chan struct{}) {
 	ended = make(chan struct{})
 	if r.file == "" {
 		close(ended)
 		return ended
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
 	look := newFileLook(r.file)
 	go func() {
 		defer close(ended)
-		defer signal.Stop(hangups)
 		ticks := time.NewTicker(lookEvery)
 		defer ticks.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-hangups:
+			case <-r.hangups:
 				r.follows(ctx, bySignal, true)
 			case now := <-ticks.C:
 				if look.changed(r.s.parts.Load().cfg.Files(), now) {
