@@ -57,7 +57,6 @@ func (b *Broker) Reconfigure(ctx context.Context, s Settings, entry ferry.AuditE
 	for _, r := range fresh {
 		if b.runCtx != nil {
 			b.runRelay(r)
-			b.drainOf(b.runCtx, r.Name)
 		}
 	}
 	for _, r := range ended {
@@ -209,7 +208,8 @@ func (b *Broker) keepRetired() error {
 	return nil
 }
 
-// runRelay hands out what a route has, until the broker stops or the route ends.
+// runRelay hands out what a route has, and brings back what the queue sets aside of
+// it, until the broker stops or the route ends.
 func (b *Broker) runRelay(r *route) {
 	ctx, stop := context.WithCancel(b.runCtx)
 	r.relay.stop = stop
@@ -221,6 +221,7 @@ func (b *Broker) runRelay(r *route) {
 		}
 		r.relay.run(ctx)
 	})
+	b.drainOf(ctx, r.Name)
 }
 
 // retiredProblems tells of a route that the configuration lacks.

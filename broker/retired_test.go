@@ -103,6 +103,17 @@ func TestARetiredRouteStaysWithItsMessages(t *testing.T) {
 		if _, ok := w.b.Route(orders); ok {
 			t.Error("nothing is kept of the route, and it is still there")
 		}
+		// Nobody looks after its channel in the queue any more, until it is back.
+		w.mem.PutAside(queue.MessagesOf(orders), h.name, []byte("{}"), tooOften)
+		time.Sleep(time.Minute)
+		if n := w.mem.LenDead(queue.MessagesOf(orders)); n != 1 {
+			t.Errorf("%d packets are set aside there, want 1", n)
+		}
+		w.reconfigure(with(ferry.Route{Name: orders}, ferry.Route{Name: notes}))
+		time.Sleep(time.Minute)
+		if n := w.mem.LenDead(queue.MessagesOf(orders)); n != 0 {
+			t.Errorf("%d packets are set aside of a route that is back", n)
+		}
 		w.balanced()
 	}, with(kept, ferry.Route{Name: notes}))
 }
