@@ -304,6 +304,42 @@ func (w *world) problems() []string {
 	return s.Problems
 }
 
+// The end of a pause is no word of a person: a worker whose credentials are refused
+// goes on waiting, and what an operator set in the same moment stays.
+func TestAPauseThatEndsIsNoResume(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		pause := func(until time.Time) {
+			t.Helper()
+			if _, err := w.b.Pause(t.Context(), orders, "month end", until, "ann"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pause(at(1, 0, 0))
+		sleepUntil(at(1, 0, 1))
+		if info := w.route(orders); info.Stopping != nil {
+			t.Fatalf("it goes on by itself: %+v", info)
+		}
+		if word := h.hello(orders).Routes[orders]; word.Paused || !word.ResumedAt.IsZero() {
+			t.Errorf("nobody resumed it: %+v", word)
+		}
+		pause(at(2, 0, 0))
+		sleepUntil(at(1, 59, 59))
+		pause(time.Time{})
+		sleepUntil(at(3, 0, 0))
+		if info := w.route(orders); info.State != ferry.RoutePaused {
+			t.Errorf("paused anew until somebody resumes: %+v", info)
+		}
+		if _, err := w.b.Resume(t.Context(), orders, "", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if word := h.hello(orders).Routes[orders]; !word.ResumedAt.Equal(at(3, 0, 0)) {
+			t.Errorf("somebody resumed it: %+v", word)
+		}
+	})
+}
+
 // Of a worker of an older version, which does not say what it has heard, and of one
 // that is silent, it is known when nothing can begin any more.
 func TestAPauseThatNobodyConfirms(t *testing.T) {

@@ -391,3 +391,17 @@ func (l *Ledger) Resume(ctx context.Context, route, note, by string) error {
 		return nil
 	})
 }
+
+// EndPause ends a pause whose end has come. It is no resume: a pause that was set
+// meanwhile stays, and nobody said that the credentials are right by now.
+func (l *Ledger) EndPause(ctx context.Context, route string) error {
+	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
+		now := time.Now().UTC()
+		if row.Paused == nil || row.Paused.Until == nil || row.Paused.Until.After(now) {
+			return nil
+		}
+		row.Paused = nil
+		l.hold(row, now)
+		return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: "broker", Act: "resume", Target: "route " + route, Note: "the pause has ended"})
+	})
+}
