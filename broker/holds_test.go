@@ -380,6 +380,41 @@ func TestAPauseThatNobodyConfirms(t *testing.T) {
 	})
 }
 
+// A worker that dies after it has heard of a pause tells of its calls for the last
+// time: they end all the same, and the pause is confirmed.
+func TestAPauseWhoseWorkerDies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		says := func(inFlight int, stopped time.Time) queue.RouteWelcome {
+			t.Helper()
+			welcome, err := h.q.Hello(t.Context(), queue.Hello{Worker: h.name, Inbox: h.inbox, Routes: []queue.RouteHello{
+				{Name: orders, Bound: 90 * time.Second, InFlight: inFlight, Stopped: stopped},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return welcome.Routes[orders]
+		}
+		says(3, time.Time{})
+		if _, err := w.b.Pause(t.Context(), orders, "month end", time.Time{}, "ann"); err != nil {
+			t.Fatal(err)
+		}
+		since := says(3, time.Time{}).PausedAt
+		for name, stopped := range map[string]time.Time{"it said that it has heard": since, "an older one, that does not say it": {}} {
+			sleepUntil(time.Now().Add(queue.WordGood + time.Second))
+			says(3, stopped)
+			time.Sleep(70 * time.Second) // as long as the destination may write on, after the word
+			if s := w.route(orders).Stopping; s.Done || s.Running != 3 || !s.Workers[0].Heard || s.Workers[0].Silent {
+				t.Errorf("%s: what it began may still run: %+v", name, s)
+			}
+			time.Sleep(2 * time.Second)
+			if s := w.route(orders).Stopping; !s.Done || s.Running != 0 || !s.Workers[0].Silent {
+				t.Errorf("%s: whatever it began is over: %+v", name, s)
+			}
+		}
+	})
+}
+
 // Where turns are claimed, none is granted any more from the pause on.
 func TestNothingIsClaimedWhileHeld(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
