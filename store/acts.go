@@ -122,7 +122,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act, b
 	// A person who replays an unknown outcome has been told that it may already
 	// exist, and answers for this one turn.
 	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown
-	if dead != nil && dead.Reason == ferry.ReasonExpired {
+	if dead != nil && dead.Reason == ferry.ReasonExpired || l.peek(r.Route).expired(r, time.Now().UnixNano()) {
 		r.ExpiresAt = 0 // somebody wants it delivered, however late
 	}
 	if rev != nil && rev.expiresAt != 0 {
