@@ -157,6 +157,16 @@ func (row *routeRow) expired(r *record, now int64) bool {
 	return at != 0 && at <= now
 }
 
+// fixExpiry keeps in a record that was pending and has ended when its time to live
+// ends, as things stand now. It goes on from there should it be pending again.
+func (l *Ledger) fixExpiry(r *record, from ferry.State) {
+	if r.ExpiresAt == 0 || !from.Pending() || r.State.Pending() {
+		return
+	}
+	row, now := l.peek(r.Route), time.Now().UnixNano()
+	r.ExpiresAt, r.HeldThen = row.expiry(r, now), row.by(now)
+}
+
 // stoodStill says whether a worker took a message for expired whose clock stood
 // still, by what it was told when the message was handed out. Nothing is open, and
 // no call was made. When nothing was held since the last time, the worker was told
@@ -199,7 +209,7 @@ func (h *holds) heldAt(now time.Time) (until time.Time, held bool) {
 }
 
 // shownExpiry is when a record's time to live ends, for people: of one that has
-// ended, as it was set.
+// ended, as things stood then.
 func (l *Ledger) shownExpiry(r *record) int64 {
 	l.mu.RLock()
 	row := l.routes[r.Route]

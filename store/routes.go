@@ -158,6 +158,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	r.State = to
 	l.count(tx, r, +1)
 	l.tellOperation(tx, r, from)
+	l.fixExpiry(r, from)
 	if err := noteEnded(tx, r, time.Now()); err != nil {
 		return err
 	}
