@@ -132,11 +132,11 @@ func (l *Ledger) Hold(ctx context.Context, route string) (next time.Time, err er
 
 // upToDate says whether the row knows the hold that is, or comes next.
 func (row *routeRow) upToDate(now int64, windows WindowsOf) bool {
-	if now < row.HeldAt {
-		return row.From == 0 // without a hold nothing depends on the time of the count
-	}
 	is := row.holds
 	is.plan(row.Name, row.Paused, now, windows)
+	if now < row.HeldAt {
+		return row.From == 0 && is.From == 0 // without a hold nothing depends on the time of the count
+	}
 	if row.From != 0 && row.From <= now && is.From == now {
 		is.From = row.From // it began before
 	}

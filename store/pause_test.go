@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // The end of a pause that was to end by itself is no resume: it leaves alone what
@@ -63,6 +65,35 @@ func TestEndPause(t *testing.T) {
 		end(false)
 		if acts() != before+1 {
 			t.Error("the audit log tells of it twice")
+		}
+	})
+}
+
+// A window that is configured anew is kept to also after the clock was set back to
+// before the route was counted last.
+func TestAWindowConfiguredAfterTheClockWentBack(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var from, to time.Time
+		l := openIn(t, dir, Options{Windows: func(_ string, after time.Time) (time.Time, time.Time, bool) { return from, to, to.After(after) }})
+		defer func() { must0(t, l.Close()) }()
+		// It was counted last tomorrow.
+		must0(t, l.updateRoute(t.Context(), testRoute, nil, func(_ *bbolt.Tx, row *routeRow) error {
+			row.HeldAt = time.Now().Add(24 * time.Hour).UnixNano()
+			return nil
+		}))
+		if next, err := l.Hold(t.Context(), testRoute); err != nil || !next.IsZero() {
+			t.Fatalf("no window, and nothing is held: looks again at %s, %v", next, err)
+		}
+		from, to = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+		if next, err := l.Hold(t.Context(), testRoute); err != nil || !next.Equal(to) {
+			t.Fatalf("looks again at %s, want %s, %v", next, to, err)
+		}
+		time.Sleep(90 * time.Minute)
+		in, err := l.Route(testRoute)
+		must0(t, err)
+		if until, held := in.Held(time.Now()); !held || !until.Equal(to) || in.HeldBy(time.Now()) != 30*time.Minute {
+			t.Errorf("held %t until %s, for %s", held, until, in.HeldBy(time.Now()))
 		}
 	})
 }
