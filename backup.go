@@ -52,5 +52,5 @@ type Restored struct {
 	Altered []string `json:"altered,omitempty"`
 	// Findings of the proof of the restored ledger; nil: not held against itself,
 	// since its schema is an earlier one.
-	Findings []Finding `json:"findings,omitempty"`
+	Findings []Finding `json:"findings,omitzero"`
 }

@@ -217,6 +217,40 @@ func TestABackupKeepsTheBodiesOfItsSnapshot(t *testing.T) {
 	}
 }
 
+// What retention took is not missing from a backup.
+func TestARestoreKnowsWhatRetentionTook(t *testing.T) {
+	l := newLedger(t)
+	for _, body := range []string{"small", strings.Repeat("x", ferry.InlineBody+1)} {
+		report(t, l, accept(t, l, body), ferry.Delivered, ferry.Next{Do: ferry.DoComplete})
+	}
+	purgeBodies(t, l, 2)
+	out, err := restoreTo(t, takeBackup(t, l), t.TempDir())
+	if err != nil || len(out.Altered)+len(out.Findings) > 0 {
+		t.Errorf("restored: %v, %+v", err, out)
+	}
+}
+
+// A ledger of an earlier schema is not held against itself, which this build could
+// only after its migration: what comes out says so.
+func TestARestoreOfAnEarlierSchemaSaysWhatItLeftOut(t *testing.T) {
+	l := newLedger(t)
+	accept(t, l, "x")
+	for _, whole := range []bool{true, false} {
+		if !whole {
+			must0(t, l.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+				return tx.Bucket(bMeta).Put(metaSchema, u64(uint64(SchemaVersion()-1)))
+			}))
+		}
+		out, err := restoreTo(t, takeBackup(t, l), t.TempDir())
+		must0(t, err)
+		text, err := json.Marshal(out)
+		must0(t, err)
+		if out.Findings != nil != whole || strings.Contains(string(text), `"findings":[]`) != whole {
+			t.Errorf("of this schema: %v: %s", whole, text)
+		}
+	}
+}
+
 // A backup under load is one moment: it proves whole, and has all that was accepted
 // before it.
 func TestBackupUnderLoad(t *testing.T) {

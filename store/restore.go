@@ -178,7 +178,7 @@ func (u *unpacking) checkBodies(ctx context.Context, tx *bbolt.Tx, out *ferry.Re
 		if err != nil {
 			return nil //nolint:nilerr // a finding of the proof
 		}
-		for revision := 1; revision <= r.Revision; revision++ {
+		for revision := 1; revision <= r.Revision && r.BodiesGone == 0; revision++ {
 			if !inFile(tx, r, revision) || len(out.Altered) == maxAltered {
 				continue
 			}

@@ -81,6 +81,18 @@ func TestABackupIsThereWhenItIsWhole(t *testing.T) {
 	broker(exitFailed, "no such file", "doctor", "--data", filepath.Join(dir, "none"))
 }
 
+// What was not looked at is not said to be checked.
+func TestARestoreSaysWhatItChecked(t *testing.T) {
+	for want, out := range map[string]ferry.Restored{
+		"page and record was checked": {Findings: []ferry.Finding{}},
+		"agree\nwas not checked":      {},
+	} {
+		if got := lookedAt(&out); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // aBackup is the backup of a ledger with one message.
 func aBackup(t *testing.T) []byte {
 	t.Helper()
