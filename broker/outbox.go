@@ -380,6 +380,18 @@ func (o *outbox) count(to ferry.NoticeTarget, outcome string, n int) {
 	}
 }
 
+// waitLater counts the targets that wait for their next try.
+func (o *outbox) waitLater(is func(ferry.NoticeTarget) bool) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for to, t := range o.targets {
+		if t.state == tellingLater && is(to) {
+			n++
+		}
+	}
+	return n
+}
+
 // retry gives a target that waits for its next try a turn now. It says whether it
 // did.
 func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
