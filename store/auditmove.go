@@ -29,10 +29,25 @@ const (
 	// those that it tells of.
 	auditSlack = 30 * 24 * time.Hour
 	auditStep  = 5000 // entries of one file and one commit
+	// maxAuditFile bounds a file of moved entries, bytes: it is far above what so many
+	// entries take.
+	maxAuditFile = 1 << 30
 )
 
 // auditDir is the folder of what was moved.
 func (l *Ledger) auditDir() string { return filepath.Join(l.dir, "audit") }
+
+// auditFile is the name of the file with the entries from one to another.
+func auditFile(first, last uint64) string {
+	return fmt.Sprintf("audit-%09d-%09d.jsonl", first, last)
+}
+
+// parseAuditFile says which entries a file has by its name; ok is false for any
+// other file.
+func parseAuditFile(name string) (first, last uint64, ok bool) {
+	n, err := fmt.Sscanf(name, "audit-%d-%d.jsonl", &first, &last)
+	return first, last, err == nil && n == 2 && first > 0 && first <= last && name == auditFile(first, last)
+}
 
 // MoveAudit moves entries from before a time into files, once the oldest is a month
 // older than that. A file is on disk before its entries leave the ledger. It returns
@@ -85,7 +100,7 @@ func (l *Ledger) writeAudit(list []ferry.AuditEntry) (name string, err error) {
 	if err := disk.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	name = fmt.Sprintf("audit-%09d-%09d.jsonl", list[0].Seq, list[len(list)-1].Seq)
+	name = auditFile(list[0].Seq, list[len(list)-1].Seq)
 	f, err := os.OpenFile(filepath.Join(dir, name+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return "", err

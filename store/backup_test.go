@@ -132,10 +132,16 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 		"rooted": {{Name: "/etc/x", Typeflag: tar.TypeReg}},
 		"deep":   {{Name: "bodies/../../x.1", Typeflag: tar.TypeReg}},
 		"link":   {{Name: "ledger.db", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}},
+		"log":    {{Name: "audit/../audit-000000001-000000002.jsonl", Typeflag: tar.TypeReg}},
+		"notes":  {{Name: "audit/notes.jsonl", Typeflag: tar.TypeReg}},
 		"key":    {{Name: "../x.key", Typeflag: tar.TypeReg}},
 		"twice":  {{Name: "ledger.db", Typeflag: tar.TypeReg}, {Name: "ledger.db", Typeflag: tar.TypeReg}},
 	} {
 		refused(name, tarOf(t, ferry.Backup{Format: 1, Schema: 1, Files: []string{"../x.key"}}, entries...))
+	}
+	huge := tarOf(t, ferry.Backup{Format: 1, Schema: 1}, tar.Header{Name: "audit/" + auditFile(1, 2), Typeflag: tar.TypeReg, Size: maxAuditFile + 1})
+	if _, err := restoreTo(t, huge, dir); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a file of the audit log without an end: %v", err)
 	}
 	refused("a newer format", tarOf(t, ferry.Backup{Format: 2}), ferry.CodeLedgerNewer)
 	refused("a newer schema", tarOf(t, ferry.Backup{Format: 1, Schema: SchemaVersion() + 1}), ferry.CodeLedgerNewer)
@@ -153,6 +159,9 @@ func tarOf(t *testing.T, manifest ferry.Backup, entries ...tar.Header) []byte {
 	must0(t, err)
 	for i := range entries {
 		must0(t, w.WriteHeader(&entries[i]))
+	}
+	if len(entries) > 0 && entries[len(entries)-1].Size > 0 {
+		return out.Bytes() // cut off there
 	}
 	must0(t, w.Close())
 	return out.Bytes()

@@ -101,7 +101,7 @@ func emptyForRestore(dir string) error {
 // discard removes what a restore that failed has put into the folder.
 func discard(dir string) error {
 	var err error
-	for _, name := range append(keyFiles(dir), "bodies", restoreDir) { // the sign that it is unfinished last
+	for _, name := range append(keyFiles(dir), "bodies", "audit", restoreDir) { // the sign that it is unfinished last
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return err
@@ -231,7 +231,7 @@ func (u *unpacking) mark(note restoreNote) error {
 
 // place puts what was checked into the data folder: the ledger last.
 func (u *unpacking) place(dir string) error {
-	for _, name := range append(keyFiles(u.dir), "bodies") {
+	for _, name := range append(keyFiles(u.dir), "bodies", "audit") {
 		err := os.Rename(filepath.Join(u.dir, name), filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
