@@ -55,6 +55,9 @@ type Restored struct {
 	// Altered names bodies that are not what was accepted, or not there: so they were
 	// when the backup was taken. At most 100; the first of more.
 	Altered []string `json:"altered,omitempty"`
+	// Untidy is what failed once all was in place: syncing the folder, or removing what
+	// the restore unpacked into, which the next start of the broker does.
+	Untidy string `json:"untidy,omitempty"`
 	// Findings of the proof of the restored ledger; nil: not held against itself,
 	// since its schema is an earlier one.
 	Findings []Finding `json:"findings,omitzero"`

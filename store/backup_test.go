@@ -189,6 +189,33 @@ func TestARestoreWantsAnEmptyFolder(t *testing.T) {
 	}
 }
 
+// What fails once the ledger is in place takes nothing of the folder away.
+func TestARestoreIsNotTakenBackAtItsLastStep(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, strings.Repeat("x", ferry.InlineBody+1))
+	must0(t, os.WriteFile(filepath.Join(l.dir, "admin.key"), []byte("secret"), 0o600))
+	dir := t.TempDir()
+	u := &unpacking{dir: filepath.Join(dir, restoreDir), sums: map[string]string{}}
+	must0(t, os.Mkdir(u.dir, 0o700))
+	must0(t, u.unpack(t.Context(), bytes.NewReader(takeBackup(t, l))))
+	u.dir += "/." // what os.RemoveAll refuses
+	var out ferry.Restored
+	must0(t, u.settle(dir, &out))
+	if out.Untidy == "" {
+		t.Error("nobody is told that the folder was not tidied up")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "admin.key")); err != nil {
+		t.Error(err)
+	}
+	r := openIn(t, dir, Options{FileID: cannotTell})
+	if _, _, err := readBody(r, id, 0); err != nil {
+		t.Errorf("the body: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, restoreDir)); !os.IsNotExist(err) {
+		t.Errorf("what the restore left is still there: %v", err)
+	}
+}
+
 // Bodies that retention removes while a backup runs are in it, and go afterwards.
 func TestABackupKeepsTheBodiesOfItsSnapshot(t *testing.T) {
 	l := newLedger(t)

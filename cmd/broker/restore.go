@@ -57,13 +57,16 @@ func lookedAt(out *ferry.Restored) string {
 	return "every checksum, page and body was checked. Its ledger is of an earlier version: that its records, lists and counts agree\nwas not checked; broker reconcile does so once the broker has started"
 }
 
-// amiss says that the backup is whole, and what it is of is not.
+// amiss says that the backup is whole, and what it is of is not; or that the folder is,
+// and could not be tidied up.
 func amiss(out *ferry.Restored) error {
-	if len(out.Altered) == 0 && len(out.Findings) == 0 {
-		return nil
-	}
 	first := ""
 	switch {
+	case len(out.Altered)+len(out.Findings) == 0 && out.Untidy == "":
+		return nil
+	case len(out.Altered)+len(out.Findings) == 0:
+		return ferry.Errorf(ferry.CodeConflict, "the backup was restored, but tidying up failed: %s", out.Untidy).
+			WithHint("look at the disk of %s; the broker starts on it, and removes what the restore left", out.Dir)
 	case len(out.Findings) > 0:
 		first = out.Findings[0].Text
 	default:
