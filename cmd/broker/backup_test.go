@@ -61,6 +61,7 @@ func TestABackupIsThereWhenItIsWhole(t *testing.T) {
 	if err := json.Unmarshal([]byte(broker(exitDone, "", "restore", file, "--data", data, "-o", "json")), &about); err != nil || about.Routes[0].Accepted != 1 {
 		t.Errorf("restore: %+v, %v", about, err)
 	}
+	broker(exitDone, "revoke and rotate again", "restore", file, "--data", filepath.Join(dir, "second"))
 	broker(exitFailed, "is not empty", "restore", file, "--data", data)
 	broker(exitUsage, "cannot be opened", "restore", filepath.Join(dir, "none"), "--data", data)
 	var d ferry.Diagnosis

@@ -44,6 +44,7 @@ func (c restoreCmd) Run(a *app) error {
 	a.printf("gone: whatever was accepted after that moment, and what became of messages since\n\n")
 	a.printf("Next, once the old broker is off for good:\n")
 	a.printf("  start the broker on this folder; what is not completed is looked up before it is sent again\n")
+	a.printf("  revoke and rotate again what was revoked or rotated after that moment: keys, workers and secrets are as they were then\n")
 	a.printf("  let the workers connect with the inboxes that they had\n")
 	a.printf("  broker reconcile   names what the workers know and this ledger does not, with the destination's reference\n")
 	return amiss(&out)
