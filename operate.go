@@ -286,7 +286,7 @@ type RouteInfo struct {
 	ByReason      map[Reason]int64 `json:"deadLettersByReason,omitempty"`
 	Discarded     int64            `json:"discarded"`
 	Accepted      int64            `json:"accepted"`
-	OldestPending *time.Time       `json:"oldestPending,omitempty"`
+	OldestPending *time.Time       `json:"oldestPending,omitempty"` // since when the one waits that has waited longest
 	Owner         *Owner           `json:"owner,omitempty"`
 	Leaving       []Leaving        `json:"leaving,omitempty"` // workers that lost the route, while they are waited for
 	Intake        *IntakeInfo      `json:"intake,omitempty"`
@@ -329,17 +329,37 @@ type Leaving struct {
 	Messages int       `json:"messages"`          // that it may have begun
 }
 
+// WorkerState is how a worker stands, in one word.
+type WorkerState string
+
+// The states of a worker.
+const (
+	WorkerConnected     WorkerState = "connected"     // heard lately
+	WorkerStopped       WorkerState = "stopped"       // it said that it stops
+	WorkerAway          WorkerState = "away"          // silent, without a goodbye
+	WorkerNotSinceStart WorkerState = "notSinceStart" // not heard since the broker started
+	WorkerNeverSeen     WorkerState = "neverSeen"     // not heard since it was let in
+	WorkerRevoked       WorkerState = "revoked"
+)
+
+// WorkerStates lists the states of a worker.
+func WorkerStates() []WorkerState {
+	return []WorkerState{WorkerConnected, WorkerStopped, WorkerAway, WorkerNotSinceStart, WorkerNeverSeen, WorkerRevoked}
+}
+
 // WorkerInfo is a worker as operators see it.
 type WorkerInfo struct {
-	Name      string     `json:"name"`
-	PublicKey string     `json:"publicKey"` // nkey, U…
-	Routes    []string   `json:"routes"`
-	Inbox     string     `json:"inbox,omitempty"` // identity of the inbox last seen
-	Bound     []string   `json:"bound,omitempty"` // routes that this worker's inbox may deliver
-	Version   string     `json:"version,omitempty"`
-	LastSeen  *time.Time `json:"lastSeen,omitempty"`
-	CreatedAt time.Time  `json:"createdAt"`
-	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	Name      string   `json:"name"`
+	PublicKey string   `json:"publicKey"` // nkey, U…
+	Routes    []string `json:"routes"`
+	// State is by the broker's clock; empty: the broker is of a version that tells none.
+	State     WorkerState `json:"state,omitempty"`
+	Inbox     string      `json:"inbox,omitempty"` // identity of the inbox last seen
+	Bound     []string    `json:"bound,omitempty"` // routes that this worker's inbox may deliver
+	Version   string      `json:"version,omitempty"`
+	LastSeen  *time.Time  `json:"lastSeen,omitempty"` // since the broker started
+	CreatedAt time.Time   `json:"createdAt"`
+	RevokedAt *time.Time  `json:"revokedAt,omitempty"`
 	// LoginElsewhere: the login itself is made and removed by the operator of the
 	// queue's server; the broker only decides whom it speaks to.
 	LoginElsewhere bool `json:"loginElsewhere,omitempty"`

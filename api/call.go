@@ -28,7 +28,7 @@ type call struct {
 	presented bool    // a key or a token came with the request
 	shares    *shares // of the limits that hold; nil: none does
 
-	read         int64        // bytes of a body whose length was not told before
+	read         int64        // bytes of the body that were read
 	sent         bool         // the request took messages
 	refusedItems []ferry.Code // of single messages in a partial batch
 

@@ -78,6 +78,8 @@ func enumSchema(t reflect.Type) *openapi3.Schema {
 		values = enum(ferry.Roles())
 	case reflect.TypeFor[ferry.RouteState]():
 		values = enum(ferry.RouteStates())
+	case reflect.TypeFor[ferry.WorkerState]():
+		values = enum(ferry.WorkerStates())
 	case reflect.TypeFor[ferry.IntakeState]():
 		values = enum(ferry.IntakeStates())
 	}

@@ -100,10 +100,8 @@ type AccessLog interface {
 // account follows every request, whatever became of it: the access log and the
 // counts of usage. Probes and descriptions are in the access log alone.
 func (c *call) account() {
-	in, out := c.r.ContentLength, int64(0)
-	if in < 0 {
-		in = c.read
-	}
+	// Not the length that was told: who is refused may have said any.
+	in, out := c.read, int64(0)
 	if length := c.w.Header()["Content-Length"]; len(length) == 1 && c.r.Method != http.MethodHead {
 		out, _ = strconv.ParseInt(length[0], 10, 64) // our own number
 	}

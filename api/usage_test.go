@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -46,11 +47,11 @@ func TestUsed(t *testing.T) {
 		},
 		{
 			what: "no key", method: "POST", target: "/v1/routes/invoices/messages", body: "1", status: 401,
-			want: ferry.Use{BytesIn: 1, Code: ferry.CodeUnauthenticated},
+			want: ferry.Use{Code: ferry.CodeUnauthenticated},
 		},
 		{
 			what: "another's route", key: "sender-key", method: "POST", target: "/v1/routes/orders/messages", body: "1", status: 403,
-			want: ferry.Use{Key: "k3", Name: "flow", BytesIn: 1, Code: ferry.CodeForbidden},
+			want: ferry.Use{Key: "k3", Name: "flow", Code: ferry.CodeForbidden},
 		},
 		{what: "a look", key: "operator-key", method: "GET", target: "/v1/status", status: 200, want: ferry.Use{Key: "k2", Name: "olga"}},
 		{what: "nothing there", key: "operator-key", method: "GET", target: "/v1/nothing", status: 404, want: ferry.Use{Code: ferry.CodeNotFound}},
@@ -81,6 +82,32 @@ func TestUsed(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(ferry.Use{}, "At", "Took")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
+}
+
+// Who is refused may have told any length: what was read is counted.
+func TestUsedCountsWhatWasRead(t *testing.T) {
+	s := newSurface(t)
+	for _, c := range []struct {
+		what, key, body string
+		length, read    int64
+		code            ferry.Code
+	}{
+		{what: "no key", body: "1", length: math.MaxInt64, code: ferry.CodeUnauthenticated},
+		{what: "too large", key: "sender-key", body: "1", length: math.MaxInt64, code: ferry.CodeTooLarge},
+		{what: "no length", key: "sender-key", body: "12345", length: -1, read: 5},
+		{what: "all of it", key: "sender-key", body: "12345", length: 5, read: 5},
+	} {
+		s.fake.uses = nil
+		r := httptest.NewRequest(http.MethodPost, "http://broker.test/v1/routes/invoices/messages", strings.NewReader(c.body))
+		r.ContentLength = c.length
+		if c.key != "" {
+			r.Header.Set("Authorization", "Bearer "+c.key)
+		}
+		s.do(r)
+		if len(s.fake.uses) != 1 || s.fake.uses[0].BytesIn != c.read || s.fake.uses[0].Code != c.code {
+			t.Errorf("%s: %+v, want %d bytes and %q", c.what, s.fake.uses, c.read, c.code)
 		}
 	}
 }

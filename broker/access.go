@@ -155,8 +155,8 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 	if err := b.ledger.SaveWorker(ctx, w, fresh, act, note, by); err != nil {
 		return ferry.NewWorker{}, err
 	}
-	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
-		return ferry.NewWorker{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	if err := b.admit(w.Name); err != nil {
+		return ferry.NewWorker{}, err
 	}
 	for _, name := range w.Routes { // it may have been held back while its worker was revoked
 		if r, ok := b.route(name); ok {
@@ -164,7 +164,7 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		}
 	}
 	made := ferry.NewWorker{WorkerInfo: w, Seed: seed}
-	made.WorkerInfo.Queue = b.queue.Properties().Name
+	made.WorkerInfo.Queue, made.WorkerInfo.State = b.queue.Properties().Name, b.workerState(w)
 	if known, ok := b.transport.(WorkerConfig); ok {
 		made.WorkerConfig = known.WorkerConfig("NKEY")
 	}
@@ -176,6 +176,18 @@ func (b *Broker) login(ctx context.Context, w ferry.WorkerInfo, fresh bool, act,
 		b.askForHello(ctx, w.Name) // it may be connected under an earlier login
 	}
 	return made, nil
+}
+
+// admit tells the queue who may log in, after a change of the worker. One at a time:
+// a list that was read before another change must not reach the queue after that
+// change, or it would let in who was revoked.
+func (b *Broker) admit(worker string) error {
+	b.admitting <- struct{}{}
+	defer func() { <-b.admitting }()
+	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
+		return fmt.Errorf("tell the queue of worker %s: %w", worker, err)
+	}
+	return nil
 }
 
 // RevokeWorker ends a worker's login and cuts its connection at once.
@@ -190,10 +202,10 @@ func (b *Broker) RevokeWorker(ctx context.Context, name, note, by string) (ferry
 		return ferry.WorkerInfo{}, err
 	}
 	b.fleet.forget(name)
-	if err := b.transport.SetWorkers(b.ledger.Workers()); err != nil {
-		return ferry.WorkerInfo{}, fmt.Errorf("tell the queue of worker %s: %w", w.Name, err)
+	if err := b.admit(name); err != nil {
+		return ferry.WorkerInfo{}, err
 	}
-	w.Queue = b.queue.Properties().Name
+	w.Queue, w.State = b.queue.Properties().Name, b.workerState(w)
 	if _, w.LoginElsewhere = b.transport.(LoginElsewhere); w.LoginElsewhere {
 		// It may still be connected: what it was granted ends with its next hello.
 		b.askForHello(ctx, name)
@@ -212,6 +224,7 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 		open = t.Connections()
 	}
 	for i := range list {
+		list[i].State = b.workerState(list[i])
 		list[i].Connections = open[list[i].PublicKey]
 		list[i].LoginElsewhere, list[i].Queue = elsewhere, b.queue.Properties().Name
 		if s := b.fleet.get(list[i].Name); s != nil {
@@ -220,4 +233,23 @@ func (b *Broker) workerInfos() []ferry.WorkerInfo {
 		}
 	}
 	return list
+}
+
+// workerState says how a worker of the ledger stands.
+func (b *Broker) workerState(w ferry.WorkerInfo) ferry.WorkerState {
+	s := b.fleet.get(w.Name)
+	switch {
+	case w.RevokedAt != nil:
+		return ferry.WorkerRevoked
+	case s == nil && w.CreatedAt.Before(b.startedAt):
+		return ferry.WorkerNotSinceStart
+	case s == nil:
+		return ferry.WorkerNeverSeen
+	case s.left:
+		return ferry.WorkerStopped
+	case !b.fleet.heard(w.Name):
+		return ferry.WorkerAway
+	default:
+		return ferry.WorkerConnected
+	}
 }

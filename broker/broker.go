@@ -140,6 +140,7 @@ type Broker struct {
 	holds     holds
 	reports   reports
 	proving   chan struct{} // a token for the proof under way
+	admitting chan struct{} // a token for who tells the queue of workers
 	telling   atomic.Pointer[Operators]
 
 	confirmKey, resultKey, callbackKey []byte // they make tokens
@@ -177,7 +178,7 @@ func New(ctx context.Context, opts Options) (*Broker, error) {
 	b := &Broker{
 		opts: opts, log: opts.Log, bulk: make(chan struct{}, 1), peeks: make(chan struct{}, maxPeeks),
 		caughtUp: make(chan struct{}), drainOnes: make(chan struct{}, drainAtOnce), proving: make(chan struct{}, 1),
-		stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
+		admitting: make(chan struct{}, 1), stopping: make(chan struct{}), startedAt: time.Now().UTC(), holds: holds{wake: make(chan struct{}, 1)},
 	}
 	b.SetOperators(opts.Operators)
 	b.bodies = newCarrier(b)

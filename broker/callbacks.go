@@ -239,8 +239,8 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 			return false
 		}
 	}
-	waiting := b.outbox.waitLater(is)
-	if waiting == 0 && !req.All {
+	late := b.outbox.late(is)
+	if len(late) == 0 && !req.All {
 		return a, ferry.Errorf(ferry.CodeNotFound, "nothing waits for a next try at %q", maskedTarget(req.Callback)).WithHint("broker callbacks list shows what does")
 	}
 	target := "every callback that waits"
@@ -248,10 +248,10 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 		target = "callbacks to " + maskedTarget(req.Callback)
 	}
 	// First, so that nothing is done that the audit log does not have.
-	if err := b.ledger.NoteAct(ctx, ferry.AuditEntry{By: by, Act: "callbacks retry", Target: target, Detail: fmt.Sprintf("%d targets", waiting)}); err != nil {
+	if err := b.ledger.NoteAct(ctx, ferry.AuditEntry{By: by, Act: "callbacks retry", Target: target, Detail: fmt.Sprintf("%d targets", len(late))}); err != nil {
 		return a, err
 	}
-	a.Targets = b.outbox.retry(is)
+	a.Targets = b.outbox.retry(late)
 	return a, nil
 }
 
@@ -292,7 +292,8 @@ func (b *Broker) address(e *ferry.Ending) (wanted bool, err error) {
 	return true, nil
 }
 
-// shownTarget is what may be shown of a target.
+// shownTarget is what may be shown of a target. That of operators may take a while:
+// its address is often a secret.
 func (b *Broker) shownTarget(to ferry.NoticeTarget) string {
 	if to.Kind == ferry.ReplyOperator {
 		return b.shownOperator(to.Target)
@@ -309,9 +310,6 @@ func (b *Broker) shownTarget(to ferry.NoticeTarget) string {
 	}
 	return to.Target
 }
-
-// hostOf is the host where a target is called.
-func (b *Broker) hostOf(to ferry.NoticeTarget) string { return hostOf(b.shownTarget(to)) }
 
 // dropSubscription ends a subscription whose address is gone, with a trace.
 func (b *Broker) dropSubscription(ctx context.Context, to ferry.NoticeTarget, why error) error {

@@ -87,11 +87,12 @@ func (f *fleet) granted(route string) []string {
 	})
 }
 
-// delivering lists the workers that may deliver a route and were heard lately.
+// delivering lists the workers that may deliver a route, were heard lately, and did
+// not say goodbye.
 func (f *fleet) delivering(route string) []string {
 	return f.list(func(s *sighting) bool {
 		_, ok := s.routes[route]
-		return ok && time.Since(s.at) <= f.silentAfter
+		return ok && !s.left && time.Since(s.at) <= f.silentAfter
 	})
 }
 
@@ -147,6 +148,9 @@ func (b *Broker) severalConditions(route string) []ferry.Condition {
 		c := ferry.Condition{Type: ferry.RouteNoWorker, Since: b.startedAt, Worker: w.Name, Reason: "the worker has not been heard since the broker started"}
 		if s := b.fleet.get(w.Name); s != nil {
 			c.Since, c.Reason = s.at.UTC(), "the worker is silent"
+			if s.left {
+				c.Reason = "the worker was stopped"
+			}
 		}
 		list = append(list, c)
 	}

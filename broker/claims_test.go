@@ -276,6 +276,11 @@ func TestStateOfARouteWithSeveralWorkers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		goodbye := func(h *hand) {
+			if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: h.name, Inbox: h.inbox, Leaving: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		want := func(state ferry.RouteState, workers string, conditions int) {
 			t.Helper()
 			list, err := w.b.RouteInfos(t.Context())
@@ -309,6 +314,18 @@ func TestStateOfARouteWithSeveralWorkers(t *testing.T) {
 		want(ferry.RouteRunning, "one", 1)
 		time.Sleep(31 * time.Second)
 		want(ferry.RouteNoWorker, "", 2)
+		hello(a, ferry.RouteRunning)
+		hello(b, ferry.RouteRunning)
+		want(ferry.RouteRunning, "one, two", 0)
+		goodbye(a)
+		want(ferry.RouteRunning, "two", 1)
+		goodbye(b)
+		want(ferry.RouteNoWorker, "", 2)
+		for _, c := range w.route(orders).Conditions {
+			if c.Reason != "the worker was stopped" {
+				t.Errorf("the reason of %s is %q", c.Worker, c.Reason)
+			}
+		}
 		if _, err := w.b.BindRoute(t.Context(), orders, "one", false, "mine", "ann"); ferry.CodeOf(err) != ferry.CodeConflict {
 			t.Errorf("bind: %v", err)
 		}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,13 +31,13 @@ func newGauges(b *Broker) *gauges {
 		parked:      desc("messages_parked", "Messages that wait behind another of their ordering key.", "route"),
 		awaiting:    desc("messages_awaiting", "Messages that the destination took, to say later what became of them.", "route"),
 		dead:        desc("dead_letters", "Messages set aside now.", "route", "reason"),
-		oldest:      desc("oldest_pending_age_seconds", "Age of the oldest pending message.", "route"),
+		oldest:      desc("oldest_pending_age_seconds", "For how long the message has waited that has waited longest, since it was to be delivered first.", "route"),
 		condition:   desc("route_condition", "1 while the condition holds.", "route", "condition"),
 		concurrency: desc("route_concurrency", "Calls at a time that the route's destination is given now, as its worker last told.", "route"),
 		intake:      desc("intake_running", "1 while messages are taken in from the route's queue elsewhere.", "route"),
 		waiting:     desc("notices_waiting", "Ends of messages that wait to be told to who asked.", "route"),
 		lag:         desc("relay_lag_seconds", "For how long the message has been due that should have been handed out and was not, though nothing holds it."),
-		lastSeen:    desc("worker_last_seen_timestamp_seconds", "When the worker was last heard, since the broker started.", "worker"),
+		lastSeen:    desc("worker_last_seen_timestamp_seconds", "When the worker was last heard, or the broker started since, of workers that should be heard.", "worker"),
 		certificate: desc("certificate_expiry_timestamp_seconds", "When the certificate of the listener ends."),
 		unused:      desc("certificate_reload_failed", "1 while the files of the certificate changed and cannot be used."),
 		writable:    desc("ledger_writable", "1 while the ledger can write; 0: senders are refused."),
@@ -64,17 +65,15 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	var lag time.Duration
 	for _, name := range b.names() {
 		info, err := b.routeInfo(name)
-		if err != nil {
-			continue
+		if err != nil || info.Retired && info.Pending+info.DeadLetters == 0 {
+			continue // nothing is left to tell of it
 		}
 		g.route(&info, now, give)
 		lag = max(lag, b.relayLag(&info, now))
 	}
 	give(g.lag, lag.Seconds())
-	for _, w := range b.workerInfos() {
-		if w.LastSeen != nil && w.RevokedAt == nil {
-			give(g.lastSeen, float64(w.LastSeen.UnixMilli())/1000, w.Name)
-		}
+	for name, at := range b.expected() {
+		give(g.lastSeen, float64(at.UnixMilli())/1000, name)
 	}
 	if c := b.certificate(); c != nil {
 		give(g.certificate, float64(c.NotAfter.Unix()))
@@ -126,6 +125,44 @@ func one(holds bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// expected are the workers that should be heard, and when they were heard last; or
+// when the broker started, of those that were not heard since then and that a route is
+// bound to. Who said goodbye is not missed.
+func (b *Broker) expected() map[string]time.Time {
+	bound := b.boundWorkers()
+	seen := map[string]time.Time{}
+	for _, w := range b.ledger.Workers() {
+		switch s := b.fleet.get(w.Name); {
+		case w.RevokedAt != nil || s != nil && s.left:
+		case s != nil:
+			seen[w.Name] = s.at
+		case bound[w.Name]:
+			seen[w.Name] = b.startedAt
+		}
+	}
+	return seen
+}
+
+// boundWorkers are those that a route waits for, without those of which operators were
+// to know that they had been stopped before this start.
+func (b *Broker) boundWorkers() map[string]bool {
+	bound := map[string]bool{}
+	for name, r := range b.table.Load().routes {
+		if in, err := b.ledger.Route(name); err == nil && in.Binding != nil && !in.Pull && !in.Several && !b.isOver(r) {
+			bound[in.Binding.Worker] = true
+		}
+	}
+	if b.operatorsListen() { // else it is not kept
+		told, _ := b.ledger.Told()
+		for _, t := range told {
+			if name, ok := strings.CutPrefix(t.What, "worker/"); ok && t.State == stateLeft {
+				delete(bound, name)
+			}
+		}
+	}
+	return bound
 }
 
 // relayLag is for how long the first message of a route has been due that the relay

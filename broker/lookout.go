@@ -71,8 +71,11 @@ func (l *lookout) conditions(now time.Time) []observed {
 func (l *lookout) route(in *store.RouteLedger) observed {
 	b := l.b
 	o := observed{what: "route/" + in.Name, hold: b.operators().StoppedFor}
-	conditions := b.conditions(in)
-	state := gravest(conditions)
+	info := ferry.RouteInfo{Name: in.Name, Conditions: b.conditions(in), Pending: in.Pending, Pull: in.Pull}
+	if info.State = gravest(info.Conditions); in.Several {
+		b.describeSeveral(&info) // while one of them delivers, the route has not stopped
+	}
+	state := info.State
 	switch {
 	case state == ferry.RouteUnauthorized, state == ferry.RouteUnavailable, state == ferry.RouteNoWorker && in.Pending > 0:
 		o.state = string(state)
@@ -91,11 +94,10 @@ func (l *lookout) route(in *store.RouteLedger) observed {
 		o.event = e
 		return o
 	}
-	info := ferry.RouteInfo{Name: in.Name, State: state, Conditions: conditions, Pending: in.Pending, Pull: in.Pull}
 	e := &ferry.OperatorEvent{
 		Type: ferry.EventRouteStopped, Route: in.Name, Condition: state, Pending: in.Pending, Reason: reasonOf(&info, state),
 	}
-	for _, c := range conditions {
+	for _, c := range info.Conditions {
 		if c.Type == state {
 			e.Since, e.Worker = c.Since.UTC(), c.Worker
 			break

@@ -22,7 +22,8 @@ type metrics struct {
 	counters
 
 	mu    sync.Mutex
-	knows *table // whose routes have their counters
+	knows *table          // whose routes have their counters
+	shown map[string]bool // by route: those that have
 }
 
 func newMetrics(b *Broker) *metrics {
@@ -34,26 +35,46 @@ func newMetrics(b *Broker) *metrics {
 }
 
 // Gather gives all metrics. Every route that is configured has its counters, from
-// zero, so that the first event of a kind is an increase; a removed one has none.
+// zero, so that the first event of a kind is an increase; a removed one has none, once
+// it holds nothing.
 func (m *metrics) Gather() ([]*dto.MetricFamily, error) {
 	m.mu.Lock()
-	if now := m.b.table.Load(); now != m.knows {
-		var gone []string
-		if m.knows != nil {
-			for _, name := range m.knows.names {
-				if _, ok := now.routes[name]; !ok {
-					gone = append(gone, name)
-				}
-			}
+	now := m.b.table.Load()
+	shown := map[string]bool{}
+	var gone []string
+	for name, r := range now.routes {
+		if m.b.isOver(r) { // and its last messages were counted meanwhile
+			gone = append(gone, name)
+			continue
 		}
-		m.forget(gone)
-		for _, r := range now.routes {
-			m.begin(&r.Route, m.b.opts.Intake(r.Name) != nil)
+		shown[name] = true
+		if now != m.knows || !m.shown[name] {
+			m.begin(&r.Route, m.b.opts.Intake(name) != nil)
 		}
-		m.knows = now
 	}
+	for name := range m.shown {
+		if _, ok := now.routes[name]; !ok {
+			gone = append(gone, name)
+		}
+	}
+	m.forget(gone)
+	m.knows, m.shown = now, shown
 	m.mu.Unlock()
 	return m.registry.Gather()
+}
+
+// isOver says of a route that was taken out of the configuration that it holds nothing
+// that somebody must look after.
+func (b *Broker) isOver(r *route) bool {
+	if !r.Retired {
+		return false
+	}
+	in, err := b.ledger.Route(r.Name)
+	left := in.Pending
+	for _, n := range in.Dead {
+		left += n
+	}
+	return err == nil && left == 0
 }
 
 func (m *metrics) handler() http.Handler {
@@ -113,7 +134,7 @@ func (m *metrics) commit(took time.Duration, writes int) {
 
 // RequestRefused counts a refused request; route is "" when it named none.
 func (b *Broker) RequestRefused(route string, code ferry.Code) {
-	if _, ok := b.route(route); !ok {
+	if r, ok := b.route(route); !ok || b.isOver(r) {
 		route = "" // names that senders invent must not become series
 	}
 	b.metrics.refusedTotal.WithLabelValues(route, string(code)).Inc()

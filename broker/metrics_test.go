@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"ferry"
+	"ferry/queue"
 )
 
 // exposed is what a scrape shows: values by name and labels, histograms by their count.
@@ -226,22 +227,105 @@ func TestMetricsOfEveryStep(t *testing.T) {
 	}, func(o *Options) { o.Routes = append(o.Routes, ferry.Route{Name: "pulled", Pull: true}) })
 }
 
-// TestMetricsOfRemovedRoutes: a route that is no longer configured is not shown.
+// TestMetricsOfRemovedRoutes: a route that was taken out of the configuration is shown
+// while it holds something, and then no more.
 func TestMetricsOfRemovedRoutes(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.send(`{}`)
+		h := w.worker("erp", orders)
+		h.hello(orders)
+		id := w.send(`{}`)
 		if seen := w.exposed(); seen["messages_accepted_total{orders}"] != 1 || seen["messages_pending{orders}"] != 1 {
 			t.Fatalf("%v", seen)
 		}
-		was := w.b.table.Load()
-		w.b.table.Store(&table{Settings: was.Settings, routes: map[string]*route{notes: was.routes[notes]}, names: []string{notes}})
-		for name := range w.exposed() {
-			if strings.Contains(name, orders) {
-				t.Errorf("%s is shown", name)
+		hidden := func(what string) {
+			t.Helper()
+			w.b.RequestRefused(orders, ferry.CodeRouteRetired)
+			for name := range w.exposed() {
+				if strings.Contains(name, orders) {
+					t.Errorf("%s: %s is shown", what, name)
+				}
 			}
 		}
-		w.b.table.Store(was)
+		w.reconfigure(only(notes))
+		if seen := w.exposed(); seen["messages_pending{orders}"] != 1 || seen["messages_accepted_total{orders}"] != 1 {
+			t.Errorf("it holds a message: %v", seen)
+		}
+		h.report(h.takeOne(orders), ferry.Rejected, rejected())
+		if seen := w.exposed(); seen["messages_dead_lettered_total{Rejected,orders}"] != 1 || seen["dead_letters{Rejected,orders}"] != 1 {
+			t.Errorf("it holds a dead letter: %v", seen)
+		}
+		must(w.b.Discard(t.Context(), id, "gone", "ada"))
+		hidden("it holds nothing")
+		must(w.b.Restore(t.Context(), id, "after all", "ada"))
+		if seen := w.exposed(); seen["dead_letters{Rejected,orders}"] != 1 {
+			t.Errorf("its dead letter came back: %v", seen)
+		}
+		if v, ok := w.exposed()["messages_accepted_total{orders}"]; !ok || v != 0 {
+			t.Errorf("its counters begin again: %v, %v", v, ok)
+		}
+		must(w.b.Discard(t.Context(), id, "gone", "ada"))
+		time.Sleep(retiredFor)
+		w.reconfigure(only(notes))
+		hidden("long ago")
+		w.reconfigure(only(notes, orders))
+		if v, ok := w.exposed()["messages_accepted_total{orders}"]; !ok || v != 0 {
+			t.Errorf("it is back: %v, %v", v, ok)
+		}
 	})
+}
+
+// TestWorkersThatAreMissed: a worker that was stopped in order is not shown as silent;
+// one that a route waits for is, also when the broker restarted since.
+func TestWorkersThatAreMissed(t *testing.T) {
+	const erp, idle = "worker_last_seen_timestamp_seconds{erp}", "worker_last_seen_timestamp_seconds{idle}"
+	for name, change := range map[string]func(*Options){
+		"nobody is told": func(*Options) {}, "operators are told": (&pager{ids: map[string]int{}, free: 1 << 40}).options,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				seen := func(what string, want time.Time) {
+					t.Helper()
+					now := w.exposed()
+					if v, ok := now[erp]; ok == want.IsZero() || ok && v != float64(want.Unix()) {
+						t.Errorf("%s: seen at %v (%v), want %s", what, v, ok, want)
+					}
+					if v, ok := now[idle]; ok {
+						t.Errorf("%s: a worker that no route waits for, and that was never heard, was seen at %v", what, v)
+					}
+				}
+				h := w.worker("erp", orders)
+				w.worker("idle", notes)
+				seen("never heard", time.Time{})
+				h.hello(orders)
+				at := time.Now()
+				time.Sleep(time.Hour)
+				seen("silent", at)
+				w.restart(change)
+				h = w.worker("erp", orders)
+				at = time.Now()
+				time.Sleep(time.Hour)
+				seen("silent since before the start", at)
+				h.hello(orders)
+				seen("back", time.Now())
+				if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: "erp", Inbox: h.inbox, Leaving: true}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				seen("stopped", time.Time{})
+				w.restart(change)
+				at = time.Now()
+				time.Sleep(time.Hour)
+				if name == "operators are told" {
+					at = time.Time{} // who watches for them has noted it
+				}
+				seen("stopped before the start", at)
+				if _, err := w.b.RevokeWorker(t.Context(), "erp", "gone", "test"); err != nil {
+					t.Fatal(err)
+				}
+				seen("revoked", time.Time{})
+			}, change)
+		})
+	}
 }
 
 // TestRelayLag: what is due and held by nothing, from when it was due.

@@ -33,7 +33,7 @@ func (b *Broker) runOperations(ctx context.Context) {
 		}
 		if time.Since(swept) >= operationSweep || wait > 0 && b.ledger.HasLeftovers() {
 			swept = time.Now()
-			if err := b.ledger.SweepOperations(ctx, time.Now().Add(-b.table.Load().Retention.Over(ferry.Retention{}).Discarded)); err != nil && ctx.Err() == nil {
+			if err := b.ledger.SweepOperations(ctx, time.Now().Add(-b.longestDiscarded())); err != nil && ctx.Err() == nil {
 				b.log.Warn("what ended operations left could not be removed", "error", err)
 			}
 		}
@@ -48,6 +48,16 @@ func (b *Broker) runOperations(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// longestDiscarded is how long anything that was discarded is kept: a bulk discard may
+// be of any route, also of one that is not configured any more.
+func (b *Broker) longestDiscarded() time.Duration {
+	longest := b.retentionOf("").Discarded
+	for _, name := range b.names() {
+		longest = max(longest, b.retentionOf(name).Discarded)
+	}
+	return longest
 }
 
 // stepOperation carries one operation on, and says when it wants its next step.

@@ -178,3 +178,43 @@ func TestADiscardInBulkIsUndone(t *testing.T) {
 		w.balanced()
 	})
 }
+
+// A discard is taken back as a whole while its messages are kept: by the longest
+// retention of a route, and no less than the window in which repeats are known.
+func TestADiscardIsUndoneWhileItsMessagesAreKept(t *testing.T) {
+	for name, test := range map[string]struct{ all, own, window time.Duration }{
+		"a route keeps them longer":  {all: time.Hour, own: 6 * time.Hour, window: time.Hour},
+		"the window keeps them":      {all: time.Hour, window: 6 * time.Hour},
+		"a route keeps them shorter": {all: 6 * time.Hour, own: time.Hour, window: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				h := w.worker("one", orders, notes)
+				h.hello(orders, notes)
+				w.setAsideMany(h, 2, "field 7 is missing")
+				w.send(`{}`, func(m *ferry.Message) { m.Route = notes })
+				h.report(h.takeOne(notes), ferry.Rejected, rejected())
+				id := w.bulk("discard", ferry.BulkRequest{All: true, Note: "tests"}).OperationID
+				w.operation(id)
+				time.Sleep(4 * time.Hour)
+				page, err := w.b.Messages(t.Context(), ferry.MessageFilter{State: ferry.StateDiscarded})
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept, undo := len(page.Items), ferry.BulkRequest{Operation: id, DryRun: true}
+				if got := w.bulk("restore", undo); kept == 0 || got.Count != kept || got.Gone != 3-kept {
+					t.Errorf("%d messages are kept: %+v", kept, got)
+				}
+				time.Sleep(4 * time.Hour)
+				if got := w.bulk("restore", undo); got.Count != 0 || got.Gone != 3 {
+					t.Errorf("after every retention: %+v", got)
+				}
+				w.balanced()
+			}, func(o *Options) {
+				o.IdempotencyWindow, o.SilentAfter = test.window, time.Hour
+				o.Retention = ferry.Retention{Discarded: test.all}
+				o.Routes = []ferry.Route{{Name: orders, Retention: ferry.Retention{Discarded: test.own}}, {Name: notes}}
+			})
+		})
+	}
+}

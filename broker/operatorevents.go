@@ -159,6 +159,9 @@ func (l *lookout) tell(ctx context.Context, o observed, s *sight, now time.Time)
 	t := store.Telling{What: o.what}
 	if o.state != "" {
 		t.Told = ferry.ToldCondition{What: o.what, State: o.state, Since: s.since.UTC(), At: now.UTC()}
+		if was := l.told[o.what]; o.event == nil && was.Type != "" { // better than what was told last
+			t.Told.Type, t.Told.At = was.Type, was.At
+		}
 	}
 	if e := o.event; e != nil {
 		e.Time, e.Environment, e.Broker = now.UTC(), b.opts.Environment, b.opts.PublicURL
@@ -248,6 +251,9 @@ func (b *Broker) shownOperator(name string) string {
 // holds still.
 func (b *Broker) Operating(context.Context) (ferry.Operating, error) {
 	told, err := b.ledger.Told()
+	told = slices.DeleteFunc(told, func(t ferry.ToldCondition) bool {
+		return t.Type == "" || t.State == stateLeft // remembered, but nobody was told
+	})
 	is := ferry.Operating{Targets: []ferry.OperatorTargetInfo{}, Told: told}
 	targets := b.operators().Targets
 	for i := range targets {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,8 @@ type pager struct {
 	down  bool
 	tries int
 	got   []ferry.OperatorEvent
-	sign  int // secrets of the last
+	last  time.Time // of the last event
+	sign  int       // secrets of the last
 	ids   map[string]int
 	free  int64
 }
@@ -36,7 +38,7 @@ func (p *pager) Tell(_ context.Context, _ ferry.NoticeTarget, ends []ferry.Endin
 			errs[i] = errors.New("it answers 503")
 			continue
 		}
-		p.got = append(p.got, *e.Operator)
+		p.got, p.last = append(p.got, *e.Operator), e.Operator.Time
 		p.ids[e.EventID()]++
 		p.sign = len(e.Secrets)
 		if e.URL != "https://hooks.example/on-call?sig=secret" && e.To.Kind == ferry.ReplyOperator || e.Operator.ID != e.EventID() {
@@ -228,6 +230,41 @@ func TestOperatorsAreToldOfLostWorkers(t *testing.T) {
 	})
 }
 
+// TestOperatorsAreToldOfRoutesOfSeveral: one that is well delivers for all, so that
+// another which was stopped, is silent or in trouble is no stop of the route.
+func TestOperatorsAreToldOfRoutesOfSeveral(t *testing.T) {
+	p := &pager{ids: map[string]int{}, free: 1 << 40}
+	bubble(t, func(t *testing.T, w *world) {
+		one, two := two(w)
+		both := func(for_ time.Duration, holds ...ferry.Condition) {
+			for until := time.Now().Add(for_); time.Now().Before(until); {
+				one.lives(time.Second)
+				two.lives(time.Second, holds...)
+			}
+		}
+		w.send(`{}`)
+		both(2 * time.Minute)
+		both(3*time.Minute, down(time.Now()))
+		wantTold(t, p)
+		if _, err := two.q.Hello(t.Context(), queue.Hello{Worker: "two", Inbox: two.inbox, Leaving: true}); err != nil {
+			t.Fatal(err)
+		}
+		one.lives(5 * time.Minute)
+		wantTold(t, p) // stopped in order
+		one.lives(3*time.Minute, down(time.Now()))
+		wantTold(t, p, "routeStopped orders unavailable")
+		both(3 * time.Minute)
+		wantTold(t, p, "routeRecovered orders running")
+		for _, h := range []*hand{one, two} {
+			if _, err := h.q.Hello(t.Context(), queue.Hello{Worker: h.name, Inbox: h.inbox, Leaving: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		wantTold(t, p, "routeStopped orders noWorker")
+	}, p.options, several)
+}
+
 func contains(list []string, want string) bool {
 	for _, s := range list {
 		if s == want {
@@ -324,6 +361,64 @@ func TestWhoSubscribedHearsOperators(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestAnAddressThatCannotBeRead: while the secret of an operators' target is waited
+// for, senders are answered, and so is who asks how the broker is.
+func TestAnAddressThatCannotBeRead(t *testing.T) {
+	for hangs := 1; hangs <= 3; hangs++ { // the first time that it is asked for, or a later one
+		t.Run(strconv.Itoa(hangs), func(t *testing.T) {
+			paged(t, func(t *testing.T, w *world, p *pager) {
+				read, asked := make(chan struct{}), 0
+				w.restart(p.options, func(o *Options) {
+					o.Operators.Targets[0].URL = func() (string, error) {
+						p.mu.Lock()
+						asked++
+						wait := asked >= hangs
+						p.mu.Unlock()
+						if wait {
+							<-read
+						}
+						return "https://hooks.example/on-call?sig=secret", nil
+					}
+				})
+				p.set(func() { p.down, p.free = true, 1<<20 })
+				time.Sleep(time.Minute)
+				retried, well := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(retried)
+					_, _ = w.b.RetryCallbacks(t.Context(), ferry.RetryRequest{Callback: "https://elsewhere.example/"}, "ada")
+				}()
+				synctest.Wait()
+				go func() {
+					defer close(well)
+					w.b.outbox.noted([]ferry.NoticeTarget{{Kind: ferry.ReplyCallback, Target: "https://sender.example/"}}, 0)
+					w.send(`{}`)
+					if _, err := w.b.Status(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				select {
+				case <-well:
+				default:
+					t.Error("senders wait for the address of operators")
+				}
+				p.set(func() {
+					if asked < hangs {
+						t.Errorf("asked for %d times", asked)
+					}
+					p.down = false
+				})
+				close(read)
+				<-retried
+				<-well
+				time.Sleep(time.Minute)
+				wantTold(t, p, "diskLow critical ")
+			})
+		})
+	}
 }
 
 // TestATargetThatWasTakenOut: what waits for it is dropped, and nobody else waits.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,14 +81,16 @@ func (o *outbox) noted(fresh []ferry.NoticeTarget, lost int) {
 	}
 }
 
-// add gives targets that something waits for a turn.
+// add gives targets that something waits for a turn. The ledger's commits wait for
+// it, and whoever holds o.mu: neither here nor under the lock the address of an
+// operators' target is asked for, which may be a secret that lies elsewhere.
 func (o *outbox) add(list []ferry.NoticeTarget) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, to := range list {
 		t := o.targets[to]
 		if t == nil {
-			t = &telling{to: to, lane: o.turns.lane(laneOf(to, o.b.hostOf(to)))}
+			t = &telling{to: to, lane: o.turns.lane(o.b.laneOf(to))}
 			o.targets[to] = t
 		}
 		switch t.state {
@@ -123,10 +126,7 @@ func (o *outbox) run(ctx context.Context) {
 				}
 				break
 			}
-			running.Go(func() {
-				o.tell(ctx, t, again)
-				o.nudge()
-			})
+			running.Go(func() { o.tell(ctx, t, again) })
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -175,8 +175,19 @@ func (o *outbox) tell(ctx context.Context, t *telling, again bool) {
 	o.told(ctx, t, again, err)
 }
 
-// told gives the turn back, and says when the next one is.
+// told gives the turn back, has the next one be looked for, and logs now and then that
+// something failed.
 func (o *outbox) told(ctx context.Context, t *telling, again bool, err error) {
+	since, say := o.giveBack(ctx, t, again, err)
+	o.nudge()
+	if say {
+		o.b.log.Warn("ends of messages cannot be told: they wait", "kind", t.to.Kind, "route", t.to.Route, "to", o.b.shownTarget(t.to), "since", since, "error", err)
+	}
+}
+
+// giveBack ends the turn, and says when the next one is; since when the target fails,
+// and whether the log should say so.
+func (o *outbox) giveBack(ctx context.Context, t *telling, again bool, err error) (since time.Time, say bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	well := err == nil || ctx.Err() != nil
@@ -186,11 +197,11 @@ func (o *outbox) told(ctx context.Context, t *telling, again bool, err error) {
 		if t.more {
 			t.more = false
 			o.turns.ready(t)
-			return
+			return time.Time{}, false
 		}
 		delete(o.targets, t.to)
 		o.turns.forget(t)
-		return
+		return time.Time{}, false
 	}
 	t.more = false
 	if t.fails == 0 {
@@ -205,9 +216,7 @@ func (o *outbox) told(ctx context.Context, t *telling, again bool, err error) {
 	t.fails++
 	t.why = err.Error()
 	o.turns.wait(t)
-	if t.fails == 1 || t.fails%10 == 0 {
-		o.b.log.Warn("ends of messages cannot be told: they wait", "kind", t.to.Kind, "route", t.to.Route, "to", o.b.shownTarget(t.to), "since", t.since, "error", err)
-	}
+	return t.since, t.fails == 1 || t.fails%10 == 0
 }
 
 // page tells some ends, and takes out of the ledger what needs no other try. The
@@ -380,24 +389,25 @@ func (o *outbox) count(to ferry.NoticeTarget, outcome string, n int) {
 	}
 }
 
-// waitLater counts the targets that wait for their next try.
-func (o *outbox) waitLater(is func(ferry.NoticeTarget) bool) (n int) {
+// late lists the targets that wait for their next try and that is names, which may take
+// a while: it is asked under no lock.
+func (o *outbox) late(is func(ferry.NoticeTarget) bool) (list []*telling) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	for to, t := range o.targets {
-		if t.state == tellingLater && is(to) {
-			n++
+	for _, t := range o.targets {
+		if t.state == tellingLater {
+			list = append(list, t)
 		}
 	}
-	return n
+	o.mu.Unlock()
+	return slices.DeleteFunc(list, func(t *telling) bool { return !is(t.to) })
 }
 
-// retry gives a target that waits for its next try a turn now. It says whether it
-// did.
-func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
+// retry gives those of late that still wait for their next try a turn now. It says how
+// many.
+func (o *outbox) retry(list []*telling) (n int) {
 	o.mu.Lock()
-	for to, t := range o.targets {
-		if t.state == tellingLater && is(to) {
+	for _, t := range list {
+		if t.state == tellingLater {
 			t.next = time.Time{}
 			o.turns.ready(t)
 			n++

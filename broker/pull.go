@@ -278,19 +278,30 @@ func (b *Broker) lastReceiver(in *store.RouteLedger) (by string, at time.Time) {
 	return by, at
 }
 
+// receiverSilence is since when nobody is known to have asked for a message; zero when
+// nobody ever did. Who asked and got nothing is not in the ledger, so that a broker
+// which has just started cannot know of longer than that.
+func (b *Broker) receiverSilence(in *store.RouteLedger) (by string, since time.Time) {
+	by, since = b.lastReceiver(in)
+	if !since.IsZero() && since.Before(b.startedAt) {
+		since = b.startedAt
+	}
+	return by, since
+}
+
 func (b *Broker) hasReceiver(in *store.RouteLedger) bool {
-	_, at := b.lastReceiver(in)
-	return time.Since(at) <= receiverSilent
+	_, since := b.receiverSilence(in)
+	return time.Since(since) <= receiverSilent
 }
 
 // pullConditions says whether anybody asks for the route's messages.
 func (b *Broker) pullConditions(in *store.RouteLedger) []ferry.Condition {
-	by, at := b.lastReceiver(in)
+	by, since := b.receiverSilence(in)
 	switch {
-	case at.IsZero():
+	case since.IsZero():
 		return []ferry.Condition{{Type: ferry.RouteNoWorker, Since: b.startedAt, Reason: "no receiver has asked for this route yet"}}
-	case time.Since(at) > receiverSilent:
-		return []ferry.Condition{{Type: ferry.RouteNoWorker, Since: at.UTC(), Worker: by, Reason: "no receiver has asked since " + at.UTC().Format(time.RFC3339)}}
+	case time.Since(since) > receiverSilent:
+		return []ferry.Condition{{Type: ferry.RouteNoWorker, Since: since.UTC(), Worker: by, Reason: "no receiver has asked since " + since.UTC().Format(time.RFC3339)}}
 	default:
 		return nil
 	}

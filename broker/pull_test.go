@@ -278,7 +278,20 @@ func TestStateOfAPullRoute(t *testing.T) {
 		if i := info(); i.State != ferry.RouteRunning || i.InQueue != 0 {
 			t.Errorf("after a restart: %+v", i)
 		}
-		time.Sleep(2 * time.Minute)
+		for range 3 { // who asks and gets nothing is not in the ledger
+			if _, err := w.b.Pause(t.Context(), orders, "month end", time.Now().Add(30*time.Minute), "ada"); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := w.b.Receive(t.Context(), orders, "erp", time.Second, false); got != nil || err != nil {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			time.Sleep(50 * time.Minute)
+			w.restart(pulling)
+			if i := info(); i.State != ferry.RouteRunning {
+				t.Errorf("asked within the hour, and the broker restarted: %+v", i)
+			}
+		}
+		time.Sleep(time.Hour + time.Minute)
 		i := info()
 		if i.State != ferry.RouteNoWorker || i.Worker != "erp" || !slices.ContainsFunc(i.Conditions, func(c ferry.Condition) bool { return c.Reason != "" && time.Since(c.Since) > time.Hour }) {
 			t.Errorf("after an hour: %+v", i)

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ferry"
@@ -50,6 +52,34 @@ func TestRetentionOfRoutes(t *testing.T) {
 		o.SilentAfter = time.Hour
 		o.Retention = ferry.Retention{Completed: 10 * day}
 		o.Routes = []ferry.Route{{Name: orders, Retention: ferry.Retention{Completed: 2 * day, Bodies: day}}, {Name: notes}}
+	})
+}
+
+// TestRetentionWaitsForCallbacks: who is to be called back is told, however much longer
+// his address is down than the message would be kept. Then it goes.
+func TestRetentionWaitsForCallbacks(t *testing.T) {
+	calledBack(t, func(t *testing.T, f *flows, s *subscribers) {
+		sub, _ := f.subscribed(s, f.Flow("watch"), "completed", "")
+		s.Answer(func(string, int) int { return http.StatusServiceUnavailable })
+		f.restart(func(o *Options) {
+			s.options(o)
+			o.IdempotencyWindow, o.Retention = time.Hour, ferry.Retention{Completed: time.Hour}
+		})
+		f.serve()
+		f.worker.hello(orders)
+		id := f.completes(`{"n":1}`)
+		time.Sleep(3 * time.Hour)
+		f.state(id, ferry.StateCompleted)
+		s.Answer(func(string, int) int { return http.StatusAccepted })
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		calls := s.Calls(sub.CallbackURL)
+		if len(calls) == 0 || calls[len(calls)-1].Answer != http.StatusAccepted || f.waitingNotices() != 0 {
+			t.Errorf("called %d times, %d wait", len(calls), f.waitingNotices())
+		}
+		if _, err := f.b.Message(t.Context(), id); ferry.CodeOf(err) != ferry.CodeMessageNotFound {
+			t.Errorf("%s is kept when it was told: %v", id, err)
+		}
 	})
 }
 

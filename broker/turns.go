@@ -69,11 +69,10 @@ const (
 
 func newTurns() turns { return turns{lanes: map[string]*lane{}} }
 
-// laneOf is the lane of a target: what shares its fate. host is where a callback
-// goes.
-func laneOf(to ferry.NoticeTarget, host string) string {
+// laneOf is the lane of a target: what shares its fate.
+func (b *Broker) laneOf(to ferry.NoticeTarget) string {
 	if to.Kind == ferry.ReplyCallback || to.Kind == ferry.ReplySubscription {
-		return "https://" + host
+		return "https://" + hostOf(b.shownTarget(to))
 	}
 	return to.Kind + "/" + to.Route + "/" + to.Target
 }

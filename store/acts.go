@@ -267,7 +267,6 @@ func (l *Ledger) mayRestore(r *record) error {
 
 // restore takes back the discard of a message that mayRestore allows.
 func (l *Ledger) restore(tx *bbolt.Tx, r *record, act ferry.Act) error {
-	byRetention := r.Discarded != nil && r.Discarded.By == byBroker
 	r.Discarded = nil
 	if r.Conflict == mayHaveIt {
 		r.Conflict = "" // it is looked up
@@ -275,9 +274,7 @@ func (l *Ledger) restore(tx *bbolt.Tx, r *record, act ferry.Act) error {
 	addAct(r, act)
 	if r.Dead != nil {
 		dead := *r.Dead
-		if byRetention {
-			dead.At = act.At // it waits anew, else retention would take it at once
-		}
+		dead.At = act.At // it waits anew, else retention might take it at once
 		if err := l.setAside(tx, r, &dead, false); err != nil {
 			return err
 		}

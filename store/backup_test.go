@@ -139,7 +139,7 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 	} {
 		refused(name, tarOf(t, ferry.Backup{Format: 1, Schema: 1, Files: []string{"../x.key"}}, entries...))
 	}
-	huge := tarOf(t, ferry.Backup{Format: 1, Schema: 1}, tar.Header{Name: "audit/" + auditFile(1, 2), Typeflag: tar.TypeReg, Size: maxAuditFile + 1})
+	huge := tarOf(t, ferry.Backup{Format: 1, Schema: 1}, tar.Header{Name: "audit/" + auditName(1, 2), Typeflag: tar.TypeReg, Size: maxAuditFile + 1})
 	if _, err := restoreTo(t, huge, dir); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("a file of the audit log without an end: %v", err)
 	}

@@ -192,8 +192,11 @@ func (l *Ledger) tellOperation(tx *bbolt.Tx, r *record, from ferry.State) {
 		if g := op.groupOf(tx, r); g != nil {
 			g.tally(from, -1)
 			g.tally(r.State, +1)
-			if from.Pending() {
+			switch {
+			case from.Pending():
 				op.judge(g, r)
+			case r.State.Pending() && r.Handled.Canary: // restored
+				op.awaitAgain(g, r.ID)
 			}
 		}
 	}
@@ -279,6 +282,16 @@ func noteEnd(c *ferry.OperationCanary, id ferry.ID, end, text string) {
 		c.Alike++
 	case ferry.CanaryOtherwise:
 		c.Otherwise++
+	}
+}
+
+// awaitAgain takes back that a canary message was discarded: it is on its way anew.
+func (op *operationRow) awaitAgain(g *operationGroup, id ferry.ID) {
+	g.Ended--
+	for i := range op.Canary.Messages {
+		if m := &op.Canary.Messages[i]; m.ID == id {
+			m.End, m.Error = "", ""
+		}
 	}
 }
 

@@ -102,6 +102,11 @@ func (l *Ledger) joinGroup(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) erro
 		l.log.Error("a damaged group of dead letters is begun anew", "group", dead.Group, "error", err)
 	}
 	g.Count++
-	g.Last, g.Sample = dead.At, r.ID
+	if dead.At.Before(g.First) { // restored
+		g.First = dead.At
+	}
+	if !dead.At.Before(g.Last) {
+		g.Last, g.Sample = dead.At, r.ID
+	}
 	return putJSON(tx, bGroups, groupKey(r.Route, dead.Group), g)
 }

@@ -348,27 +348,62 @@ func (l *Ledger) OldestDue(route string, now time.Time, isOut func(ferry.ID) boo
 	return due, err
 }
 
-// OldestPending is when the oldest pending message of a route was accepted,
-// as far as the due index tells; zero when none is pending. It reads at most a
-// thousand entries: enough for "the oldest that is due".
+// Bounds of what OldestPending reads.
+const (
+	oldestEntries = 1000
+	oldestRecords = 100
+	atOnce        = time.Second // what is due so soon after its acceptance waits since then
+)
+
+// OldestPending is since when the pending message of a route waits that has waited
+// longest, as far as the due index tells; zero when none is to be delivered yet. It
+// waits since it was accepted or, where that was later, since the time it was to be
+// delivered at, or since somebody had it sent again; failed attempts change nothing.
 func (l *Ledger) OldestPending(route string) (time.Time, error) {
 	row, err := l.published(route)
 	if err != nil || row.Pending == 0 {
 		return time.Time{}, err
 	}
 	var oldest time.Time
-	prefix := u32(row.No)
+	prefix, now := u32(row.No), time.Now()
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bDue).Cursor()
-		n := 0
-		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && n < 1000; k, _ = c.Next() {
-			_, id := splitDueKey(k)
-			if t := id.Time(); oldest.IsZero() || t.Before(oldest) {
-				oldest = t
+		entries, records := 0, 0
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && entries < oldestEntries; k, _ = c.Next() {
+			entries++
+			due, id := splitDueKey(k)
+			since := id.Time()
+			if !oldest.IsZero() && !since.Before(oldest) {
+				continue
 			}
-			n++
+			if later := timeOf(due); later.Sub(since) > atOnce {
+				since = later
+				if records < oldestRecords {
+					records++
+					r, err := get(tx, id)
+					if err != nil || r == nil {
+						continue // the checks of the ledger tell
+					}
+					since = timeOf(r.waitsSince())
+				}
+			}
+			if !since.After(now) && (oldest.IsZero() || since.Before(oldest)) {
+				oldest = since
+			}
 		}
 		return nil
 	})
 	return oldest, err
+}
+
+// waitsSince is since when somebody waits for the end of a pending message, Unix ns.
+func (r *record) waitsSince() int64 {
+	since := max(r.CreatedAt, r.DeliverAt)
+	for i := range r.Acts {
+		switch r.Acts[i].Act {
+		case "replay", "edit", "replace", "restore":
+			since = max(since, nsOf(r.Acts[i].At))
+		}
+	}
+	return min(since, r.Due)
 }

@@ -71,7 +71,7 @@ func (l *Ledger) begin() error {
 			if err := l.audit(noContext, tx, *audit); err != nil {
 				return err
 			}
-			if err := l.haltRestored(tx, audit.At); err != nil {
+			if err := l.haltRestored(tx); err != nil {
 				return err
 			}
 		}
@@ -151,16 +151,14 @@ const restoredWhy = "the ledger was restored: what was done since the backup is 
 // haltRestored stops the operations that ran when the ledger was copied. They may have
 // gone on, or been cancelled, since; the yes to send unknown outcomes again was given
 // of the time before. A person says whether they go on.
-func (l *Ledger) haltRestored(tx *bbolt.Tx, now time.Time) error {
+func (l *Ledger) haltRestored(tx *bbolt.Tx) error {
 	for _, id := range l.OperationsIn(ferry.OperationRunning) {
 		op := l.operationOf(tx, id)
 		if op == nil || op.Left() == 0 {
 			continue // it has nothing more to do
 		}
 		op.State, op.Stopped = ferry.OperationStopped, restoredWhy
-		if err := l.audit(noContext, tx, ferry.AuditEntry{
-			At: now, By: byBroker, Act: "operations stop", Target: "operation " + id, Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: op.Stopped,
-		}); err != nil {
+		if err := l.auditStop(tx, op); err != nil {
 			return err
 		}
 	}

@@ -233,8 +233,11 @@ func (l *Ledger) event(tx *bbolt.Tx, id ferry.ID, e *storedEvent) (ferry.Event, 
 	if m.Attempts, err = attempts(tx, e.id); err != nil {
 		return out, 0, damaged(err)
 	}
-	if m.State != e.state || m.Generation != e.generation {
+	switch {
+	case m.State != e.state || m.Generation != e.generation:
 		asItEnded(m, end)
+	case end.Dead != nil:
+		m.DeadLetter = end.Dead // the destination may have said later why: that is no end of its own
 	}
 	if e.state == ferry.StateDiscarded && m.Discarded == nil {
 		m.Discarded = discardOf(m.Acts, out.Time)

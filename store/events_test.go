@@ -139,6 +139,24 @@ func (m *machine) dropEvents(rt *rapid.T) {
 	}
 }
 
+// An event says why the message was set aside then, also when the destination has said
+// since that it does not take it.
+func TestAnEventIsToldAgainAlike(t *testing.T) {
+	l := newLedger(t)
+	id := takenBy(t, l, "")
+	report(t, l, id, ferry.Unknown, ferry.Next{Do: ferry.DoDeadLetter, Reason: ferry.ReasonOutcomeUnknown, Doubt: true})
+	if out, err := confirm(t, l, id, 1, no); err != nil || out.Reason != ferry.ReasonRejected {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	page := eventsOf(t, l, ferry.EventFilter{})
+	if len(page.Items) != 1 || page.Items[0].Message.DeadLetter == nil || page.Items[0].Message.DeadLetter.Reason != ferry.ReasonOutcomeUnknown {
+		t.Errorf("events: %+v", page.Items)
+	}
+	if e := show(t, l, id); e.DeadLetter.Reason != ferry.ReasonRejected {
+		t.Errorf("the message: %+v", e.DeadLetter)
+	}
+}
+
 func eventsOf(t testing.TB, l *Ledger, f ferry.EventFilter) ferry.EventPage {
 	t.Helper()
 	if f.Limit == 0 {

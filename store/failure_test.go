@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -144,6 +146,45 @@ func TestASampleIsADeadLetter(t *testing.T) {
 	if err != nil || len(groups) != 1 || groups[0].Sample != ids[1] || groups[0].Count != 2 {
 		t.Errorf("%+v, %v", groups, err)
 	}
+}
+
+// First and last are of the dead letters that a group has now, whatever was done to
+// others: sent again, discarded, restored.
+func TestFirstAndLastOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		var ids []ferry.ID
+		for range 4 {
+			ids = append(ids, deadOf(t, l, 1, "the supplier is blocked")...)
+			time.Sleep(time.Hour)
+		}
+		want := func(first, last ferry.ID, when string) {
+			t.Helper()
+			for name, f := range map[string]ferry.DeadLetterFilter{"kept": {}, "counted": {Sender: "flow"}} {
+				groups, err := l.Groups(f, func(string) string { return "" })
+				if err != nil || len(groups) != 1 {
+					t.Fatalf("%s: %s: %+v, %v", when, name, groups, err)
+				}
+				g := groups[0]
+				if !g.First.Equal(rec(t, l, first).Dead.At) || !g.Last.Equal(rec(t, l, last).Dead.At) || g.Sample != last {
+					t.Errorf("%s: %s: from %s to %s, such as %s", when, name, g.First, g.Last, g.Sample.Short())
+				}
+			}
+		}
+		want(ids[0], ids[3], "at first")
+		must0(t, l.Discard(t.Context(), ids[0], "", "ann"))
+		want(ids[1], ids[3], "the first is discarded")
+		must0(t, l.Restore(t.Context(), ids[0], "", "ann"))
+		want(ids[0], ids[3], "the first is restored")
+		must0(t, l.Replay(t.Context(), ids[3], nil, "", "", "ann"))
+		want(ids[0], ids[2], "the last is sent again")
+		must0(t, l.Discard(t.Context(), ids[1], "", "ann"))
+		must0(t, l.Restore(t.Context(), ids[1], "", "ann"))
+		want(ids[0], ids[2], "one between them is restored")
+		failWith(t, l, ids[3], "the supplier is blocked")
+		want(ids[0], ids[3], "one failed anew")
+		must0(t, l.sound())
+	})
 }
 
 func rowChange(change func(*routeRow)) func(*bbolt.Tx, *routeRow) error {

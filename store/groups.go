@@ -2,7 +2,8 @@ package store
 
 import (
 	"bytes"
-	"sort"
+	"cmp"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -11,8 +12,8 @@ import (
 
 // Bounds of groups that are read.
 const (
-	groupRead   = 5_000  // dead letters in one look at the ledger
-	sampleBound = 20_000 // dead letters that are looked at for samples, the latest first
+	groupRead   = 5_000 // dead letters in one look at the ledger
+	sampleBound = 100   // dead letters of a group that are looked at for one that can be read
 )
 
 // Groups lists the groups of dead letters, the largest first. A filter that
@@ -29,17 +30,14 @@ func (l *Ledger) Groups(f ferry.DeadLetterFilter, owner func(route string) strin
 	if err != nil {
 		return nil, err
 	}
-	sort.Slice(groups, func(i, j int) bool {
-		if groups[i].Count != groups[j].Count {
-			return groups[i].Count > groups[j].Count
-		}
-		return groups[i].Last.After(groups[j].Last)
-	})
+	largest := func(a, b ferry.Group) int { return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last)) }
+	slices.SortFunc(groups, largest)
 	if f.Limit > 0 && len(groups) > f.Limit {
 		groups = groups[:f.Limit]
 	}
 	if kept {
-		err = l.freshSamples(groups)
+		err = l.freshen(groups)
+		slices.SortFunc(groups, largest)
 	}
 	return groups, err
 }
@@ -108,31 +106,28 @@ func (l *Ledger) countGroups(f ferry.DeadLetterFilter, owner func(string) string
 	return groups, nil
 }
 
-// freshSamples gives groups another sample whose own is no longer a dead letter of
-// theirs: somebody sent it again, say. It looks at the latest dead letters only.
-func (l *Ledger) freshSamples(groups []ferry.Group) error {
+// freshen takes from the dead letters that groups have now which is the oldest, and
+// which the newest: acts on others took them away, or brought them back.
+func (l *Ledger) freshen(groups []ferry.Group) error {
 	return l.db.View(func(tx *bbolt.Tx) error {
-		stale := map[string]*ferry.Group{}
 		for i := range groups {
 			g := &groups[i]
-			r, err := get(tx, g.Sample)
-			if err != nil || r == nil || r.State != ferry.StateDeadLettered || r.Dead.Group != g.ID {
-				no, _ := l.routeNo(g.Route)
-				stale[string(groupKey(no, g.ID))] = g
+			no, _ := l.routeNo(g.Route)
+			name := groupKey(no, g.ID)
+			walk := &groupWalk{c: tx.Bucket(bDeadIn).Cursor(), prefix: append(bytes.Clone(name), 0)}
+			if k, _ := walk.c.Seek(walk.prefix); !walk.at(k) {
+				continue // gone meanwhile
 			}
-		}
-		c := tx.Bucket(bDead).Cursor()
-		n := 0
-		for k, _ := c.Last(); k != nil && len(stale) > 0 && n < sampleBound; k, _ = c.Prev() {
-			n++
-			r, err := get(tx, ferry.ID(k[8:24]))
-			if err != nil || r == nil || r.Dead == nil {
-				continue
-			}
-			key := string(groupKey(r.Route, r.Dead.Group))
-			if g := stale[key]; g != nil {
-				g.Sample, g.Last = r.ID, r.Dead.At
-				delete(stale, key)
+			g.First = walk.time()
+			k, _ := seekBefore(walk.c, append(bytes.Clone(name), 1))
+			for n := 0; walk.at(k) && n < sampleBound; k, _ = walk.c.Prev() {
+				if n++; n == 1 {
+					g.Last, g.Sample = walk.time(), walk.id()
+				}
+				if r, err := get(tx, walk.id()); err == nil && r != nil {
+					g.Sample = r.ID
+					break
+				}
 			}
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -210,6 +211,11 @@ func (g *groupWalk) at(k []byte) bool {
 	g.key = k[len(g.prefix):]
 	return true
 }
+
+// time and id are of the dead letter that the cursor is at.
+func (g *groupWalk) time() time.Time { return timeOf(int64(binary.BigEndian.Uint64(g.key))) }
+
+func (g *groupWalk) id() ferry.ID { return ferry.ID(g.key[8:24]) }
 
 // groupHeap has the group with the latest on top.
 type groupHeap []*groupWalk

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,12 +11,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
-)
-
-// Bounds of operations.
-const (
-	maxOperations = 1000 // ended ones that are kept
-	sweepStep     = 2000 // rows of selections that one commit removes
 )
 
 // operationSelecting is the state of an operation whose selection is being written:
@@ -306,10 +299,20 @@ func (l *Ledger) ContinueOperation(ctx context.Context, id, note, by string) (fe
 // person has it go on.
 func (l *Ledger) HaltOperation(ctx context.Context, id, why string) error {
 	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
-		if op := l.operationOf(tx, id); op != nil && op.State == ferry.OperationRunning {
-			op.State, op.Stopped = ferry.OperationStopped, why
+		op := l.operationOf(tx, id)
+		if op == nil || op.State != ferry.OperationRunning {
+			return nil
 		}
-		return nil
+		op.State, op.Stopped = ferry.OperationStopped, why
+		return l.auditStop(tx, op)
+	})
+}
+
+// auditStop notes that the broker stopped an operation.
+func (l *Ledger) auditStop(tx *bbolt.Tx, op *operationRow) error {
+	return l.audit(noContext, tx, ferry.AuditEntry{
+		At: time.Now().UTC(), By: byBroker, Act: "operations stop", Target: "operation " + op.ID,
+		Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
 	})
 }
 
@@ -317,102 +320,6 @@ func (l *Ledger) HaltOperation(ctx context.Context, id, why string) error {
 func (op *operationRow) end(state string) {
 	now := time.Now().UTC()
 	op.State, op.FinishedAt, op.Idle = state, &now, false
-}
-
-// HasLeftovers says whether an operation that just ended left rows of its selection.
-func (l *Ledger) HasLeftovers() bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.leftovers
-}
-
-// SweepOperations removes what is left of selections that nobody needs any more, and
-// the oldest of the ended operations beyond those that are kept. What was discarded
-// before a time can no longer be restored as a whole.
-func (l *Ledger) SweepOperations(ctx context.Context, discardedBefore time.Time) error {
-	l.mu.Lock()
-	l.leftovers = false
-	l.mu.Unlock()
-	ended := l.OperationsIn(ferry.OperationDone, ferry.OperationCancelled)
-	excess := len(ended) - maxOperations
-	for i, id := range ended {
-		err := l.sweepOperation(ctx, id, i < excess, discardedBefore)
-		if err != nil {
-			return err
-		}
-	}
-	for _, id := range l.OperationsIn(operationSelecting) {
-		l.mu.RLock()
-		begun := l.begun[id]
-		l.mu.RUnlock()
-		if begun {
-			continue
-		}
-		if err := l.sweepOperation(ctx, id, true, discardedBefore); err != nil { // a kill came between
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Ledger) sweepOperation(ctx context.Context, id string, forget bool, discardedBefore time.Time) error {
-	for more := true; more; {
-		var skip bool
-		err := l.db.View(func(tx *bbolt.Tx) error {
-			v := tx.Bucket(bOperations).Get([]byte(id))
-			if v == nil {
-				skip = true
-				return nil
-			}
-			op, err := decodeOperation(v)
-			skip = err != nil || !forget && (op.Swept || op.Act == ferry.ActDiscard && op.FinishedAt != nil && op.FinishedAt.After(discardedBefore))
-			return nil
-		})
-		if err != nil || skip {
-			return err
-		}
-		more = false
-		if err := l.update(ctx, 0, func(tx *bbolt.Tx) error {
-			op := l.operationOf(tx, id)
-			if op == nil {
-				return nil
-			}
-			n, err := removeRows(tx, bSelected, id, sweepStep)
-			if err == nil && n < sweepStep && forget {
-				var groups int
-				groups, err = removeRows(tx, bOpGroups, id, sweepStep-n)
-				n += groups
-			}
-			if more = n >= sweepStep; err != nil || more {
-				return err
-			}
-			op.Swept = true
-			if !forget {
-				return nil
-			}
-			op.State = ""
-			return tx.Bucket(bOperations).Delete([]byte(id))
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeRows removes rows of an operation, at most so many, and says how many.
-func removeRows(tx *bbolt.Tx, bucket []byte, id string, most int) (int, error) {
-	b := tx.Bucket(bucket)
-	var keys [][]byte
-	c := b.Cursor()
-	for k, _ := c.Seek([]byte(id)); bytes.HasPrefix(k, []byte(id)) && len(keys) < most; k, _ = c.Next() {
-		keys = append(keys, bytes.Clone(k))
-	}
-	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return 0, err
-		}
-	}
-	return len(keys), nil
 }
 
 // rowKey is the key of an operation's n-th row.

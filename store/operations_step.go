@@ -337,9 +337,7 @@ func (s *stepper) reachedEnd() error {
 		if op.Stopped == "" {
 			op.Stopped = "none of the canary came through"
 		}
-		return s.l.audit(noContext, s.tx, ferry.AuditEntry{
-			At: time.Now().UTC(), By: "broker", Act: "operations stop", Target: "operation " + op.ID, Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
-		})
+		return s.l.auditStop(s.tx, op)
 	default: // all groups go on: what was passed over has its turn
 		op.Next = 0
 	}

@@ -258,6 +258,52 @@ func TestACanaryThatDoesNotComeThroughStops(t *testing.T) {
 	}
 }
 
+// A canary message that was discarded and restored has not ended, and ends once.
+func TestACanaryWaitsForAMessageThatWasRestored(t *testing.T) {
+	l := newLedger(t)
+	ids := deadOf(t, l, 6, "field 7 is missing")
+	id := startOperation(t, l, ferry.ActReplay, ids, withCanary(2))
+	op := carryOn(t, l, id)
+	one, other := op.Canary.Messages[0].ID, op.Canary.Messages[1].ID
+	must0(t, l.Discard(t.Context(), one, "not this one", "bob"))
+	if op = carryOn(t, l, id); op.Canary.Waiting() != 1 || op.Canary.Messages[0].End != ferry.CanaryDiscarded {
+		t.Errorf("after the discard: %+v", op.Canary)
+	}
+	must0(t, l.Restore(t.Context(), one, "after all", "bob"))
+	if op = carryOn(t, l, id); op.Canary.Waiting() != 2 {
+		t.Errorf("after the restore: %+v", op.Canary)
+	}
+	report(t, l, one, ferry.Delivered, ferry.Next{})
+	if op = carryOn(t, l, id); op.Done != 2 || op.Canary.Waiting() != 1 {
+		t.Errorf("it does not wait for the other: %+v, %+v", op, op.Canary)
+	}
+	report(t, l, other, ferry.Delivered, ferry.Next{})
+	if op = carryOn(t, l, id); op.State != ferry.OperationDone || op.Done != 6 || op.Canary.Completed != 2 {
+		t.Errorf("at the end: %+v, %+v", op, op.Canary)
+	}
+	must0(t, l.sound())
+}
+
+// Whatever has the broker stop an operation, the audit log has it.
+func TestAnOperationThatIsHaltedIsInTheAuditLog(t *testing.T) {
+	l := newLedger(t)
+	id := startOperation(t, l, ferry.ActReplay, deadOf(t, l, 3, "field 7 is missing"))
+	must0(t, l.HaltOperation(t.Context(), id, "the ledger cannot carry it on: a record is damaged"))
+	must0(t, l.HaltOperation(t.Context(), id, "once more")) // it is stopped already
+	entries, err := l.Audit(0, time.Time{}, 100)
+	must0(t, err)
+	var stops []ferry.AuditEntry
+	for _, e := range entries {
+		if e.Act == "operations stop" {
+			stops = append(stops, ferry.AuditEntry{By: e.By, Target: e.Target, Detail: e.Detail, Note: e.Note})
+		}
+	}
+	want := []ferry.AuditEntry{{By: "broker", Target: "operation " + id, Detail: "3 of 3 left", Note: "the ledger cannot carry it on: a record is damaged"}}
+	if diff := cmp.Diff(want, stops); diff != "" {
+		t.Errorf("stops in the log (-want +got):\n%s", diff)
+	}
+}
+
 // Groups that got no canary of their own wait for those of the others.
 func TestMoreGroupsThanCanaries(t *testing.T) {
 	texts := []string{"the supplier is blocked", "the item is blocked", "the customer is blocked"}
@@ -472,6 +518,48 @@ func TestOperationsAreBounded(t *testing.T) {
 		t.Errorf("%d operations are kept, %v", len(list), err)
 	}
 	_, err = l.Operation(slices.Min(started))
+	wantCode(t, err, ferry.CodeNotFound)
+}
+
+// A discard that can still be taken back is not forgotten for operations that came
+// later; there is a bound for those, too.
+func TestADiscardIsNotForgottenForLaterOperations(t *testing.T) {
+	l := newLedger(t)
+	ids := deadOf(t, l, 3, "field 7 is missing")
+	id := startOperation(t, l, ferry.ActDiscard, ids)
+	carryOn(t, l, id)
+	put := func(n int, act string) {
+		t.Helper()
+		must0(t, l.update(t.Context(), 0, func(tx *bbolt.Tx) error {
+			now := time.Now()
+			for range n {
+				op := operationRow{
+					Operation: ferry.Operation{ID: ferry.NewID(now).String(), Act: act, State: ferry.OperationDone, FinishedAt: &now},
+					Layout:    layoutFrozen, Swept: act != ferry.ActDiscard,
+				}
+				if err := putJSON(tx, bOperations, []byte(op.ID), op); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		l = reopen(t, l)
+	}
+	put(maxOperations+2, ferry.ActReplay)
+	must0(t, l.SweepOperations(t.Context(), time.Now().Add(-time.Hour)))
+	if n := len(l.OperationsIn(ferry.OperationDone)); n != maxOperations+1 {
+		t.Errorf("%d operations are kept", n)
+	}
+	s, err := l.SelectOperation(t.Context(), id)
+	if err != nil || s.Len() != len(ids) {
+		t.Fatalf("the discard can be taken back of %+v, %v", s, err)
+	}
+	put(maxDiscards, ferry.ActDiscard)
+	must0(t, l.SweepOperations(t.Context(), time.Now().Add(-time.Hour)))
+	if n := len(l.OperationsIn(ferry.OperationDone)); n != maxOperations+maxDiscards {
+		t.Errorf("%d operations are kept", n)
+	}
+	_, err = l.SelectOperation(t.Context(), id)
 	wantCode(t, err, ferry.CodeNotFound)
 }
 

@@ -25,12 +25,13 @@ type outbox struct {
 	waiting map[ferry.NoticeTarget]int
 	shares  map[ferry.NoticeTarget]int // of what shares the room: see shareOf
 	routes  map[string]int             // of the messages
+	ends    map[ferry.ID]int           // of each message
 	total   int
 	full    map[ferry.NoticeTarget]bool // shares of which notices were lost since they were last below their bound
 }
 
 func newOutbox() outbox {
-	return outbox{waiting: map[ferry.NoticeTarget]int{}, shares: map[ferry.NoticeTarget]int{}, routes: map[string]int{}}
+	return outbox{waiting: map[ferry.NoticeTarget]int{}, shares: map[ferry.NoticeTarget]int{}, routes: map[string]int{}, ends: map[ferry.ID]int{}}
 }
 
 // noticeDelta is what the current group has changed of it.
@@ -43,13 +44,22 @@ type noticeDelta struct {
 // count counts a notice in, or out with -1.
 func (o *outbox) count(n *ferry.Notice, by int) {
 	if o.waiting == nil {
-		o.waiting, o.shares, o.routes = map[ferry.NoticeTarget]int{}, map[ferry.NoticeTarget]int{}, map[string]int{}
+		full := o.full
+		*o = newOutbox()
+		o.full = full
 	}
 	o.waiting[n.To] += by
 	o.shares[shareOf(n)] += by
 	o.routes[routeOf(n)] += by
 	o.total += by
+	if n.Operator == nil {
+		o.ends[n.ID] += by
+	}
 }
+
+// owed says whether somebody is still to be told an end of the message, which must
+// be there until then. It is the committer's.
+func (l *Ledger) owed(id ferry.ID) bool { return l.outbox.ends[id]+l.group.notices.ends[id] > 0 }
 
 // shareOf is with whom a notice shares the room: with those of its target, and a
 // callback with all that the same key asked for. Each run of a flow has an address
@@ -95,6 +105,7 @@ func (o *outbox) publish(d *noticeDelta) {
 	merge(o.waiting, d.waiting, nil)
 	merge(o.shares, d.shares, func(share ferry.NoticeTarget) { delete(o.full, share) })
 	merge(o.routes, d.routes, nil)
+	merge(o.ends, d.ends, nil)
 	o.total += d.total
 	for share := range d.full {
 		if o.full == nil {

@@ -20,7 +20,7 @@ func (l *Ledger) soundOutbox(tx *bbolt.Tx) error {
 	if err := is.read(tx); err != nil {
 		return err
 	}
-	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) || !maps.Equal(is.shares, l.outbox.shares) || !maps.Equal(is.routes, l.outbox.routes) {
+	if is.total != l.outbox.total || !maps.Equal(is.waiting, l.outbox.waiting) || !maps.Equal(is.shares, l.outbox.shares) || !maps.Equal(is.routes, l.outbox.routes) || !maps.Equal(is.ends, l.outbox.ends) {
 		return fmt.Errorf("outbox: %v on disk, %v in memory", is, l.outbox)
 	}
 	return nil
@@ -93,18 +93,39 @@ func TestEveryEndIsInTheOutbox(t *testing.T) {
 	})
 }
 
-func TestAPurgedMessageIsToldNoMore(t *testing.T) {
+// TestAMessageStaysUntilItsEndIsTold: retention leaves it, over a restart and behind the
+// sieve, and removes it in the first round after it was told.
+func TestAMessageStaysUntilItsEndIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
 		id := accept(t, l, "x", replyTo("answers"))
-		report(t, l, id, ferry.Delivered, ferry.Next{})
-		n := notices(t, l, "answers")[0]
-		time.Sleep(time.Hour)
-		if purged, err := purgeBefore(t.Context(), l, time.Now()); purged != 1 || err != nil {
-			t.Fatal(purged, err)
+		other := accept(t, l, "y")
+		for _, id := range []ferry.ID{id, other} {
+			report(t, l, id, ferry.Delivered, ferry.Next{})
 		}
+		n := notices(t, l, "answers")[0]
+		removes := func(want int) {
+			t.Helper()
+			time.Sleep(time.Hour)
+			if purged, err := purgeBefore(t.Context(), l, time.Now()); purged != want || err != nil {
+				t.Fatalf("%d purged, not %d: %v", purged, want, err)
+			}
+			must0(t, l.sound())
+		}
+		removes(1)
+		removes(0)
+		l = reopen(t, l)
+		removes(0)
+		if _, ok, err := l.Ending(n); !ok || err != nil {
+			t.Fatalf("what is owed cannot be told: %v, %v", ok, err)
+		}
+		must0(t, l.DropNotices(t.Context(), []ferry.Notice{n}, nil))
+		removes(1)
 		if _, ok, err := l.Ending(n); ok || err != nil {
 			t.Fatalf("a message that is gone is told: %v, %v", ok, err)
+		}
+		if n := entries(t, l, bEnded); n != 0 {
+			t.Errorf("%d entries of ends are left", n)
 		}
 	})
 }

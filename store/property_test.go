@@ -496,7 +496,7 @@ func (m *machine) purge(rt *rapid.T) {
 	for id, mm := range m.msgs {
 		if r := m.record(rt, id); r != nil && (mm.state == ferry.StateCompleted || mm.state == ferry.StateDiscarded) {
 			first := ferry.FirstID(before)
-			due[id] = timeOf(r.UpdatedAt).Before(before) && string(id[:]) < string(first[:])
+			due[id] = timeOf(r.UpdatedAt).Before(before) && string(id[:]) < string(first[:]) && !m.l.owed(id)
 		}
 	}
 	n, err := purgeBefore(context.Background(), m.l, before)

@@ -53,7 +53,8 @@ func (p *Purged) add(more Purged) {
 
 // Purge removes what retention no longer keeps: completed and discarded messages with
 // all that hangs on them, and bodies of completed ones. Day tallies keep counting what
-// was removed. Of dead letters see DiscardOldDead.
+// was removed. A message stays while somebody is to be told its end. Of dead letters
+// see DiscardOldDead.
 //
 // It looks at about bound records and entries; More says that there is more to do
 // now. It looks at nothing twice that is not over.
@@ -230,7 +231,7 @@ func (l *Ledger) sift(tx *bbolt.Tx, r *record, now time.Time, keep ferry.Retenti
 		kept = keep.Discarded
 	}
 	age := now.UnixNano() - r.UpdatedAt
-	if age > int64(kept) {
+	if age > int64(kept) && !l.owed(r.ID) {
 		return l.purgeMessage(tx, r, p)
 	}
 	if r.State == ferry.StateCompleted && r.hasBodies() && keep.Bodies != ferry.KeepForever && age > int64(keep.Bodies) {
@@ -304,6 +305,9 @@ func (l *Ledger) purgeEnded(tx *bbolt.Tx, o over, p *purging) (more bool, err er
 	var keys [][]byte // a cursor may pass over keys while others are deleted
 	c := tx.Bucket(bEnded).Cursor()
 	for k, _ := c.Seek(o.prefix()); o.has(k); k, _ = c.Next() {
+		if o.class != endedBody && l.owed(ferry.ID(k[13:])) {
+			continue // its entry stays until it is told
+		}
 		if len(keys) == purgeStep {
 			more = true
 			break

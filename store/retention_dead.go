@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,6 +15,9 @@ import (
 
 // byBroker is who acts when nobody asked for it.
 const byBroker = "broker"
+
+// oldRead is how many dead letters are looked at in one look at the ledger.
+const oldRead = 5_000
 
 // oldDead are dead letters of a route whose time is over.
 type oldDead struct {
@@ -31,6 +35,7 @@ type oldDead struct {
 func (l *Ledger) DiscardOldDead(ctx context.Context, now time.Time, keep Keep, bound int) (n int, more bool, err error) {
 	l.mu.RLock()
 	var list []oldDead
+	taken := takenOn{}
 	for name, no := range l.byName {
 		if k := keep(name); k.DeadLettered != ferry.KeepForever && len(l.routes[no].Dead) > 0 {
 			list = append(list, oldDead{route: name, no: no, before: now.UnixNano() - int64(k.DeadLettered), kept: k.DeadLettered})
@@ -38,13 +43,23 @@ func (l *Ledger) DiscardOldDead(ctx context.Context, now time.Time, keep Keep, b
 	}
 	l.mu.RUnlock()
 	for _, old := range list {
-		for ctx.Err() == nil {
-			ids, err := l.oldestDead(old)
-			if err != nil || len(ids) == 0 {
-				if err != nil {
-					return n, false, err
-				}
-				break
+		if before := time.Unix(0, old.before); before.After(taken.before) {
+			taken.before = before
+		}
+	}
+	for _, old := range list {
+		// What stays behind, since it cannot be read, changed, or is being acted on, is
+		// looked at again in the next round.
+		for from := u32(old.no); from != nil && ctx.Err() == nil; {
+			if err := l.readTaken(&taken); err != nil {
+				return n, false, err
+			}
+			ids, next, err := l.oldestDead(old, from, &taken)
+			if err != nil {
+				return n, false, err
+			}
+			if from = next; len(ids) == 0 {
+				continue
 			}
 			if n >= bound {
 				return n, true, nil
@@ -53,22 +68,65 @@ func (l *Ledger) DiscardOldDead(ctx context.Context, now time.Time, keep Keep, b
 			if n += done; err != nil {
 				return n, false, err
 			}
-			if done == 0 {
-				break // what is there cannot be read, or changed: the next round looks again
-			}
 		}
 	}
 	return n, false, ctx.Err()
 }
 
-// oldestDead reads the oldest of each group of a route, as far as they are over.
-func (l *Ledger) oldestDead(old oldDead) (ids []ferry.ID, err error) {
+// takenOn are the messages, accepted before a time, that running operations have yet to
+// act on: somebody came for them, however slowly they have their turns.
+type takenOn struct {
+	before time.Time
+	by     []string   // the operations
+	ids    []ferry.ID // in order
+}
+
+func (t *takenOn) has(id ferry.ID) bool {
+	_, is := slices.BinarySearchFunc(t.ids, id, compareIDs)
+	return is
+}
+
+func compareIDs(a, b ferry.ID) int { return bytes.Compare(a[:], b[:]) }
+
+// readTaken reads the selections of the operations that run, unless they are those
+// that were read before. What had its turn since only stays a little longer.
+func (l *Ledger) readTaken(t *takenOn) error {
+	by := l.OperationsIn(ferry.OperationRunning)
+	if slices.Equal(by, t.by) {
+		return nil
+	}
+	t.by, t.ids = by, nil
+	defer func() { slices.SortFunc(t.ids, compareIDs) }()
+	return l.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bSelected).Cursor()
+		for _, id := range by {
+			for k, v := c.Seek(rowKey(id, 0)); isRow(k, id); k, v = c.Next() {
+				if row, ok := decodeRow(v); ok && !row.done && row.id.Time().Before(t.before) {
+					t.ids = append(t.ids, row.id)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// oldestDead reads the oldest of each group of a route, as far as they are over and
+// nobody acts on them, from a key on. next is where to go on; nil: there are no more.
+func (l *Ledger) oldestDead(old oldDead, from []byte, taken *takenOn) (ids []ferry.ID, next []byte, err error) {
 	err = l.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bDeadIn).Cursor()
-		prefix := u32(old.no)
-		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(ids) < purgeStep; {
+		prefix, looked := u32(old.no), 0
+		for k, _ := c.Seek(from); bytes.HasPrefix(k, prefix); {
+			if len(ids) == purgeStep || looked == oldRead {
+				next = bytes.Clone(k)
+				return nil
+			}
+			looked++
 			if int64(binary.BigEndian.Uint64(k[len(k)-24:])) < old.before {
-				ids = append(ids, ferry.ID(k[len(k)-16:]))
+				id := ferry.ID(k[len(k)-16:])
+				if !taken.has(id) {
+					ids = append(ids, id)
+				}
 				k, _ = c.Next()
 				continue
 			}
@@ -77,7 +135,7 @@ func (l *Ledger) oldestDead(old oldDead) (ids []ferry.ID, err error) {
 		}
 		return nil
 	})
-	return ids, err
+	return ids, next, err
 }
 
 func (l *Ledger) discardOld(ctx context.Context, old oldDead, ids []ferry.ID) (n int, err error) {

@@ -179,6 +179,64 @@ func TestRetentionOfDeadLetters(t *testing.T) {
 	})
 }
 
+// TestARestoredDeadLetterWaitsAnew: whoever discarded it, retention does not take it
+// again at once, and the lists have it as of when it came back.
+func TestARestoredDeadLetterWaitsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		keep := keeping(ferry.Retention{Completed: 5 * day, Discarded: 90 * day, DeadLettered: 60 * day})
+		id := deadLetter(t, l, "x")
+		time.Sleep(40 * day)
+		purge(t, l, keep)
+		must0(t, l.Discard(t.Context(), id, "not wanted", "ann"))
+		time.Sleep(30 * day)
+		purge(t, l, keep)
+		restored := time.Now()
+		must0(t, l.Restore(t.Context(), id, "it is wanted", "ann"))
+		time.Sleep(time.Hour)
+		if p := purge(t, l, keep); p != (purged{}) {
+			t.Fatalf("an hour after its restore: %+v", p)
+		}
+		groups, err := l.Groups(ferry.DeadLetterFilter{}, func(string) string { return "" })
+		must0(t, err)
+		if len(groups) != 1 || groups[0].Count != 1 || !groups[0].First.Equal(restored) || !groups[0].Last.Equal(restored) {
+			t.Errorf("its group: %+v", groups)
+		}
+		time.Sleep(60 * day)
+		if p := purge(t, l, keep); p.DeadLettered != 1 {
+			t.Fatalf("60 days after its restore: %+v", p)
+		}
+	})
+}
+
+// TestRetentionLeavesWhatIsActedOn: what a running operation has yet to act on is not
+// discarded under its hands, and does not keep others from it.
+func TestRetentionLeavesWhatIsActedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		keep := keeping(ferry.Retention{DeadLettered: 60 * day})
+		var ids []ferry.ID
+		for range purgeStep + 10 {
+			ids = append(ids, deadLetter(t, l, "x"))
+		}
+		late := deadLetter(t, l, "x")
+		time.Sleep(60*day - time.Hour)
+		op := startOperation(t, l, ferry.ActReplay, ids)
+		time.Sleep(2 * time.Hour)
+		if p := purge(t, l, keep); p.DeadLettered != 1 {
+			t.Fatalf("%+v", p)
+		}
+		wantState(t, l, late, ferry.StateDiscarded)
+		wantState(t, l, ids[0], ferry.StateDeadLettered)
+		if _, err := l.CancelOperation(t.Context(), op, "enough", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if p := purge(t, l, keep); p.DeadLettered != len(ids) {
+			t.Fatalf("after the operation: %+v", p)
+		}
+	})
+}
+
 // TestRetentionLooksOnce: a purge does not look again at what stays, however much
 // that is.
 func TestRetentionLooksOnce(t *testing.T) {

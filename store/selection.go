@@ -295,7 +295,7 @@ func (l *Ledger) StartOperation(ctx context.Context, op ferry.Operation, s *Sele
 	}
 	if err != nil {
 		forget()
-		if sweep := l.sweepOperation(context.WithoutCancel(ctx), op.ID, true, time.Time{}); sweep != nil {
+		if sweep := l.sweepOperation(context.WithoutCancel(ctx), op.ID, true); sweep != nil {
 			l.log.Warn("a selection that was not finished stays until the next start", "operation", op.ID, "error", sweep)
 		}
 	}

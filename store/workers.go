@@ -59,19 +59,27 @@ func (l *Ledger) Worker(name string) (ferry.WorkerInfo, bool) {
 }
 
 // SaveWorker writes a worker that AddWorker, a rotation or a revocation made.
-// With fresh, a name that is taken is an error.
+// With fresh, a name that is taken is an error; else a worker that was revoked, or
+// let in anew, since w was read.
 func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool, act, note, by string) error {
 	return l.update(ctx, 0, func(tx *bbolt.Tx) error {
 		known := tx.Bucket(bWorkers).Get([]byte(w.Name))
-		if fresh && known != nil {
+		if known != nil {
 			old, err := decodeJSON[workerRow](known)
-			if err != nil || old.RevokedAt == nil {
+			switch {
+			case fresh && (err != nil || old.RevokedAt == nil):
 				return ferry.Errorf(ferry.CodeExists, "there is a worker %q already", w.Name).
 					WithHint("give it a new login with: broker workers rotate %s --out FILE", w.Name)
+			case fresh || err != nil: // what cannot be read is written anew
+			case old.RevokedAt != nil:
+				return noWorker(w.Name)
+			case !old.CreatedAt.Equal(w.CreatedAt):
+				return ferry.Errorf(ferry.CodeConflict, "worker %q was revoked and added again meanwhile", w.Name).
+					WithHint("look at what it may deliver now: broker workers list")
 			}
 		}
 		if known == nil && !fresh {
-			return ferry.Errorf(ferry.CodeNotFound, "there is no worker %q", w.Name).WithHint("broker workers list shows them")
+			return noWorker(w.Name)
 		}
 		if known == nil && tx.Bucket(bWorkers).Stats().KeyN >= ferry.MaxWorkers {
 			return ferry.Errorf(ferry.CodeLimitReached, "there are %d workers already", ferry.MaxWorkers)
@@ -83,4 +91,8 @@ func (l *Ledger) SaveWorker(ctx context.Context, w ferry.WorkerInfo, fresh bool,
 		l.group.after = append(l.group.after, func() { l.workers[w.Name] = row })
 		return l.audit(ctx, tx, ferry.AuditEntry{At: time.Now().UTC(), By: by, Act: act, Target: "worker " + w.Name, Detail: "routes " + strings.Join(w.Routes, ","), Note: note})
 	})
+}
+
+func noWorker(name string) error {
+	return ferry.Errorf(ferry.CodeNotFound, "there is no worker %q", name).WithHint("broker workers list shows them")
 }

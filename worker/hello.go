@@ -252,7 +252,7 @@ func (w *Worker) resend(ctx context.Context) {
 func (w *Worker) keepLoop(ctx context.Context) {
 	ticker := time.NewTicker(confirmEvery)
 	defer ticker.Stop()
-	pruned := time.Now()
+	pruned, more := time.Now(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -262,9 +262,10 @@ func (w *Worker) keepLoop(ctx context.Context) {
 		if err := w.inbox.writeConfirmed(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("inbox.confirm", "error", err.Error())
 		}
-		if now := time.Now(); now.Sub(pruned) >= pruneEvery {
+		if now := time.Now(); more || now.Sub(pruned) >= pruneEvery {
 			pruned = now
-			if _, err := w.inbox.prune(ctx, now, keepMost); err != nil && ctx.Err() == nil {
+			var err error
+			if _, more, err = w.inbox.prune(ctx, now, keepMost); err != nil && ctx.Err() == nil {
 				w.log.Warn("inbox.prune", "error", err.Error())
 			}
 		}

@@ -24,9 +24,14 @@ import (
 const (
 	inboxFile  = "inbox.db"
 	keepFor    = 7 * 24 * time.Hour // a confirmed record, after its last change
-	keepMost   = 1_000_000          // records; beyond it the oldest confirmed ones go
+	keepMost   = 1_000_000          // records; beyond it the oldest confirmed ones go sooner
 	pruneBatch = 500                // records per commit of the pruning
 	pruneScan  = 20_000             // records looked at per round of the pruning
+
+	// keepAtLeast is for how long after its end a confirmed record is kept however
+	// many there are. Where the destination can neither be asked nor honours a key, the
+	// record alone keeps a second copy of its turn from being posted.
+	keepAtLeast = 24 * time.Hour
 
 	// staleAfter is the age at which a publication is no longer worked on: a
 	// record is kept longer, so that a pruned one can never be needed. The ledger

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	"ferry"
@@ -158,8 +160,7 @@ func TestInboxIsPruned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openTestInbox(t, t.TempDir())
 		defer func() { _ = b.close() }()
-		end := func(confirm bool, r record) ferry.ID {
-			id := ferry.NewID(time.Now())
+		endOf := func(id ferry.ID, confirm bool, r record) ferry.ID {
 			r.callEnded = time.Now()
 			if r.state == result {
 				b.expect(id, r.turn)
@@ -176,13 +177,14 @@ func TestInboxIsPruned(t *testing.T) {
 			time.Sleep(time.Second)
 			return id
 		}
+		end := func(confirm bool, r record) ferry.ID { return endOf(ferry.NewID(time.Now()), confirm, r) }
 		done := end(true, record{state: result, turn: 1, hasIt: true})
 		unconfirmed := end(false, record{state: result, turn: 1})
 		running := end(false, record{state: begun, turn: 1})
 		prune := func(most uint64) int {
-			n, err := b.prune(t.Context(), time.Now(), most)
-			if err != nil {
-				t.Fatal(err)
+			n, more, err := b.prune(t.Context(), time.Now(), most)
+			if err != nil || more {
+				t.Fatalf("more %v, error %v", more, err)
 			}
 			return n
 		}
@@ -196,6 +198,7 @@ func TestInboxIsPruned(t *testing.T) {
 		if n := prune(keepMost); n != 0 {
 			t.Fatalf("%d pruned too early", n)
 		}
+		replayed := ferry.NewID(time.Now())
 		time.Sleep(keepFor)
 		late := end(true, record{state: result, turn: 1})
 		if n := prune(keepMost); n != 1 || has(done) || !has(unconfirmed) || !has(running) || !has(late) {
@@ -207,12 +210,54 @@ func TestInboxIsPruned(t *testing.T) {
 		for range 1100 {
 			end(true, record{state: result, turn: 1})
 		}
-		if n := prune(3); n != 1100 || !has(unconfirmed) || !has(running) || has(late) {
+		endOf(replayed, true, record{state: result, turn: 9})
+		if n := prune(3); n != 0 || !has(late) || !has(replayed) {
+			t.Fatalf("%d pruned that ended within a day", n)
+		}
+		time.Sleep(keepAtLeast - 10*time.Minute)
+		// Too many there are still, and a copy of its last turn may come yet.
+		if n := prune(3); n == 0 || has(late) || !has(replayed) {
+			t.Fatalf("%d pruned of those that ended a day ago", n)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := prune(3); n == 0 || has(replayed) || !has(unconfirmed) || !has(running) {
 			t.Fatalf("%d pruned beyond the bound", n)
 		}
 		if b.count() != 3 {
 			t.Fatalf("counts %d records", b.count())
 		}
+	})
+}
+
+// TestPruningKeepsUp: what ends faster than one round a minute removes is removed, too.
+func TestPruningKeepsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker{inbox: openTestInbox(t, t.TempDir()), log: slog.New(slog.DiscardHandler)}
+		defer func() { _ = w.inbox.close() }()
+		const records = 2*pruneScan + 100
+		err := w.inbox.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+			b, ended := tx.Bucket(bucketRecords), time.Now()
+			for i := range records {
+				id := ferry.NewID(ended.Add(time.Duration(i) * time.Microsecond))
+				if err := b.Put(id[:], (&record{state: result, turn: 1, callEnded: ended}).encode()); err != nil {
+					return err
+				}
+			}
+			return b.SetSequence(records)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keepFor + time.Minute)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.keepLoop(ctx) }()
+		time.Sleep(pruneEvery + 5*confirmEvery)
+		if n := w.inbox.count(); n != 0 {
+			t.Errorf("%d of %d records are left", n, records)
+		}
+		stop()
+		<-done
 	})
 }
 

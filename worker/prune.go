@@ -11,16 +11,16 @@ import (
 	"ferry/internal/commit"
 )
 
-// prune deletes confirmed records that are older than keepFor, and the oldest
-// confirmed ones beyond keepMost. Ids are ordered by time, so the oldest come
-// first. Each call does one bounded round and says whether it deleted anything.
-func (b *inbox) prune(ctx context.Context, now time.Time, most uint64) (int, error) {
+// prune deletes confirmed records whose turn ended longer than keepFor ago, and, while
+// there are more than most, the oldest ids of those that ended longer than keepAtLeast
+// ago: a copy of what ended just now may still lie in the queue, however old its id.
+// Each call does one bounded round, and says whether the next one has more to do.
+func (b *inbox) prune(ctx context.Context, now time.Time, most uint64) (deleted int, more bool, err error) {
 	victims, next, err := b.victims(now, most)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	b.pruneFrom = next
-	deleted := 0
 	for len(victims) > 0 {
 		batch := victims[:min(pruneBatch, len(victims))]
 		victims = victims[len(batch):]
@@ -41,10 +41,10 @@ func (b *inbox) prune(ctx context.Context, now time.Time, most uint64) (int, err
 			return commit.Abort(records.SetSequence(records.Sequence() - min(gone, records.Sequence())))
 		})
 		if err != nil {
-			return deleted, err
+			return deleted, false, err
 		}
 	}
-	return deleted, nil
+	return deleted, next != nil, nil
 }
 
 // victims looks at a bounded number of records from where the last round ended.
@@ -54,22 +54,19 @@ func (b *inbox) victims(now time.Time, most uint64) (ids []ferry.ID, next []byte
 		surplus := int64(records.Sequence()) - int64(most)
 		c := records.Cursor()
 		k, v := c.Seek(b.pruneFrom)
-		if surplus > 0 {
-			k, v = c.First()
-		}
 		for seen := 0; k != nil; k, v = c.Next() {
 			if seen++; seen > pruneScan {
 				next = bytes.Clone(k)
 				return nil
 			}
-			old := ferry.ID(k).Time().Add(keepFor).Before(now)
-			if !old && surplus <= 0 {
-				return nil // ids are ordered by time: none after it is old
+			ended := now.Add(-keepFor)
+			if surplus > 0 {
+				ended = now.Add(-keepAtLeast)
 			}
-			if open.Get(k) != nil || !prunable(v) {
-				continue
+			if !ferry.ID(k).Time().Before(ended) {
+				return nil // ids are ordered by time: none after it has ended by then
 			}
-			if surplus <= 0 && !endedBefore(v, now.Add(-keepFor)) {
+			if open.Get(k) != nil || !prunable(v) || !endedBefore(v, ended) {
 				continue
 			}
 			ids = append(ids, ferry.ID(k))

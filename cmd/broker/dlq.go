@@ -137,14 +137,18 @@ func (d dlqGroupsCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	f.Limit = 0 // counts stay whole
+	limit := d.Limit
+	if limit == 0 {
+		limit = ferry.DefaultListLimit
+	}
+	f.Limit = min(limit+1, ferry.MaxListLimit) // one more tells that there are more
 	groups, err := c.Groups(a.ctx, f)
 	if err != nil {
 		return err
 	}
-	if d.Limit > 0 && len(groups) > d.Limit {
-		groups = groups[:d.Limit]
-	}
+	full := len(groups) == ferry.MaxListLimit && limit >= ferry.MaxListLimit
+	more := len(groups) > limit
+	groups = groups[:min(limit, len(groups))]
 	none := "no dead letters"
 	if d.selects() {
 		none += " that match"
@@ -159,6 +163,12 @@ func (d dlqGroupsCmd) Run(a *app) error {
 				orDash(strings.TrimSpace(g.Code + " " + g.Description)), age(now, g.First), age(now, g.Last), a.id(g.Sample),
 			}
 		})
+	switch {
+	case more:
+		a.remark("there are more: raise --limit, or narrow the list with --route, --reason or --since")
+	case full:
+		a.remark("these are the %d largest, and a list has no more: narrow it with --route, --reason or --since", len(groups))
+	}
 	if err == nil && len(groups) > 0 && a.screen.terminal && !a.json() {
 		a.remark("\nnext: broker dlq show %s, or broker dlq list --group %s", groups[0].Sample.Short(), groups[0].ID)
 	}

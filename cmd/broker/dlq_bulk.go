@@ -146,13 +146,18 @@ func (b bulk) many(a *app, c *client.Client, request ferry.BulkRequest) error {
 		}
 		return b.show(a, a, plan)
 	}
-	asked := request.IDs == nil && !b.flags.Yes
+	asked, err := b.mustAsk(a, c, request)
+	if err != nil {
+		return err
+	}
 	if asked {
 		count, err := b.ask(a, c, request)
 		if err != nil || count == 0 {
 			return err
 		}
-		request.Expect = &count
+		if request.Expect == nil {
+			request.Expect = &count
+		}
 	}
 	answer, err := c.Bulk(a.ctx, b.act, request)
 	if err != nil {
@@ -164,6 +169,9 @@ func (b bulk) many(a *app, c *client.Client, request ferry.BulkRequest) error {
 	if answer.LeftOut > 0 && !asked {
 		a.remark("%s", b.leftOut(answer.LeftOut))
 	}
+	if request.IDs != nil && !asked && b.risky(answer) {
+		a.remark("%s", a.paint().yellow("careful: "+riskOf(answer.MayExist)))
+	}
 	if answer.OperationID == "" {
 		a.printf("no %ss to %s\n", b.noun(), b.act)
 		return nil
@@ -172,6 +180,31 @@ func (b bulk) many(a *app, c *client.Client, request ferry.BulkRequest) error {
 	a.remark("next: broker operations watch %s", answer.OperationID)
 	return nil
 }
+
+// mustAsk says whether a person is to be asked first: of a filter unless --yes is given,
+// and of ids when a document of theirs may exist already, as of a single one.
+func (b bulk) mustAsk(a *app, c *client.Client, request ferry.BulkRequest) (bool, error) {
+	switch {
+	case b.flags.Yes:
+		return false, nil
+	case request.IDs == nil:
+		return true, nil
+	case b.act != "replay" || b.includeUnknown:
+		return false, nil
+	}
+	request.DryRun = true
+	plan, err := c.Bulk(a.ctx, b.act, request)
+	if err != nil || !b.risky(plan) || a.asks {
+		return err == nil && b.risky(plan), err
+	}
+	return false, usagef("%d of %s may already exist at the destination", plan.MayExist, count(plan.Count, b.noun())).
+		withHint("look there first; then --include-unknown sends them again, or `broker dlq accept` says of each that it is there")
+}
+
+// risky says whether sending again may make a second document of something.
+func (b bulk) risky(plan ferry.BulkAnswer) bool { return b.act == "replay" && plan.MayExist > 0 }
+
+func riskOf(n int) string { return fmt.Sprintf("%d may already exist at the destination", n) }
 
 // ask shows what would be touched and has the number typed back.
 func (b bulk) ask(a *app, c *client.Client, request ferry.BulkRequest) (int, error) {
@@ -219,8 +252,8 @@ func (b bulk) show(a, to *app, plan ferry.BulkAnswer) error {
 		to.printf("no %ss to %s\n", b.noun(), b.act)
 	}
 	b.showHow(to, plan)
-	if plan.MayExist > 0 && b.act == "replay" {
-		to.printf("%s\n", p.yellow(fmt.Sprintf("%d may already exist at the destination", plan.MayExist)))
+	if b.risky(plan) {
+		to.printf("%s\n", p.yellow(riskOf(plan.MayExist)))
 	}
 	if plan.LeftOut > 0 {
 		to.printf("%s\n", b.leftOut(plan.LeftOut))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -73,18 +74,38 @@ func (d dlqExportCmd) Run(a *app) (err error) {
 	return nil
 }
 
-// open is where the export goes. A file that was not finished does not stay.
+// open is where the export goes. A file has its name once all of it is there: half an
+// export looks like a whole one, and what stood there before may be all that is left
+// of the dead letters of then.
 func (d dlqExportCmd) open(a *app) (io.Writer, func(error) error, error) {
 	if d.File == "" {
 		return a.stdout, func(err error) error { return err }, nil
 	}
-	f, err := os.OpenFile(d.File, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	name := d.File
+	switch info, err := os.Stat(name); {
+	case err == nil && info.IsDir():
+		return nil, nil, fmt.Errorf("%s is a folder", name)
+	case err == nil && !info.Mode().IsRegular(): // a pipe, a device
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, func(err error) error { return errors.Join(err, f.Close()) }, nil
+	case err == nil:
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return nil, nil, err
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.part") // for its owner alone
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("the file for the export: %w", err)
 	}
 	return f, func(err error) error {
-		if err = errors.Join(err, f.Close()); err != nil {
-			_ = os.Remove(d.File) // half an export looks like a whole one
+		if err = errors.Join(err, f.Close()); err == nil {
+			err = os.Rename(f.Name(), name)
+		}
+		if err != nil {
+			_ = os.Remove(f.Name())
 		}
 		return err
 	}, nil

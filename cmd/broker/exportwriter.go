@@ -1,10 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
-	"io"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -18,11 +19,9 @@ type exportWriter interface {
 	write(x *exported) error
 }
 
-func newExportWriter(w io.Writer, format string, bodies bool) exportWriter {
+func newExportWriter(w *bufio.Writer, format string, bodies bool) exportWriter {
 	if format == "csv" {
-		table := csv.NewWriter(w)
-		table.UseCRLF = true // RFC 4180
-		return csvExport{table, bodies}
+		return csvExport{w, bodies}
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -38,8 +37,23 @@ func (j jsonExport) write(x *exported) error { return j.to.Encode(x) }
 // csvExport is a table by RFC 4180. A cell that a spreadsheet would take for a formula
 // has a quote in front.
 type csvExport struct {
-	to     *csv.Writer
+	to     *bufio.Writer
 	bodies bool
+}
+
+// row writes one row. Its end is CRLF; with UseCRLF the package csv would change the
+// ends of lines within bodies as well, and lose a CR that stands alone.
+func (c csvExport) row(cells []string) error {
+	var row bytes.Buffer
+	table := csv.NewWriter(&row)
+	if err := table.Write(cells); err != nil {
+		return err
+	}
+	table.Flush()
+	row.Truncate(row.Len() - len("\n"))
+	row.WriteString("\r\n")
+	_, err := row.WriteTo(c.to)
+	return err
 }
 
 func (c csvExport) begin() error {
@@ -50,7 +64,7 @@ func (c csvExport) begin() error {
 	if c.bodies {
 		titles = append(titles, "body", "bodyBase64", "bodyError")
 	}
-	return c.to.Write(titles)
+	return c.row(titles)
 }
 
 func (c csvExport) write(x *exported) error {
@@ -82,11 +96,10 @@ func (c csvExport) write(x *exported) error {
 	for i := range cells {
 		cells[i] = cellText(cells[i])
 	}
-	if err := c.to.Write(cells); err != nil {
+	if err := c.row(cells); err != nil {
 		return err
 	}
-	c.to.Flush() // what comes next waits for the broker
-	return c.to.Error()
+	return c.to.Flush() // what comes next waits for the broker
 }
 
 func csvTime(t time.Time) string {

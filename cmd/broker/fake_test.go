@@ -118,7 +118,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("GET /v1/events", f.listEvents)
 	mux.HandleFunc("GET /v1/dead-letters", f.listDeadLetters)
-	mux.HandleFunc("GET /v1/dead-letters/groups", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, groups()...)) })
+	mux.HandleFunc("GET /v1/dead-letters/groups", f.listGroups)
 	mux.HandleFunc("POST /v1/dead-letters/{act}", f.bulk)
 	mux.HandleFunc("POST /v1/dead-letters/{id}/{act}", f.act)
 	mux.HandleFunc("GET /v1/operations", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, operation("running", 3))) })
@@ -281,6 +281,21 @@ func (f *fake) listDeadLetters(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// listGroups gives no more than were asked for, as the broker does; of the route many
+// there are 60, of the route most as many as a list may have.
+func (f *fake) listGroups(w http.ResponseWriter, r *http.Request) {
+	all, limit := groups(), ferry.DefaultListLimit
+	for range map[string]int{"many": 60, "most": ferry.MaxListLimit}[r.URL.Query().Get("route")] - len(all) {
+		all = append(all, all[len(all)-1])
+	}
+	_, _ = fmt.Sscan(r.URL.Query().Get("limit"), &limit)
+	if limit < 1 || limit > ferry.MaxListLimit {
+		refuse(w, 400, ferry.Errorf(ferry.CodeBadFilter, "limit=%d is out of range", limit))
+		return
+	}
+	answer(w, items(f, all[:min(limit, len(all))]...))
+}
+
 func is(wanted, got string) bool { return wanted == "" || wanted == got }
 
 // page gives two items at a time at most, so that every longer list has pages.
@@ -323,7 +338,7 @@ func (f *fake) act(w http.ResponseWriter, r *http.Request) {
 	answer(w, e)
 }
 
-// bulk selects by reason only.
+// bulk selects by ids or reason only.
 func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 	var in ferry.BulkRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -332,6 +347,9 @@ func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 	}
 	out := ferry.BulkAnswer{ByRoute: map[string]map[ferry.Reason]int{}, Groups: 3}
 	for _, e := range f.envs {
+		if len(in.IDs) > 0 && !slices.Contains(in.IDs, e.ID) {
+			continue
+		}
 		if r.PathValue("act") == "restore" && e.State == ferry.StateDiscarded {
 			out.Count++
 			out.ByRoute[e.Route] = map[ferry.Reason]int{"": 1}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -24,8 +22,7 @@ type natsKeyCmd struct {
 // Run prints the broker's entry among the users of a NATS account. It speaks to
 // no broker.
 func (c natsKeyCmd) Run(a *app) error {
-	_, err := os.Stat(c.File)
-	if errors.Is(err, fs.ErrNotExist) {
+	if !holdsSomething(c.File) {
 		if err := a.handOver(c.File, drivers.NewBrokerSeed); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -117,6 +118,14 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				if got := info.Mode().Perm(); got != 0o600 && runtime.GOOS != "windows" {
 					ts.Fatalf("%s has mode %o, want 600", args[0], got)
+				}
+			},
+			// alone fails unless a file is the only one in its folder.
+			"alone": func(ts *testscript.TestScript, _ bool, args []string) {
+				files, err := os.ReadDir(filepath.Dir(ts.MkAbs(args[0])))
+				ts.Check(err)
+				if len(files) != 1 || files[0].Name() != filepath.Base(args[0]) {
+					ts.Fatalf("%s is not alone: %v", args[0], files)
 				}
 			},
 			// double starts a Service Bus double, whose connection strings are in DOUBLE_ALL,

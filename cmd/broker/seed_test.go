@@ -154,10 +154,13 @@ func workerInfos() []ferry.WorkerInfo {
 			Name: "erp-worker-1", PublicKey: "UABC", Routes: []string{"supplier-invoices", "orders"}, Bound: []string{"supplier-invoices"},
 			Inbox:       "N4RH7ZZQEOJOBYLHKBBDMWSBUN",
 			Connections: []ferry.WorkerConnection{{Via: "tcp", Address: "10.1.2.3:51000", Since: at(-time.Hour)}, {Via: "/queue", Address: "192.0.2.7:40112", Since: at(-time.Minute)}},
+			State:       ferry.WorkerConnected,
 			Version:     "1.2.3", LastSeen: ptr(at(-4 * time.Second)), CreatedAt: at(-90 * 24 * time.Hour),
 		},
-		{Name: "erp-worker-2", PublicKey: "UDEF", Routes: []string{"orders"}, CreatedAt: at(-time.Hour)},
+		{Name: "erp-worker-2", PublicKey: "UDEF", Routes: []string{"orders"}, State: ferry.WorkerNeverSeen, CreatedAt: at(-time.Hour)},
 		{Name: "erp-worker-3", PublicKey: "UGHI", Routes: []string{"orders"}, LastSeen: ptr(at(-3 * time.Hour)), CreatedAt: at(-48 * time.Hour)},
+		{Name: "erp-worker-4", PublicKey: "UMNO", Routes: []string{"orders"}, State: ferry.WorkerStopped, LastSeen: ptr(at(-10 * time.Second)), CreatedAt: at(-48 * time.Hour)},
+		{Name: "erp-worker-5", PublicKey: "UPQR", Routes: []string{"orders"}, State: ferry.WorkerNotSinceStart, CreatedAt: at(-48 * time.Hour)},
 		{Name: "old-worker", PublicKey: "UJKL", Routes: []string{"orders"}, CreatedAt: at(-48 * time.Hour), RevokedAt: ptr(at(-time.Hour))},
 	}
 }

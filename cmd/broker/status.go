@@ -240,7 +240,12 @@ func (a *app) workersSeen(workers []ferry.WorkerInfo) string {
 			continue
 		}
 		line := w.Name + " never seen"
-		if w.LastSeen != nil {
+		switch state := stands(a.now(), w); {
+		case state == ferry.WorkerNotSinceStart:
+			line = w.Name + " not seen since the broker started"
+		case w.LastSeen != nil && state == ferry.WorkerStopped:
+			line = fmt.Sprintf("%s stopped %s ago", w.Name, age(a.now(), *w.LastSeen))
+		case w.LastSeen != nil:
 			line = fmt.Sprintf("%s seen %s ago", w.Name, age(a.now(), *w.LastSeen))
 		}
 		if w.Version != "" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,11 +32,9 @@ type workersAddCmd struct {
 
 // Run lets the worker in.
 func (w workersAddCmd) Run(a *app) error {
-	if w.IfMissing {
-		if _, err := os.Stat(w.Out); err == nil {
-			a.printf("%s is there already: nothing to do\n", w.Out)
-			return nil
-		}
+	if w.IfMissing && holdsSomething(w.Out) {
+		a.printf("%s is there already: nothing to do\n", w.Out)
+		return nil
 	}
 	c, err := a.client()
 	if err != nil {
@@ -90,20 +87,39 @@ func connectedBy(w ferry.WorkerInfo) string {
 // in the JSON.
 func shortInbox(inbox string) string { return inbox[:min(len(inbox), 8)] }
 
-// workerSilent is how long a worker may say nothing before it counts as away:
-// it says hello every ten seconds.
+// workerSilent is how long a worker may say nothing before it counts as away, at a
+// broker that does not say so itself: it says hello every ten seconds.
 const workerSilent = 35 * time.Second
 
-func workerState(p paint, now time.Time, w ferry.WorkerInfo) cell {
+// stands is the worker's state as the broker tells it; a broker of the version
+// before tells none.
+func stands(now time.Time, w ferry.WorkerInfo) ferry.WorkerState {
 	switch {
+	case w.State != "":
+		return w.State
 	case w.RevokedAt != nil:
-		return cell{"revoked", p.red}
+		return ferry.WorkerRevoked
 	case w.LastSeen == nil:
-		return cell{"never seen", p.yellow}
+		return ferry.WorkerNotSinceStart
 	case now.Sub(*w.LastSeen) > workerSilent:
-		return cell{"away", p.red}
+		return ferry.WorkerAway
 	default:
-		return cell{"connected", p.green}
+		return ferry.WorkerConnected
+	}
+}
+
+func workerState(p paint, now time.Time, w ferry.WorkerInfo) cell {
+	switch state := stands(now, w); state {
+	case ferry.WorkerConnected:
+		return cell{string(state), p.green}
+	case ferry.WorkerStopped:
+		return cell{string(state), p.yellow}
+	case ferry.WorkerNeverSeen:
+		return cell{"never seen", p.yellow}
+	case ferry.WorkerNotSinceStart:
+		return cell{"not since the broker started", p.yellow}
+	default:
+		return cell{string(state), p.red}
 	}
 }
 

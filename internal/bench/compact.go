@@ -18,13 +18,28 @@ import (
 	"ferry/store"
 )
 
+// pacedAt is how many messages a second come while a large ledger is compacted. As many
+// as go at once would make it grow faster than it can be copied.
+const pacedAt = 5000
+
 // compacting shows what senders notice of a compaction: accepts before it, while it
-// runs and after it, on a ledger most of which was deleted.
+// runs and after it, on a ledger most of which was deleted. A small one is compacted
+// beside senders that send as fast as they can, a large one beside a steady load.
 func (b *bench) compacting() error {
+	if err := b.compactBeside(b.path, 4*b.path, 0); err != nil {
+		return err
+	}
+	return b.compactBeside(10*b.path, 40*b.path, pacedAt)
+}
+
+func (b *bench) compactBeside(live, dead, pace int) error {
 	const conns = 64
-	live, dead := 10*b.path, 40*b.path
-	fmt.Printf("Durable accepts beside a compaction, %d senders, of a ledger with %d entries of 1 KiB and the room of %d deleted ones; medians of %d rounds, most of all of them; loads of %s on end\n\n",
-		conns, live, dead, b.rounds, b.spell)
+	load := "as fast as they go"
+	if pace > 0 {
+		load = fmt.Sprintf("%d messages a second", pace)
+	}
+	fmt.Printf("Durable accepts beside a compaction, %d senders, %s, of a ledger with %d entries of 1 KiB and the room of %d deleted ones; medians of %d rounds, most of all of them; loads of %s on end\n\n",
+		conns, load, live, dead, b.rounds, b.spell)
 	phases := []string{"before", "while", "after"}
 	figures := map[string][]loadResult{}
 	var ends []ferry.Compaction
@@ -34,7 +49,7 @@ func (b *bench) compacting() error {
 		if err := seedWaste(filepath.Join(dir, "broker"), live, dead); err != nil {
 			return fmt.Errorf("fill the ledger: %w", err)
 		}
-		round, end, err := b.compactOnce(dir, conns)
+		round, end, err := b.compactOnce(dir, senders{conns: conns, pace: pace})
 		if err != nil {
 			return err
 		}
@@ -68,7 +83,7 @@ func (b *bench) compacting() error {
 func perSecond(r loadResult) float64 { return float64(r.Sent) / r.Seconds }
 
 // compactOnce loads a server before, while and after it compacts its ledger.
-func (b *bench) compactOnce(dir string, conns int) (map[string]loadResult, ferry.Compaction, error) {
+func (b *bench) compactOnce(dir string, s senders) (map[string]loadResult, ferry.Compaction, error) {
 	p, err := b.start("-role", "serve", "-kind", kindLedger, "-dir", dir)
 	if err != nil {
 		return nil, ferry.Compaction{}, err
@@ -78,7 +93,7 @@ func (b *bench) compactOnce(dir string, conns int) (map[string]loadResult, ferry
 	run := func(phase string, more func() bool) {
 		for first := true; err == nil && (first || more()); first = false {
 			var r loadResult
-			if r, err = b.load(p, senders{conns: conns}); err == nil {
+			if r, err = b.load(p, s); err == nil {
 				round[phase] = joined(round[phase], r)
 			}
 		}

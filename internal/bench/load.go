@@ -28,7 +28,8 @@ type loadResult struct {
 // load posts 1 KiB messages over kept-alive connections, each waiting for
 // its answer, and counts the 201s. It writes its requests by hand: a full HTTP
 // client would take as much of the two cores as the server under test. With
-// await, a single connection waits for each message's end.
+// await, a single connection waits for each message's end. With a pace a message's
+// time counts from when it was to be sent, so that one that is late delays no figure.
 func load(target string, spell time.Duration, s senders) error {
 	url, key, _ := strings.Cut(target, " ")
 	addr := strings.TrimPrefix(url, "http://")
@@ -42,12 +43,16 @@ func load(target string, spell time.Duration, s senders) error {
 	run := strconv.FormatInt(start.UnixNano(), 36)
 	for range s.conns {
 		running.Go(func() {
-			mine, err := sender(addr, key, run, s, func() (int64, bool) {
-				n := next.Add(1)
-				if s.messages > 0 {
-					return n, n <= int64(s.messages)
+			mine, err := sender(addr, key, run, s, func() (n int64, due time.Time, more bool) {
+				n = next.Add(1)
+				if s.pace > 0 {
+					due = start.Add(time.Duration(n) * time.Second / time.Duration(s.pace))
+					time.Sleep(time.Until(due))
 				}
-				return n, time.Since(start) < spell
+				if s.messages > 0 {
+					return n, due, n <= int64(s.messages)
+				}
+				return n, due, time.Since(start) < spell
 			})
 			sent.Add(int64(len(mine)))
 			mu.Lock()
@@ -73,7 +78,7 @@ func load(target string, spell time.Duration, s senders) error {
 	return json.NewEncoder(os.Stdout).Encode(loadResult{Sent: sent.Load(), Seconds: took.Seconds(), P50: quantile(0.5), P99: quantile(0.99), Max: quantile(1)})
 }
 
-func sender(addr, key, run string, s senders, next func() (int64, bool)) ([]time.Duration, error) {
+func sender(addr, key, run string, s senders, next func() (n int64, due time.Time, more bool)) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -86,7 +91,7 @@ func sender(addr, key, run string, s senders, next func() (int64, bool)) ([]time
 	var out bytes.Buffer
 	var times []time.Duration
 	for {
-		n, more := next()
+		n, due, more := next()
 		if !more {
 			return times, nil
 		}
@@ -97,7 +102,10 @@ func sender(addr, key, run string, s senders, next func() (int64, bool)) ([]time
 		out.WriteString(strconv.FormatInt(n, 10))
 		out.WriteString("\r\n\r\n")
 		out.WriteString(body)
-		began := time.Now()
+		began := due
+		if s.pace == 0 {
+			began = time.Now()
+		}
 		if _, err := conn.Write(out.Bytes()); err != nil {
 			return times, err
 		}

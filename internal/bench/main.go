@@ -43,6 +43,7 @@ func run() error {
 	noRule := flag.String("without", "", "internal: a rule of the protocol that does not hold, with -tags ferryrules")
 	several := flag.Bool("several", false, "internal: the route is one of several workers")
 	await := flag.Bool("await", false, "internal: wait for each message's end before the next one")
+	pace := flag.Int("pace", 0, "internal: messages a second over all connections; 0: as fast as they go")
 	already := flag.Int("already", 0, "internal: how many are completed before the first is sent")
 	bus := flag.String("bus", "", "internal: address of the Service Bus double")
 	busKey := flag.String("bus-key", "", "internal: file with the double's connection string")
@@ -61,7 +62,7 @@ func run() error {
 		}
 		return serve(contenderOptions{kind: *kind, dir: *dir, erpURL: *erp, profile: *profile, several: *several, bus: *bus, busKey: *busKey})
 	case "load":
-		return load(*target, *spell, senders{conns: *conns, messages: *messages, await: *await, already: *already})
+		return load(*target, *spell, senders{conns: *conns, messages: *messages, await: *await, already: *already, pace: *pace})
 	case "erp":
 		return serveERP()
 	case "created":

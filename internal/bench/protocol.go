@@ -33,6 +33,7 @@ type senders struct {
 	messages int
 	await    bool // each message has to be completed before the next is sent
 	already  int  // completed before the load begins
+	pace     int  // messages a second over all connections; 0: as fast as they go
 }
 
 // protocol shows what rules cost: the same whole path with them and without, in
@@ -94,5 +95,5 @@ func beside(ms, others []measured, of func(measured) float64) float64 {
 }
 
 func (s senders) args() []string {
-	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await), "-already", strconv.Itoa(s.already)}
+	return []string{"-conns", strconv.Itoa(s.conns), "-messages", strconv.Itoa(s.messages), "-await=" + strconv.FormatBool(s.await), "-already", strconv.Itoa(s.already), "-pace", strconv.Itoa(s.pace)}
 }

@@ -146,7 +146,8 @@ type compaction struct {
 
 	copier   copier
 	fresh    *handle
-	written  int64 // since the new file was last synced, bytes
+	written  int64     // since the new file was last synced, bytes
+	followed time.Time // when the work of this step began
 	replaced bool
 	result   Compacted
 

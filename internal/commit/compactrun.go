@@ -107,7 +107,8 @@ func (c *compaction) open(from *handle) error {
 	return c.reach(stageOpened)
 }
 
-// step goes over to what is committed now, and does some work on it.
+// step goes over to what is committed now, and does some work on it. It rests from the
+// work only: after a rest from following there would be more to follow.
 func (c *compaction) step(ctx context.Context, work func(next *bbolt.Tx) error) (changes int, err error) {
 	if err := c.db.Err(); err != nil {
 		return 0, err
@@ -118,7 +119,6 @@ func (c *compaction) step(ctx context.Context, work func(next *bbolt.Tx) error) 
 	if err := c.db.between(ctx, c.snapshot); err != nil {
 		return 0, err
 	}
-	start := time.Now()
 	if changes, err = c.advance(work); err != nil {
 		return changes, err
 	}
@@ -127,7 +127,10 @@ func (c *compaction) step(ctx context.Context, work func(next *bbolt.Tx) error) 
 			return changes, err
 		}
 	}
-	return changes, c.rest(ctx, time.Since(start))
+	if work == nil {
+		return changes, ctx.Err()
+	}
+	return changes, c.rest(ctx, time.Since(c.followed))
 }
 
 // snapshot begins the next one, on the committer's goroutine: between two groups
@@ -163,6 +166,7 @@ func (c *compaction) advance(work func(next *bbolt.Tx) error) (changes int, err 
 			return changes, err
 		}
 	}
+	c.followed = time.Now()
 	if work != nil {
 		if err := work(c.next); err != nil {
 			return changes, err

@@ -93,12 +93,8 @@ func (w *way) refused(e *proxyRefusal) error {
 }
 
 func (w *way) wantsLogin(e *proxyRefusal) error {
-	basic := len(e.schemes) == 0 || slices.ContainsFunc(e.schemes, func(s string) bool {
-		scheme, _, _ := strings.Cut(strings.TrimSpace(s), " ")
-		return strings.EqualFold(scheme, "basic")
-	})
 	switch {
-	case !basic:
+	case len(e.schemes) > 0 && !slices.ContainsFunc(e.schemes, offersBasic):
 		return unreachable("the proxy %s wants a login of another kind than HTTP basic (%d)", w.proxy(), e.status).
 			hint("have this machine let through without one, or name a local proxy in queue.nats.proxy that logs in there, such as Px or CNTLM")
 	case w.showed:
@@ -108,6 +104,30 @@ func (w *way) wantsLogin(e *proxyRefusal) error {
 		return unreachable("the proxy %s wants a login (%d)", w.proxy(), e.status).
 			hint("queue.nats.proxyAuth: {username: NAME, password: env:NAME} in worker.yaml")
 	}
+}
+
+// offersBasic says whether a line of Proxy-Authenticate offers HTTP basic. A line may
+// offer several ways, between commas, as it has between the parameters of one; those
+// inside quotes part nothing.
+func offersBasic(line string) bool {
+	quoted, escaped := false, false
+	for part := range strings.FieldsFuncSeq(line, func(r rune) bool {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && r == '\\':
+			escaped = true
+		case r == '"':
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	}) {
+		scheme, _, _ := strings.Cut(strings.TrimSpace(part), " ")
+		if strings.EqualFold(scheme, "basic") {
+			return true
+		}
+	}
+	return false
 }
 
 // nothingHere is what a broker says of a path that it does not have.

@@ -128,6 +128,8 @@ func TestReach(t *testing.T) {
 		"no proxy there":       {e.web.url, e.web.ca, func(o *ConnectOptions) { o.Proxy = proxyTo(t, "http://u:hunter2@"+nobody(t)) }, "the proxy http://127.0.0.1:", "HTTPS_PROXY"},
 		"proxy wants a login":  {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", "Basic"), "refuses the login that it was shown (407)", "proxyAuth"},
 		"proxy wants NTLM":     {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", "NTLM"), "of another kind than HTTP basic", "local proxy"},
+		"proxy wants one":      {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", `Negotiate, NTLM, basic realm="a, b"`), "refuses the login that it was shown (407)", "proxyAuth"},
+		"proxy wants others":   {e.web.url, e.web.ca, through(407, "Proxy-Authenticate", `Digest realm="x, Basic y", nonce="z", NTLM`), "of another kind than HTTP basic", "local proxy"},
 		"proxy forbids":        {e.web.url, e.web.ca, through(403), "does not let this worker through", "CONNECT"},
 		"proxy finds nobody":   {e.web.url, e.web.ca, through(503), "cannot reach 127.0.0.1:", "is the broker running"},
 		"no proxy at all":      {e.web.url, e.web.ca, through(418), "answers 418 to CONNECT", "HTTP proxy"},
@@ -163,6 +165,39 @@ func proxyTo(t *testing.T, text string) Proxy {
 		t.Fatal(err)
 	}
 	return Proxy{Find: func(*url.URL) (*url.URL, error) { return u, nil }}
+}
+
+// The login of worker.yaml counts before one in the proxy's URL.
+func TestProxyLogin(t *testing.T) {
+	e := newWebEnv(t, 0)
+	for name, c := range map[string]struct {
+		url   string
+		login bool
+		want  string
+	}{
+		"none":        {"http://", false, ""},
+		"in the URL":  {"http://env:hunter1@", false, "env:hunter1"},
+		"proxyAuth":   {"http://", true, "yaml:hunter2"},
+		"in both":     {"http://env:hunter1@", true, "yaml:hunter2"},
+		"name in URL": {"http://env@", true, "yaml:hunter2"},
+	} {
+		var got string
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, password, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+			got = strings.Trim(user+":"+password, ":")
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		_, err := e.connect(func(o *ConnectOptions) {
+			o.Proxy = proxyTo(t, c.url+proxy.Listener.Addr().String())
+			if c.login {
+				o.Proxy.Login = func() (string, string, error) { return "yaml", "hunter2", nil }
+			}
+		})
+		proxy.Close()
+		if !errors.Is(err, queue.ErrUnavailable) || got != c.want {
+			t.Errorf("%s: the proxy is shown %q, want %q: %v", name, got, c.want, err)
+		}
+	}
 }
 
 // While the broker is away each reason is logged once; with a new certificate, by an

@@ -119,6 +119,11 @@ func (d *webDialer) transport(w *way) (*http.Transport, error) {
 	}
 	t.Proxy = func(r *http.Request) (*url.URL, error) {
 		found, err := d.proxy.Find(r.URL)
+		if found != nil && found.User != nil && d.proxy.Login != nil && strings.HasPrefix(found.Scheme, "http") {
+			bare := *found // net/http would let who is in the URL overrule the login
+			bare.User = nil
+			found = &bare
+		}
 		w.through = found
 		return found, err
 	}
