@@ -313,7 +313,8 @@ type StoppingWorker struct {
 	Running int    `json:"running"`
 	Heard   bool   `json:"heard"` // it begins nothing any more
 	// Of one that has not heard: until when it may begin calls, by the last word that
-	// it got, and when these have surely ended. Silent: that is over.
+	// it got, and when these have surely ended. Silent: that is over, or so are the
+	// calls of one that has heard and was not heard of since.
 	StartsUntil *time.Time `json:"startsUntil,omitempty"`
 	CalmAt      *time.Time `json:"calmAt,omitempty"`
 	Silent      bool       `json:"silent,omitempty"`

@@ -331,7 +331,7 @@ func (b *Broker) Start() error {
 		b.runRelay(r)
 	}
 	b.goRun(func() { b.takeReceipts(ctx) })
-	b.drain(ctx)
+	b.drainReceipts(ctx)
 	b.goRun(func() { b.sweep(ctx) })
 	b.goRun(func() { b.sweepClaims(ctx) })
 	b.goRun(func() { b.janitor(ctx) })

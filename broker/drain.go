@@ -18,9 +18,9 @@ const (
 	drainTurn   = 20 * time.Second
 )
 
-// drain brings back what the queue sets aside by itself, where its technology
-// does: nothing may lie where Ferry's own commands do not show it.
-func (b *Broker) drain(ctx context.Context) {
+// drainReceipts brings back the receipts that the queue sets aside by itself, where
+// its technology does: nothing may lie where Ferry's own commands do not show it.
+func (b *Broker) drainReceipts(ctx context.Context) {
 	if !b.queue.SetsAside() {
 		return
 	}
@@ -33,12 +33,9 @@ func (b *Broker) drain(ctx context.Context) {
 			return b.bringBackReceipts(ctx, list)
 		})
 	})
-	for _, route := range b.names() {
-		b.drainOf(ctx, route)
-	}
 }
 
-// drainOf brings back what the queue of one route sets aside, until ctx ends.
+// drainOf does so with the messages of one route, until ctx ends.
 func (b *Broker) drainOf(ctx context.Context, route string) {
 	if b.queue.SetsAside() {
 		b.goRun(func() { b.drainLoop(ctx, route, func() error { return b.drainRoute(ctx, route, b.drainOnes) }) })

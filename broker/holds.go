@@ -164,7 +164,7 @@ func (b *Broker) keepHold(ctx context.Context, name string, was map[string]time.
 	now := time.Now()
 	in, err := b.ledger.Route(name)
 	if err == nil && in.Paused != nil && pauseOf(&in, now) == nil {
-		if err = b.ledger.Resume(ctx, name, "the pause has ended", "broker"); err == nil {
+		if err = b.ledger.EndPause(ctx, name); err == nil {
 			in, err = b.ledger.Route(name)
 		}
 	}

@@ -304,6 +304,42 @@ func (w *world) problems() []string {
 	return s.Problems
 }
 
+// The end of a pause is no word of a person: a worker whose credentials are refused
+// goes on waiting, and what an operator set in the same moment stays.
+func TestAPauseThatEndsIsNoResume(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		h.hello(orders)
+		pause := func(until time.Time) {
+			t.Helper()
+			if _, err := w.b.Pause(t.Context(), orders, "month end", until, "ann"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pause(at(1, 0, 0))
+		sleepUntil(at(1, 0, 1))
+		if info := w.route(orders); info.Stopping != nil {
+			t.Fatalf("it goes on by itself: %+v", info)
+		}
+		if word := h.hello(orders).Routes[orders]; word.Paused || !word.ResumedAt.IsZero() {
+			t.Errorf("nobody resumed it: %+v", word)
+		}
+		pause(at(2, 0, 0))
+		sleepUntil(at(1, 59, 59))
+		pause(time.Time{})
+		sleepUntil(at(3, 0, 0))
+		if info := w.route(orders); info.State != ferry.RoutePaused {
+			t.Errorf("paused anew until somebody resumes: %+v", info)
+		}
+		if _, err := w.b.Resume(t.Context(), orders, "", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if word := h.hello(orders).Routes[orders]; !word.ResumedAt.Equal(at(3, 0, 0)) {
+			t.Errorf("somebody resumed it: %+v", word)
+		}
+	})
+}
+
 // Of a worker of an older version, which does not say what it has heard, and of one
 // that is silent, it is known when nothing can begin any more.
 func TestAPauseThatNobodyConfirms(t *testing.T) {
@@ -340,6 +376,41 @@ func TestAPauseThatNobodyConfirms(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if s := w.route(orders).Stopping; !s.Done || !s.Workers[0].Silent {
 			t.Errorf("whatever the silent one began is over: %+v", s)
+		}
+	})
+}
+
+// A worker that dies after it has heard of a pause tells of its calls for the last
+// time: they end all the same, and the pause is confirmed.
+func TestAPauseWhoseWorkerDies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.worker("one", orders)
+		says := func(inFlight int, stopped time.Time) queue.RouteWelcome {
+			t.Helper()
+			welcome, err := h.q.Hello(t.Context(), queue.Hello{Worker: h.name, Inbox: h.inbox, Routes: []queue.RouteHello{
+				{Name: orders, Bound: 90 * time.Second, InFlight: inFlight, Stopped: stopped},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return welcome.Routes[orders]
+		}
+		says(3, time.Time{})
+		if _, err := w.b.Pause(t.Context(), orders, "month end", time.Time{}, "ann"); err != nil {
+			t.Fatal(err)
+		}
+		since := says(3, time.Time{}).PausedAt
+		for name, stopped := range map[string]time.Time{"it said that it has heard": since, "an older one, that does not say it": {}} {
+			sleepUntil(time.Now().Add(queue.WordGood + time.Second))
+			says(3, stopped)
+			time.Sleep(70 * time.Second) // as long as the destination may write on, after the word
+			if s := w.route(orders).Stopping; s.Done || s.Running != 3 || !s.Workers[0].Heard || s.Workers[0].Silent {
+				t.Errorf("%s: what it began may still run: %+v", name, s)
+			}
+			time.Sleep(2 * time.Second)
+			if s := w.route(orders).Stopping; !s.Done || s.Running != 0 || !s.Workers[0].Silent {
+				t.Errorf("%s: whatever it began is over: %+v", name, s)
+			}
 		}
 	})
 }

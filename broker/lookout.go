@@ -42,6 +42,9 @@ func (l *lookout) conditions(now time.Time) []observed {
 		if err != nil {
 			continue
 		}
+		if r, ok := b.route(name); ok && r.Retired && waitsOrDead(&in) == 0 && l.told["route/"+name].State == "" {
+			continue // nobody waits for its worker or its destination
+		}
 		if in.Binding != nil && !in.Pull && !in.Several {
 			bound[in.Binding.Worker] = true
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ferry"
+	"ferry/store"
 )
 
 // retiredFor is how long a retired route stays after it was taken out, empty or
@@ -16,9 +17,9 @@ const retiredFor = 10 * time.Minute
 // nothing: on an error the broker goes on as it was. entry says in the audit log
 // what changed, and is committed before anything does.
 //
-// A route that is there no more and holds messages retires: it accepts nothing, and
-// what it has is delivered. A route that is new gets its number in the ledger and
-// its channel in the queue.
+// A route that is there no more retires for as long as the ledger keeps messages of
+// it: it accepts nothing, and what it has is delivered. A route that is new gets its
+// number in the ledger and its channel in the queue.
 func (b *Broker) Reconfigure(ctx context.Context, s Settings, entry ferry.AuditEntry) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
@@ -56,7 +57,6 @@ func (b *Broker) Reconfigure(ctx context.Context, s Settings, entry ferry.AuditE
 	for _, r := range fresh {
 		if b.runCtx != nil {
 			b.runRelay(r)
-			b.drainOf(b.runCtx, r.Name)
 		}
 	}
 	for _, r := range ended {
@@ -148,17 +148,24 @@ func (b *Broker) retire(before, after *table) (ended []*route) {
 	return ended
 }
 
-// empty says whether nothing of a route is left that somebody must look after.
+// empty says whether the ledger keeps no message of a route. One that has ended counts:
+// it is shown, known to repeats and removed as its route says, and a discarded one may
+// be restored.
 func (b *Broker) empty(name string) bool {
 	info, err := b.ledger.Route(name)
 	if err != nil {
 		return ferry.CodeOf(err) == ferry.CodeRouteNotFound
 	}
-	left := info.Pending
-	for _, n := range info.Dead {
-		left += n
+	return waitsOrDead(&info)+info.Completed+info.Discarded-info.Purged == 0
+}
+
+// waitsOrDead counts the messages of a route that somebody must look after.
+func waitsOrDead(in *store.RouteLedger) int64 {
+	n := in.Pending
+	for _, dead := range in.Dead {
+		n += dead
 	}
-	return left == 0
+	return n
 }
 
 // keepRetired adds, at a start, the routes that the ledger has messages of and the
@@ -185,7 +192,11 @@ func (b *Broker) keepRetired() error {
 		r, err := b.compile(was)
 		if err != nil {
 			b.log.Warn("route.retired", "route", name, "error", err.Error(), "next", "it goes on without what cannot be read")
-			if r, err = b.compile(ferry.Route{Name: name, Retired: true, Several: was.Several, Pull: was.Pull, OnDeadLetter: was.OnDeadLetter, Mask: was.Mask}); err != nil {
+			less := ferry.Route{
+				Name: name, Retired: true, Several: was.Several, Pull: was.Pull, OnDeadLetter: was.OnDeadLetter, Mask: was.Mask,
+				Owner: was.Owner, Retention: was.Retention,
+			}
+			if r, err = b.compile(less); err != nil {
 				return err
 			}
 		}
@@ -197,7 +208,8 @@ func (b *Broker) keepRetired() error {
 	return nil
 }
 
-// runRelay hands out what a route has, until the broker stops or the route ends.
+// runRelay hands out what a route has, and brings back what the queue sets aside of
+// it, until the broker stops or the route ends.
 func (b *Broker) runRelay(r *route) {
 	ctx, stop := context.WithCancel(b.runCtx)
 	r.relay.stop = stop
@@ -209,6 +221,7 @@ func (b *Broker) runRelay(r *route) {
 		}
 		r.relay.run(ctx)
 	})
+	b.drainOf(ctx, r.Name)
 }
 
 // retiredProblems tells of a route that the configuration lacks.
@@ -216,5 +229,5 @@ func retiredProblems(r *ferry.RouteInfo) []string {
 	if !r.Retired {
 		return nil
 	}
-	return []string{fmt.Sprintf("route %s was taken out of the configuration and holds %d messages that wait and %d dead letters: it accepts nothing, and goes once they have ended", r.Name, r.Pending, r.DeadLetters)}
+	return []string{fmt.Sprintf("route %s was taken out of the configuration and holds %d messages that wait and %d dead letters: it accepts nothing, and is told of until they have ended", r.Name, r.Pending, r.DeadLetters)}
 }

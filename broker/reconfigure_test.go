@@ -31,7 +31,7 @@ func only(names ...string) func(*Options) {
 }
 
 // A route that is taken out delivers what it holds, under its old name, mask and
-// window, over a restart too; then it goes.
+// window, over a restart too.
 func TestARouteThatIsTakenOutIsDelivered(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.reconfigure(func(o *Options) { o.Routes[0].Mask = []string{"iban"} })
@@ -82,8 +82,8 @@ func TestARouteThatIsTakenOutIsDelivered(t *testing.T) {
 		w.balanced()
 		time.Sleep(retiredFor)
 		w.reconfigure(only(notes))
-		if _, ok := w.b.Route(orders); ok {
-			t.Error("an empty one is still there")
+		if r, ok := w.b.Route(orders); !ok || !r.Retired {
+			t.Error("it is gone, and the ledger keeps what it delivered")
 		}
 		// And it may come back.
 		w.reconfigure(only(notes, orders))

@@ -95,6 +95,11 @@ func (b *Broker) stoppingWorker(in *store.RouteLedger, name string, c *ferry.Con
 			w.Running = 0 // whatever it began has ended
 		}
 	}
+	// Of a worker that died, or is cut off, after it had heard: a living one says hello
+	// more often than its word is good for.
+	if w.Heard && w.Running > 0 && time.Since(s.at) > max(writes, queue.WordGood) {
+		w.Running, w.Silent = 0, true
+	}
 	return w
 }
 

@@ -91,7 +91,6 @@ func (c *Calendar) join(now time.Time) (s Span, ok bool) {
 	if !ok {
 		return s, false
 	}
-	// What began before now and is over by now may have held on to it.
 	var names []string
 	for n, grown := 0, true; grown && n < joinMost; n++ {
 		grown = false
@@ -117,6 +116,7 @@ func (c *Calendar) join(now time.Time) (s Span, ok bool) {
 			}
 		}
 	}
+	s.From = c.begin(s.From)
 	for _, w := range c.windows {
 		if is, some := w.next(s.From); some && is.From.Before(s.To) && !slices.Contains(names, w.name) {
 			names = append(names, w.name)
@@ -125,6 +125,26 @@ func (c *Calendar) join(now time.Time) (s Span, ok bool) {
 	slices.Sort(names)
 	s.Name = strings.Join(names, ", ")
 	return s, true
+}
+
+// begin is when the span began of which a time begins at from: what is over by now
+// may lead up to it. So a span is the same whenever it is asked for. Of more times
+// than are joined it is from.
+func (c *Calendar) begin(from time.Time) time.Time {
+	first := from
+	for range joinMost {
+		grown := false
+		for _, w := range c.windows {
+			// The first that ends at or after the begin so far.
+			if is, some := w.next(first.Add(-1)); some && is.From.Before(first) {
+				first, grown = is.From, true
+			}
+		}
+		if !grown {
+			return first
+		}
+	}
+	return from
 }
 
 // Coming lists the next spans from now on, the one that holds included.
@@ -136,6 +156,9 @@ func (c *Calendar) Coming(now time.Time, most int) (list []Span) {
 		s, ok := c.join(now)
 		if !ok {
 			return list
+		}
+		if len(list) > 0 && s.From.Before(now) {
+			s.From = now // the rest of more than are joined
 		}
 		list = append(list, s)
 		now = s.To

@@ -201,3 +201,31 @@ func TestWindowsThatCannotBe(t *testing.T) {
 		})
 	}
 }
+
+// TestASpanStaysAsItIs asks within a span, in any order: it begins and is called the
+// same all the time, also where the window that it began with is over.
+func TestASpanStaysAsItIs(t *testing.T) {
+	windows := []ferry.Window{
+		{Name: "night", Cron: "0 22 * * *", For: 4 * time.Hour},
+		{Name: "backup", Cron: "0 1 * * *", For: 2 * time.Hour},
+		{Name: "early", Cron: "0 3 * * *", For: time.Hour},
+		{Name: "each-hour", Cron: "0 10-13 * * *", For: time.Hour},
+		{Name: "closing", Dates: []string{"2026-11-24T04:00..2026-11-24T04:30"}},
+	}
+	night := Span{Name: "backup, closing, early, night", From: utc(t, "2026-11-23T22:00:00Z"), To: utc(t, "2026-11-24T04:30:00Z")}
+	day := Span{Name: "each-hour", From: utc(t, "2026-11-24T10:00:00Z"), To: utc(t, "2026-11-24T14:00:00Z")}
+	asked := mustCompile(t, windows...)
+	for _, span := range []Span{night, day} {
+		for at := span.From; at.Before(span.To); at = at.Add(10 * time.Minute) {
+			if s, ok := asked.Next(span.To); !ok || s.From.Before(span.To) { // the ledger looks ahead
+				t.Fatalf("after %s: %v %t", span.To, s, ok)
+			}
+			for _, c := range []*Calendar{asked, mustCompile(t, windows...)} {
+				s, ok := c.Holds(at)
+				if diff := cmp.Diff(span, s); !ok || diff != "" {
+					t.Fatalf("at %s: %t, %s", at, ok, diff)
+				}
+			}
+		}
+	}
+}

@@ -18,6 +18,7 @@ type Callbacks struct {
 	Allow []string `yaml:"allow"`
 	// CA is a file of certificates in PEM that callbacks trust beside the system's.
 	CA string `yaml:"ca"`
+	ca fileSum
 	// Format is what callbacks are sent as: json, the default, the message itself; or
 	// cloudevents, CloudEvents 1.0 in JSON whose data is the message.
 	Format string `yaml:"format"`
@@ -51,7 +52,7 @@ func (c *Callbacks) check(d *decoder) {
 				"callbacks.allow[%d]: %q names nothing that could be called", i, clip(entry))
 		}
 	}
-	d.checkFile("callbacks.ca", c.CA)
+	c.ca = d.readFile("callbacks.ca", c.CA)
 	d.checkOneOf("callbacks.format", c.Format, FormatJSON, FormatCloudEvents)
 	d.checkSpan("callbacks.timeout", int64(c.Timeout), int64(time.Second), int64(time.Minute), showDuration)
 }

@@ -81,13 +81,20 @@ func (d *differ) group(a, b reflect.Value, path string, start bool) {
 			d.group(a.Field(i), b.Field(i), path, starts)
 		case name == "" && f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Uint8:
 			// What was read from the file that the key of this name names.
-			if key := join(path, f.Name); !bytes.Equal(a.Field(i).Bytes(), b.Field(i).Bytes()) && !d.has(key) {
-				d.note(key, "changed", starts)
-			}
+			d.content(join(path, f.Name), bytes.Equal(a.Field(i).Bytes(), b.Field(i).Bytes()), starts)
+		case name == "" && f.Type == reflect.TypeFor[fileSum]():
+			d.content(join(path, f.Name), a.Field(i).Equal(b.Field(i)), starts)
 		case name == "" || name == "-":
 		default:
 			d.value(a.Field(i), b.Field(i), at, starts)
 		}
+	}
+}
+
+// content notes that a file of the same name holds something else.
+func (d *differ) content(key string, same, start bool) {
+	if !same && !d.has(key) {
+		d.note(key, "changed", start)
 	}
 }
 
@@ -166,22 +173,4 @@ func hasKeys(t reflect.Type) bool {
 		}
 	}
 	return false
-}
-
-// Files lists the files that the configuration was read from beside broker.yaml
-// itself: the schemas that it names. What these refer to is not in it.
-func (b *Broker) Files() []string {
-	var files []string
-	note := func(f RouteForm) {
-		if f.Schema != "" && !slices.Contains(files, f.Schema) {
-			files = append(files, f.Schema)
-		}
-	}
-	for i := range b.Routes {
-		note(b.Routes[i].RouteForm)
-		for j := range b.Routes[i].Versions {
-			note(b.Routes[i].Versions[j].RouteForm)
-		}
-	}
-	return files
 }

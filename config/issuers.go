@@ -34,6 +34,7 @@ type Issuer struct {
 	// Algorithms of signatures that are taken; default all that have a public key.
 	Algorithms []string `yaml:"algorithms"`
 	CA         string   `yaml:"ca"` // PEM file: certificates that are trusted beside the system's
+	ca         fileSum
 }
 
 // IssuerRole gives tokens that have a value in a claim a role.
@@ -122,6 +123,7 @@ func (s *Issuer) check(d *decoder, path string) {
 	case s.Issuer != "":
 		s.checkURL(d, path+".issuer")
 	}
+	s.ca = d.readFile(path+".ca", s.CA)
 	s.checkTenants(d, path)
 	switch {
 	case len(s.Audiences) == 0:

@@ -33,6 +33,7 @@ type KeyVault struct {
 	// endpoints, and test doubles.
 	Endpoint string `yaml:"endpoint"`
 	CA       string `yaml:"ca"` // a PEM file: certificates that are trusted beside the system's
+	ca       fileSum
 	// VerifyChallenge: the token is asked for the vault's own domain only. false is for
 	// emulators, and goes with Endpoint. Default true.
 	VerifyChallenge *bool `yaml:"verifyChallenge"`
@@ -104,7 +105,7 @@ func (s *Secrets) check(d *decoder) {
 		d.at(path+".verifyChallenge", "add endpoint: HOST:PORT of the emulator, or take the key out",
 			"%s.verifyChallenge: false is for emulators, which endpoint names", path)
 	}
-	d.checkFile(path+".ca", k.CA)
+	k.ca = d.readFile(path+".ca", k.CA)
 }
 
 // AccessLog is where a line of JSON for each request goes.

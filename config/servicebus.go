@@ -25,6 +25,7 @@ type ServiceBus struct {
 	WebSockets bool   `yaml:"webSockets"` // AMQP over WebSockets on port 443; default false
 	Proxy      string `yaml:"proxy"`      // with WebSockets: the URL of an HTTP proxy, or "env"; default none
 	CA         string `yaml:"ca"`         // a PEM file: certificates that are trusted beside the system's
+	ca         fileSum
 	// Endpoint is dialled in the place of the namespace's own address, HOST:PORT:
 	// private endpoints, and test doubles.
 	Endpoint string `yaml:"endpoint"`
@@ -65,8 +66,9 @@ type Credential struct {
 	ClientID     string     `yaml:"clientId"`     // managedIdentity: names a user-assigned one
 	ClientSecret secret.Ref `yaml:"clientSecret"` // of the app registration
 	Certificate  string     `yaml:"certificate"`  // a file with its key, PEM or PKCS#12
-	Password     secret.Ref `yaml:"password"`     // of that file
-	TokenFile    string     `yaml:"tokenFile"`    // workloadIdentity; default what the environment names
+	certificate  fileSum
+	Password     secret.Ref `yaml:"password"`  // of that file
+	TokenFile    string     `yaml:"tokenFile"` // workloadIdentity; default what the environment names
 }
 
 func (c Credential) isZero() bool { return c == Credential{} }
@@ -231,7 +233,7 @@ func (s *ServiceBus) check(d *decoder, path string) {
 	if s.AdminURL != "" {
 		d.checkURL(path+".adminUrl", s.AdminURL, "http://127.0.0.1:5300", "https", "http")
 	}
-	d.checkFile(path+".ca", s.CA)
+	s.ca = d.readFile(path+".ca", s.CA)
 }
 
 var (
@@ -280,7 +282,7 @@ func credentialKeys(kind string) (needs, takes []string) {
 	}
 }
 
-func (c Credential) check(d *decoder, path string) {
+func (c *Credential) check(d *decoder, path string) {
 	kind := c.Type
 	if kind == "" {
 		kind = CredentialDefault
@@ -305,7 +307,7 @@ func (c Credential) check(d *decoder, path string) {
 			d.at(path+"."+key.name, "known with it: "+strings.Join(append(needs, takes...), ", "), "%s.%s is not used with type %s", path, key.name, kind)
 		}
 	}
-	d.checkFile(path+".certificate", c.Certificate)
+	c.certificate = d.readFile(path+".certificate", c.Certificate)
 	d.checkFile(path+".tokenFile", c.TokenFile)
 }
 

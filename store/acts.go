@@ -122,7 +122,7 @@ func (l *Ledger) revive(tx *bbolt.Tx, r *record, rev *revision, act ferry.Act, b
 	// A person who replays an unknown outcome has been told that it may already
 	// exist, and answers for this one turn.
 	r.Risk = dead != nil && dead.Reason == ferry.ReasonOutcomeUnknown
-	if dead != nil && dead.Reason == ferry.ReasonExpired {
+	if dead != nil && dead.Reason == ferry.ReasonExpired || l.peek(r.Route).expired(r, time.Now().UnixNano()) {
 		r.ExpiresAt = 0 // somebody wants it delivered, however late
 	}
 	if rev != nil && rev.expiresAt != 0 {
@@ -347,13 +347,10 @@ func (l *Ledger) expire(tx *bbolt.Tx, r *record, now time.Time, continueAfterDea
 	if err := l.endTurn(tx, r); err != nil {
 		return err
 	}
-	r.ExpiresAt = l.peek(r.Route).expiry(r, now.UnixNano()) // as it turned out
-	dead := &ferry.DeadLetter{
-		Reason: ferry.ReasonExpired, At: now,
-		Description: "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + ", before it could be delivered",
-	}
+	ended := "its time to live ended at " + timeOf(l.peek(r.Route).expiry(r, now.UnixNano())).Format(time.RFC3339)
+	dead := &ferry.DeadLetter{Reason: ferry.ReasonExpired, At: now, Description: ended + ", before it could be delivered"}
 	if r.Doubt {
-		dead.Description = "its time to live ended at " + timeOf(r.ExpiresAt).Format(time.RFC3339) + "; an earlier receiver may have done it, and never said so"
+		dead.Description = ended + "; an earlier receiver may have done it, and never said so"
 	}
 	if err := l.setAside(tx, r, dead, continueAfterDead(l.row(r.Route).Name)); err != nil {
 		return err

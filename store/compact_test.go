@@ -87,9 +87,11 @@ func TestCompactionUnderLoad(t *testing.T) {
 			}
 		}
 	})
-	for range 3 {
+	const some = 50 // below them this test shows nothing
+	for n := 0; n < 3 || len(accepted) < some && n < 100; n++ {
 		if _, _, err := l.Compact(t.Context()); err != nil {
 			t.Error(err)
+			break
 		}
 	}
 	stop()
@@ -103,7 +105,7 @@ func TestCompactionUnderLoad(t *testing.T) {
 		show(t, l, id)
 		n++
 	}
-	if n < 50 {
+	if n < some {
 		t.Errorf("only %d messages: this test shows nothing", n)
 	}
 }

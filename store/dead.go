@@ -37,6 +37,7 @@ func (l *Ledger) setAside(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter, onwar
 	r.State, r.Dead = ferry.StateDeadLettered, dead
 	l.count(tx, r, +1)
 	l.tellOperation(tx, r, from)
+	l.fixExpiry(r, from)
 	if err := listDead(tx, r); err != nil {
 		return err
 	}

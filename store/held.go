@@ -132,11 +132,11 @@ func (l *Ledger) Hold(ctx context.Context, route string) (next time.Time, err er
 
 // upToDate says whether the row knows the hold that is, or comes next.
 func (row *routeRow) upToDate(now int64, windows WindowsOf) bool {
-	if now < row.HeldAt {
-		return row.From == 0 // without a hold nothing depends on the time of the count
-	}
 	is := row.holds
 	is.plan(row.Name, row.Paused, now, windows)
+	if now < row.HeldAt {
+		return row.From == 0 && is.From == 0 // without a hold nothing depends on the time of the count
+	}
 	if row.From != 0 && row.From <= now && is.From == now {
 		is.From = row.From // it began before
 	}
@@ -155,6 +155,16 @@ func (row *routeRow) expiry(r *record, now int64) int64 {
 func (row *routeRow) expired(r *record, now int64) bool {
 	at := row.expiry(r, now)
 	return at != 0 && at <= now
+}
+
+// fixExpiry keeps in a record that was pending and has ended when its time to live
+// ends, as things stand now. It goes on from there should it be pending again.
+func (l *Ledger) fixExpiry(r *record, from ferry.State) {
+	if r.ExpiresAt == 0 || !from.Pending() || r.State.Pending() {
+		return
+	}
+	row, now := l.peek(r.Route), time.Now().UnixNano()
+	r.ExpiresAt, r.HeldThen = row.expiry(r, now), row.by(now)
 }
 
 // stoodStill says whether a worker took a message for expired whose clock stood
@@ -199,7 +209,7 @@ func (h *holds) heldAt(now time.Time) (until time.Time, held bool) {
 }
 
 // shownExpiry is when a record's time to live ends, for people: of one that has
-// ended, as it was set.
+// ended, as things stood then.
 func (l *Ledger) shownExpiry(r *record) int64 {
 	l.mu.RLock()
 	row := l.routes[r.Route]

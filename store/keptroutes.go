@@ -97,7 +97,7 @@ func (l *Ledger) KeptRoutes() (map[string]ferry.Route, error) {
 				l.log.Warn("how a route was configured cannot be read", "route", name, "error", err)
 				continue
 			}
-			kept[name] = r
+			kept[name] = *keepable(r) // a schema that was left out reads as null, which is none
 		}
 		return nil
 	})

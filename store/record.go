@@ -38,9 +38,9 @@ type record struct {
 
 	CreatedAt, UpdatedAt, DeliverAt, ExpiresAt int64 // Unix ns, 0: none
 
-	// HeldThen is how long its route had been held in all when ExpiresAt was set, ns:
-	// see held.go. HeldTurned is what that was when a worker's word that it has
-	// expired was last not believed.
+	// HeldThen is how long its route had been held in all when ExpiresAt was set, at
+	// its accept or its end, ns: see held.go. HeldTurned is what that was when a
+	// worker's word that it has expired was last not believed.
 	HeldThen, HeldTurned int64
 
 	Key, CorrelationID, OrderingKey, ContentType string

@@ -158,6 +158,7 @@ func (l *Ledger) move(tx *bbolt.Tx, r *record, to ferry.State) error {
 	r.State = to
 	l.count(tx, r, +1)
 	l.tellOperation(tx, r, from)
+	l.fixExpiry(r, from)
 	if err := noteEnded(tx, r, time.Now()); err != nil {
 		return err
 	}
@@ -389,5 +390,19 @@ func (l *Ledger) Resume(ctx context.Context, route, note, by string) error {
 		row.Paused, row.ResumedAt = nil, now
 		l.hold(row, now)
 		return nil
+	})
+}
+
+// EndPause ends a pause whose end has come. It is no resume: a pause that was set
+// meanwhile stays, and nobody said that the credentials are right by now.
+func (l *Ledger) EndPause(ctx context.Context, route string) error {
+	return l.updateRoute(ctx, route, nil, func(tx *bbolt.Tx, row *routeRow) error {
+		now := time.Now().UTC()
+		if row.Paused == nil || row.Paused.Until == nil || row.Paused.Until.After(now) {
+			return nil
+		}
+		row.Paused = nil
+		l.hold(row, now)
+		return l.audit(ctx, tx, ferry.AuditEntry{At: now, By: "broker", Act: "resume", Target: "route " + route, Note: "the pause has ended"})
 	})
 }

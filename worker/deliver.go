@@ -37,6 +37,7 @@ type turn struct {
 
 	resolved int // attempts spent by an open outcome that proved absent
 	looked   bool
+	asked    bool // a call was made in the slot: the next one is another for the rate
 	waits    bool // it is kept in hand until the broker is heard
 	attempt  *ferry.Attempt
 	took     time.Duration  // of the call
@@ -315,7 +316,17 @@ func answeredAs(s adapters.LookupState) string {
 	}
 }
 
+// count counts a call for the destination's rate. The first one in a slot was waited
+// for when the slot was taken.
+func (t *turn) count() {
+	if t.asked {
+		t.r.Destination.owe()
+	}
+	t.asked = true
+}
+
 func (t *turn) askIn(ctx context.Context) adapters.LookupResult {
+	t.count()
 	return safely(adapters.LookupResult{Verdict: ferry.Verdict{Text: "the adapter failed"}}, t.w.log, func() adapters.LookupResult {
 		return t.r.Adapter.Lookup(ctx, t.adapterCall())
 	})

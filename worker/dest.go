@@ -22,7 +22,7 @@ type DestOptions struct {
 	Name        string
 	Destination adapters.Destination
 	Concurrency int     // calls at a time; default 4
-	Rate        float64 // calls per second that may start; 0: no bound
+	Rate        float64 // calls per second that may start, on the average; 0: no bound
 	Burst       int     // with Rate: calls that may start at once; default 1
 }
 
@@ -205,6 +205,14 @@ func (d *Dest) keepRate(ctx context.Context, t ticket) error {
 		d.leave(t, lesson{})
 	}
 	return err
+}
+
+// owe counts a call that is made in a slot after the first. It does not wait, as it
+// belongs to what was begun and must not come late; later calls wait for it.
+func (d *Dest) owe() {
+	if d.limiter != nil {
+		d.limiter.Reserve()
+	}
 }
 
 func (d *Dest) waitForRate(more int) {

@@ -234,6 +234,32 @@ func TestRateIsBounded(t *testing.T) {
 	})
 }
 
+// A lookup and the post that follows it in the same turn are two calls. The post does
+// not wait, later turns do: what is in the slots already is ahead of the rate.
+func TestRateCountsLookups(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.change = func(r *Route) {
+			r.Destination = NewDest(DestOptions{Name: "erp", Destination: w.erp, Concurrency: 8, Rate: 2})
+		}
+		w.run()
+		list := make([]ferry.HandOut, 20)
+		for i := range list {
+			list[i] = w.handOut()
+			list[i].Doubt, list[i].Elsewhere = true, true
+		}
+		w.publish(list...)
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		posts, lookups := w.erp.counts()
+		if calls := posts + lookups; posts != lookups || calls < 24 || calls > 24+8+2 {
+			w.t.Fatalf("%d posts and %d lookups in 12 s at 2/s", posts, lookups)
+		}
+		time.Sleep(20 * time.Second)
+		w.wantCounts(20, 20)
+		w.wantSettled()
+	})
+}
+
 func TestDrain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.erp.post = func(ctx context.Context, _ adapters.Call) ferry.Verdict {

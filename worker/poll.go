@@ -194,6 +194,7 @@ func (t *turn) askStatus() ferry.Verdict {
 	defer span.End()
 	poller := t.r.Adapter.(adapters.Poller) // examineAwaited made sure
 	call := t.adapterCall()
+	t.count()
 	v := safely(ferry.Verdict{Kind: ferry.Failed, Text: "the adapter failed"}, t.w.log, func() ferry.Verdict {
 		return poller.Poll(ctx, call)
 	})

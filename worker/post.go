@@ -121,6 +121,7 @@ func (t *turn) deliverOnce() ferry.Verdict {
 	}
 	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
 	defer cancel()
+	t.count()
 	lost := ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the adapter failed in the call"}
 	v := safely(lost, t.w.log, func() ferry.Verdict {
 		return t.r.Adapter.Deliver(ctx, t.adapterCall())

@@ -70,8 +70,9 @@ type dev struct {
 }
 
 func (d *dev) run(c devCmd, listener net.Listener) (err error) {
-	ctx := d.app.ctx
 	log := newLog(d.app.stderr, c.LogFormat, c.LogLevel)
+	defer d.app.outliveHangups(log)()
+	ctx := d.app.ctx
 	practiceERP, err := startPractice(c.ERP)
 	if err != nil {
 		return err

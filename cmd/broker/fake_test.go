@@ -29,6 +29,7 @@ type fake struct {
 	watched  int
 	looked   int    // for events
 	leaves   string // the worker that a route was bound to, away from another
+	busy     string // the route that was paused while a call runs
 }
 
 func newFake(t testing.TB) *fake {
@@ -96,7 +97,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 		answer(w, map[string]any{"name": "admin", "keyId": "k1", "role": "admin", "environment": "prod", "version": "1.2.3"})
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, f.status()) })
-	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, r *http.Request) { answer(w, items(f, f.routeInfos()...)) })
+	mux.HandleFunc("GET /v1/routes", f.listRoutes)
 	mux.HandleFunc("POST /v1/routes/{route}/{act}", f.routeAct)
 	mux.HandleFunc("POST /v1/routes/{route}/messages", f.send)
 	mux.HandleFunc("GET /v1/messages", f.listMessages)
@@ -175,6 +176,14 @@ func (f *fake) routeAct(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("act") {
 	case "pause":
 		info.State = ferry.RoutePaused
+		switch info.Name {
+		case "missing":
+			refuse(w, 404, ferry.Errorf(ferry.CodeRouteNotFound, "there is no route missing").WithHint("broker routes list shows them"))
+			return
+		case "busy", "busy-for-long":
+			f.busy, f.looked = info.Name, 0
+			info.Stopping = &ferry.Stopping{Running: 1, Workers: []ferry.StoppingWorker{{Worker: "erp-worker-1", Running: 1, Heard: true}}}
+		}
 	case "bind":
 		var in struct{ Worker string }
 		_ = json.NewDecoder(r.Body).Decode(&in)
@@ -185,6 +194,22 @@ func (f *fake) routeAct(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer(w, info)
+}
+
+// listRoutes stops while it is asked for a route whose calls end: for a moment, or for
+// good.
+func (f *fake) listRoutes(w http.ResponseWriter, _ *http.Request) {
+	list := f.routeInfos()
+	if f.busy != "" {
+		if f.looked++; f.looked == 1 || f.busy == "busy-for-long" {
+			refuse(w, 503, ferry.Errorf(ferry.CodeStopping, "the broker is stopping"))
+			return
+		}
+		info := list[0]
+		info.Name, info.State, info.Stopping = f.busy, ferry.RoutePaused, &ferry.Stopping{Done: true}
+		list, f.busy = append(list, info), ""
+	}
+	answer(w, items(f, list...))
 }
 
 // send ends at once as the route's name says: good, bad, or waiting.

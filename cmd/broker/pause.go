@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"ferry"
+	"ferry/client"
 )
 
 // exitStillRunning is `broker routes pause --wait` when calls still run at the end of
@@ -48,38 +50,60 @@ func (r routesPauseCmd) Run(a *app) error {
 		return err
 	}
 	var list []ferry.RouteInfo
+	var failed error
 	for _, name := range names { // all of them at once: what one waits for does not hold up the others
 		info, err := c.Pause(a.ctx, name, r.Note, until, 0)
 		if err != nil {
-			return err
+			failed = pausedOnly(len(list), names, err)
+			break
 		}
 		list = append(list, info)
 	}
-	if err := a.awaitRest(list, wait); err != nil {
+	if failed == nil {
+		failed = a.awaitRest(c, list, wait)
+	}
+	if err := r.tell(a, list, until); err != nil {
 		return err
 	}
-	if a.json() {
-		err = a.writeRoutesJSON(list, len(r.Routes) == 1)
-	} else {
-		for i := range list {
-			runs := a.stopping(list[i].Stopping)
-			if runs != "" {
-				runs = "; " + runs
-			}
-			a.printf("%s is paused%s%s; messages are still accepted\n", list[i].Name, untilWhen(until), runs)
-		}
-		if until.IsZero() && a.screen.terminal {
-			again := strings.Join(r.Routes, " ")
-			if r.All {
-				again = "--all"
-			}
-			a.remark("next: broker routes resume %s", again)
-		}
-	}
-	if err == nil && r.Wait != "" && slices.ContainsFunc(list, stillRuns) {
+	if failed == nil && r.Wait != "" && slices.ContainsFunc(list, stillRuns) {
 		return quietExit(exitStillRunning)
 	}
-	return err
+	return failed
+}
+
+// pausedOnly says of how many routes it is that the next one could not be paused.
+func pausedOnly(paused int, names []string, err error) error {
+	if len(names) == 1 {
+		return err
+	}
+	return fmt.Errorf("%d of %d routes are paused, %s could not be: %w", paused, len(names), names[paused], err)
+}
+
+// tell says which routes are paused, and what still runs of them.
+func (r routesPauseCmd) tell(a *app, list []ferry.RouteInfo, until time.Time) error {
+	switch {
+	case len(list) == 0:
+		return nil
+	case a.json():
+		return a.writeRoutesJSON(list, len(r.Routes) == 1)
+	}
+	var names []string
+	for i := range list {
+		names = append(names, list[i].Name)
+		runs := a.stopping(list[i].Stopping)
+		if runs != "" {
+			runs = "; " + runs
+		}
+		a.printf("%s is paused%s%s; messages are still accepted\n", list[i].Name, untilWhen(until), runs)
+	}
+	if until.IsZero() && a.screen.terminal {
+		again := strings.Join(names, " ")
+		if r.All {
+			again = "--all"
+		}
+		a.remark("next: broker routes resume %s", again)
+	}
+	return nil
 }
 
 // routesNamed are the routes of a command, or all that there are.
@@ -106,20 +130,18 @@ func (a *app) routesNamed(names []string, all bool) ([]string, error) {
 func stillRuns(r ferry.RouteInfo) bool { return r.Stopping != nil && !r.Stopping.Done }
 
 // awaitRest looks again at routes that were paused until nothing of them runs, or
-// the time is over.
-func (a *app) awaitRest(list []ferry.RouteInfo, within time.Duration) error {
+// the time is over. A look that fails is made again: the routes are paused, and what
+// was seen last is told. The error is that of an interrupt.
+func (a *app) awaitRest(c *client.Client, list []ferry.RouteInfo, within time.Duration) error {
 	const every = 500 * time.Millisecond
+	var failed error
 	for end := time.Now().Add(within); slices.ContainsFunc(list, stillRuns) && time.Now().Before(end); {
 		if err := a.pause(every); err != nil {
 			return err
 		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		now, err := c.Routes(a.ctx)
-		if err != nil {
-			return err
+		var now []ferry.RouteInfo
+		if now, failed = a.lookAtRoutes(c, time.Until(end)); failed != nil {
+			continue
 		}
 		for i := range list {
 			at := slices.IndexFunc(now, func(r ferry.RouteInfo) bool { return r.Name == list[i].Name })
@@ -130,7 +152,22 @@ func (a *app) awaitRest(list []ferry.RouteInfo, within time.Duration) error {
 			list[i] = now[at]
 		}
 	}
+	if err := a.ctx.Err(); err != nil {
+		return err
+	}
+	if failed != nil {
+		a.remark("how it stands now is not known, below is what was seen last: %s", oneLine(failed.Error()))
+	}
 	return nil
+}
+
+// shortLook is what a look at routes may take at least.
+const shortLook = 5 * time.Second
+
+func (a *app) lookAtRoutes(c *client.Client, within time.Duration) ([]ferry.RouteInfo, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, max(within, shortLook))
+	defer cancel()
+	return c.Routes(ctx)
 }
 
 // stopping says what still runs of a route that is held; empty: an older broker does

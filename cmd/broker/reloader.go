@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +22,11 @@ type reloader struct {
 	file string // empty: there is none
 	log  *slog.Logger
 
-	turn sync.Mutex // around a reload
+	hangups <-chan os.Signal // that ask for a reload; nil: none do
+
+	turn    sync.Mutex      // around a reload
+	serving context.Context // ends when the server begins to stop
+	stop    context.CancelFunc
 
 	mu        sync.Mutex
 	problem   string // why the file as it is now is not used; empty: it is
@@ -34,7 +35,21 @@ type reloader struct {
 }
 
 func newReloader(s *server, file string) *reloader {
-	return &reloader{s: s, file: file, log: s.log, at: time.Now()}
+	r := &reloader{s: s, file: file, log: s.log, at: time.Now()}
+	r.serving, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// end refuses reloads from now on, and waits for the one that is under way, which
+// gives up: the server stops, and what it stops must not change.
+func (r *reloader) end() {
+	r.stop()
+	r.turn.Lock()
+	defer r.turn.Unlock()
+}
+
+func stopping() error {
+	return ferry.Errorf(ferry.CodeStopping, "the broker is stopping").WithHint("the next start reads the configuration anyway")
 }
 
 // reloadTime bounds a reload: new routes may need channels in a queue that is far.
@@ -57,9 +72,20 @@ func (r *reloader) asked(ctx context.Context, by, note string) (ferry.Reload, er
 func (r *reloader) reload(ctx context.Context, entry ferry.AuditEntry, always bool) (done ferry.Reload, err error) {
 	r.turn.Lock()
 	defer r.turn.Unlock()
+	if r.serving.Err() != nil {
+		return done, stopping()
+	}
+	asked := ctx
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	defer func() { r.note(done, err) }()
+	defer context.AfterFunc(r.serving, cancel)()
+	defer func() {
+		if err != nil && (asked.Err() != nil || r.serving.Err() != nil) {
+			err = stopping() // the file is not at fault
+			return
+		}
+		r.note(done, err)
+	}()
 	next, err := config.LoadBroker(r.file)
 	if err != nil {
 		return done, err
@@ -199,26 +225,24 @@ func (r *reloader) collectors() []prometheus.Collector {
 	}
 }
 
-// follow reloads at SIGHUP and when the file has changed, until ctx ends.
+// follow reloads at SIGHUP, also at one that came before, and when the file has
+// changed, until ctx ends.
 func (r *reloader) follow(ctx context.Context) (ended chan struct{}) {
 	ended = make(chan struct{})
 	if r.file == "" {
 		close(ended)
 		return ended
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
 	look := newFileLook(r.file)
 	go func() {
 		defer close(ended)
-		defer signal.Stop(hangups)
 		ticks := time.NewTicker(lookEvery)
 		defer ticks.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-hangups:
+			case <-r.hangups:
 				r.follows(ctx, bySignal, true)
 			case now := <-ticks.C:
 				if look.changed(r.s.parts.Load().cfg.Files(), now) {
@@ -232,8 +256,5 @@ func (r *reloader) follow(ctx context.Context) (ended chan struct{}) {
 
 func (r *reloader) follows(ctx context.Context, why string, always bool) error {
 	_, err := r.reload(ctx, ferry.AuditEntry{By: "broker", Note: why}, always)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"ferry"
 	"ferry/config"
+	"ferry/internal/hangup"
 )
 
 type serveCmd struct {
@@ -21,11 +22,15 @@ type serveCmd struct {
 
 // Run is the server: it serves until it is told to stop.
 func (c serveCmd) Run(a *app) error {
+	hangups := hangup.Notify() // the start takes its time, and one that asks for a reload must not end it
 	cfg, err := c.load()
 	if err != nil {
 		return err
 	}
 	log := newLog(a.stderr, c.LogFormat, c.LogLevel)
+	if cfg.File == "" {
+		defer a.outliveHangups(log)()
+	}
 	l, err := openListeners(cfg)
 	if err != nil {
 		return err
@@ -53,8 +58,17 @@ func (c serveCmd) Run(a *app) error {
 	if len(cfg.Routes) == 0 {
 		a.printf("there is no route yet: write one into broker.yaml (README.md, \"A route of your own\")\n")
 	}
-	s.adminListener = l.admin
+	s.adminListener, s.reloader.hangups = l.admin, hangups
 	return s.serve(a.ctx, l.public)
+}
+
+// outliveHangups is for a server that has no file to read again: a terminal that closes
+// has it stop in good order, and any other SIGHUP changes nothing. stop ends that.
+func (a *app) outliveHangups(log *slog.Logger) (stop func()) {
+	a.ctx, stop = hangup.Context(a.ctx, hangup.Terminal(a.stdin), func() {
+		log.Info("SIGHUP: there is no configuration file to read again")
+	})
+	return stop
 }
 
 func orNone(url string) string {

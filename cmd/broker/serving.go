@@ -56,7 +56,8 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	}
 	s.notify(systemd.Stopping)
 	rest()
-	<-followed // no new configuration while the server stops
+	<-followed
+	s.reloader.end() // no new configuration while the server stops
 	drain := s.parts.Load().cfg.Drain
 	if err == nil {
 		s.log.Info("stopping: requests under way finish first", "delay", drain.Delay, "within", drain.Within)

@@ -14,6 +14,7 @@ import (
 
 	"ferry"
 	"ferry/config"
+	"ferry/internal/hangup"
 	"ferry/internal/systemd"
 	"ferry/worker"
 )
@@ -24,6 +25,11 @@ type runCmd struct {
 
 // Run delivers until the process is asked to stop, then drains.
 func (c runCmd) Run(a *app) (err error) {
+	ctx, stop := hangup.Context(a.ctx, hangup.Terminal(a.stdin), func() {
+		a.log.Info("SIGHUP: worker.yaml is read at a start", "hint", "restart the worker, which loses nothing")
+	})
+	defer stop()
+	a.ctx = ctx
 	cfg, setup, err := c.load(a)
 	if err != nil {
 		return err

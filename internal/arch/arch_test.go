@@ -45,6 +45,7 @@ var may = map[string][]string{
 	"ferry/internal/commit":               {"ferry/internal/disk"},
 	"ferry/internal/rules":                {},
 	"ferry/internal/systemd":              {},
+	"ferry/internal/hangup":               {},
 	"ferry/internal/azure":                {"ferry"},
 	"ferry/internal/foreign":              {},
 	"ferry/internal/hostile":              {},
