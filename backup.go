@@ -24,6 +24,9 @@ type Backup struct {
 	Bodies      int64         `json:"bodies"` // in files of their own
 	BodyBytes   int64         `json:"bodyBytes"`
 	Files       []string      `json:"files,omitempty"` // keys, beside ledger and bodies
+	// AuditFiles are those of the audit log that hold what was moved out of the ledger.
+	AuditFiles int64 `json:"auditFiles,omitempty"`
+	AuditBytes int64 `json:"auditBytes,omitempty"`
 	// Missing counts bodies that the ledger refers to and whose files were not there
 	// when the backup was taken.
 	Missing int64 `json:"missing,omitempty"`
@@ -40,7 +43,9 @@ type BackupRoute struct {
 }
 
 // Bytes is about how long the whole file is.
-func (b *Backup) Bytes() int64 { return b.LedgerBytes + b.BodyBytes + 1024*(b.Bodies+8) }
+func (b *Backup) Bytes() int64 {
+	return b.LedgerBytes + b.BodyBytes + b.AuditBytes + 1024*(b.Bodies+b.AuditFiles+8)
+}
 
 // Restored is what a restore made of a backup.
 type Restored struct {
@@ -50,7 +55,10 @@ type Restored struct {
 	// Altered names bodies that are not what was accepted, or not there: so they were
 	// when the backup was taken. At most 100; the first of more.
 	Altered []string `json:"altered,omitempty"`
+	// Untidy is what failed once all was in place: syncing the folder, or removing what
+	// the restore unpacked into, which the next start of the broker does.
+	Untidy string `json:"untidy,omitempty"`
 	// Findings of the proof of the restored ledger; nil: not held against itself,
 	// since its schema is an earlier one.
-	Findings []Finding `json:"findings,omitempty"`
+	Findings []Finding `json:"findings,omitzero"`
 }

@@ -229,7 +229,7 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 		a.Told, err = b.ledger.TellAgain(ctx, req.Message, by)
 		return a, err
 	}
-	a.Targets = b.outbox.retry(func(to ferry.NoticeTarget) bool {
+	is := func(to ferry.NoticeTarget) bool {
 		switch to.Kind {
 		case ferry.ReplyCallback:
 			return req.All || to.Target == req.Callback
@@ -238,15 +238,21 @@ func (b *Broker) RetryCallbacks(ctx context.Context, req ferry.RetryRequest, by 
 		default:
 			return false
 		}
-	})
-	if a.Targets == 0 && !req.All {
+	}
+	late := b.outbox.late(is)
+	if len(late) == 0 && !req.All {
 		return a, ferry.Errorf(ferry.CodeNotFound, "nothing waits for a next try at %q", maskedTarget(req.Callback)).WithHint("broker callbacks list shows what does")
 	}
 	target := "every callback that waits"
 	if !req.All {
 		target = "callbacks to " + maskedTarget(req.Callback)
 	}
-	return a, b.ledger.NoteAct(ctx, ferry.AuditEntry{By: by, Act: "callbacks retry", Target: target, Detail: fmt.Sprintf("%d targets", a.Targets)})
+	// First, so that nothing is done that the audit log does not have.
+	if err := b.ledger.NoteAct(ctx, ferry.AuditEntry{By: by, Act: "callbacks retry", Target: target, Detail: fmt.Sprintf("%d targets", len(late))}); err != nil {
+		return a, err
+	}
+	a.Targets = b.outbox.retry(late)
+	return a, nil
 }
 
 // maskedTarget is a target as an operator named it, who may have pasted an address

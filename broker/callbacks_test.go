@@ -553,6 +553,16 @@ func TestRetryCallbacks(t *testing.T) {
 		if _, err := f.b.RetryCallbacks(t.Context(), ferry.RetryRequest{Callback: "another"}, "ann"); ferry.CodeOf(err) != ferry.CodeNotFound {
 			t.Errorf("nothing waits there: %v", err)
 		}
+		// What cannot be noted in the audit log is not done.
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if out, err := f.b.RetryCallbacks(gone, ferry.RetryRequest{Callback: targets[0].Callback}, "ann"); err == nil || out.Targets != 0 {
+			t.Errorf("without an entry: %+v, %v", out, err)
+		}
+		synctest.Wait()
+		if n := len(s.Calls(sub.CallbackURL)); n != before {
+			t.Errorf("called without an entry, %d times, then %d", before, n)
+		}
 		if out, err := f.b.RetryCallbacks(t.Context(), ferry.RetryRequest{Callback: targets[0].Callback}, "ann"); err != nil || out.Targets != 1 {
 			t.Fatalf("%+v, %v", out, err)
 		}

@@ -402,9 +402,9 @@ func (o *outbox) late(is func(ferry.NoticeTarget) bool) (list []*telling) {
 	return slices.DeleteFunc(list, func(t *telling) bool { return !is(t.to) })
 }
 
-// retry gives targets that wait for their next try a turn now. It says how many.
-func (o *outbox) retry(is func(ferry.NoticeTarget) bool) (n int) {
-	list := o.late(is)
+// retry gives those of late that still wait for their next try a turn now. It says how
+// many.
+func (o *outbox) retry(list []*telling) (n int) {
 	o.mu.Lock()
 	for _, t := range list {
 		if t.state == tellingLater {

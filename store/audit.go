@@ -9,10 +9,12 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/internal/commit"
 )
 
 // audit appends an entry to the audit log, in the act's own commit. It is never
-// changed there; each entry is chained to the one before it.
+// changed there; each entry is chained to the one before it. The act may have been
+// written already: where there can be no entry, all of the commit is rolled back.
 func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) error {
 	caller := ferry.CallerOf(ctx)
 	e.KeyID, e.RequestID = caller.KeyID, caller.RequestID
@@ -21,7 +23,8 @@ func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) er
 	if _, v := b.Cursor().Last(); v != nil {
 		last, err := decodeJSON[ferry.AuditEntry](v)
 		if err != nil {
-			return damaged(err)
+			return commit.Abort(ferry.Errorf(ferry.CodeLedgerUnavailable, "nothing was done: the last entry of the audit log cannot be read, so that there can be no next one: %w", err).
+				WithHint("keep a copy of the data folder, and restore the last backup into another folder"))
 		}
 		chain.Follow(last)
 	}

@@ -31,10 +31,20 @@ const (
 	// those that it tells of.
 	auditSlack = 30 * 24 * time.Hour
 	auditStep  = 5000 // entries of one file and one commit
+	// maxAuditFile bounds a file of moved entries, bytes: it is far above what so many
+	// entries take.
+	maxAuditFile = 1 << 30
 )
 
 // auditDir is the folder of what was moved.
 func (l *Ledger) auditDir() string { return filepath.Join(l.dir, "audit") }
+
+// parseAuditFile says which entries a file has by its name; ok is false for any
+// other file.
+func parseAuditFile(name string) (first, last uint64, ok bool) {
+	n, err := fmt.Sscanf(name, "audit-%d-%d.jsonl", &first, &last)
+	return first, last, err == nil && n == 2 && first > 0 && first <= last && name == auditName(first, last)
+}
 
 // MoveAudit moves entries from before a time into files, once the oldest is a month
 // older than that. A file is on disk before its entries leave the ledger. It returns

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,6 +12,76 @@ import (
 
 	"ferry"
 )
+
+// TestABackupHasTheWholeAuditLog: what was moved into files is in it, so that the chain
+// is whole after a restore; what is still in the ledger is not in it twice.
+func TestABackupHasTheWholeAuditLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		for range 4 {
+			must0(t, l.NoteAct(t.Context(), ferry.AuditEntry{By: "ann", Act: "look", Target: "it"}))
+			time.Sleep(200 * day)
+		}
+		n, err := l.MoveAudit(t.Context(), time.Now().Add(-500*day))
+		if must0(t, err); n == 0 {
+			t.Fatal("nothing was moved")
+		}
+		moved := auditName(1, uint64(n))
+		for _, name := range []string{auditName(uint64(n)+1, 99), auditName(uint64(n)+1, 100) + ".new", "notes.txt"} { // cut short; and a person's
+			must0(t, os.WriteFile(filepath.Join(l.auditDir(), name), []byte("x"), 0o600))
+		}
+		backup := takeBackup(t, l)
+		about, err := ReadBackup(t.Context(), bytes.NewReader(backup))
+		if must0(t, err); about.AuditFiles != 1 || about.AuditBytes == 0 {
+			t.Errorf("the manifest: %+v", about)
+		}
+		dir := t.TempDir()
+		_, err = restoreTo(t, backup, dir)
+		must0(t, err)
+		r := openIn(t, dir, Options{FileID: cannotTell})
+		entries, err := os.ReadDir(r.auditDir())
+		if must0(t, err); len(entries) != 1 || entries[0].Name() != moved {
+			t.Fatalf("restored: %v, want %s", entries, moved)
+		}
+		var chain ferry.AuditChain
+		text, err := os.ReadFile(filepath.Join(r.auditDir(), moved))
+		must0(t, err)
+		for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+			var e ferry.AuditEntry
+			must0(t, json.Unmarshal(lines.Bytes(), &e))
+			must0(t, chain.Check(e))
+		}
+		left, err := r.Audit(0, time.Time{}, 1000)
+		must0(t, err)
+		for _, e := range left {
+			must0(t, chain.Check(e))
+		}
+		if left[0].Seq != uint64(n)+1 {
+			t.Errorf("the ledger goes on with entry %d behind %d", left[0].Seq, n)
+		}
+	})
+}
+
+// A name from a tar is that of a file of the audit log, or of nothing.
+func TestAuditFileNames(t *testing.T) {
+	for name, good := range map[string]bool{
+		auditName(1, 5000):                       true,
+		auditName(1, 1):                          true,
+		auditName(9_999_999_999, 10_000_000_000): true,
+		"audit-1-5000.jsonl":                     false,
+		"audit-000000001-000005000.jsonl.new":    false,
+		"audit-000000005-000000001.jsonl":        false,
+		"audit-000000000-000000001.jsonl":        false,
+		"audit-+00000001-000000002.jsonl":        false,
+		"../audit-000000001-000005000.jsonl":     false,
+		"audit-000000001.jsonl":                  false,
+		"":                                       false,
+	} {
+		if _, _, got := parseAuditFile(name); got != good {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
 
 // TestMoveAudit: old entries leave the ledger for files that hold all of them, and
 // the chain goes on from the last one of those.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,8 @@ import (
 	"ferry/internal/disk"
 )
 
-// A backup is a snapshot of the ledger, and the bodies that it refers to. The
+// A backup is a snapshot of the ledger, the bodies that it refers to, and the part of
+// the audit log that was moved out of it. The
 // snapshot is copied to a file of the data folder first, so that the ledger's read
 // lasts as long as that copy takes, and not as long as somebody far away takes to
 // fetch it. Files of bodies that retention removes meanwhile stay until it ends.
@@ -37,6 +39,7 @@ type Backup struct {
 	l      *Ledger
 	path   string // of the snapshot
 	bodies []bodyFile
+	audit  []auditPart
 	closed bool
 }
 
@@ -44,6 +47,13 @@ type bodyFile struct {
 	id       ferry.ID
 	revision int
 	size     int64
+}
+
+// auditPart is a file of moved entries of the audit log. Once it has its name it is
+// not written any more.
+type auditPart struct {
+	name string
+	size int64
 }
 
 // Backup takes a snapshot. files are the names of files in the data folder that go
@@ -127,6 +137,9 @@ func (s stopping) Write(p []byte) (int, error) {
 func (b *Backup) list(ctx context.Context) error {
 	return commit.Look(b.path, false, func(tx *bbolt.Tx) error {
 		b.LedgerBytes = tx.Size()
+		if err := b.listAudit(tx); err != nil {
+			return err
+		}
 		if err := eachJSON(tx, bRoutes, func(row *routeRow) { b.Routes = append(b.Routes, backupRoute(row)) }); err != nil {
 			return err
 		}
@@ -157,6 +170,34 @@ func (b *Backup) list(ctx context.Context) error {
 	})
 }
 
+// listAudit lists the files with the entries of the audit log before those in the
+// snapshot. What it still has may be in a file as well, and is left out of that.
+func (b *Backup) listAudit(tx *bbolt.Tx) error {
+	entries, err := os.ReadDir(b.l.auditDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("back up the audit log: %w", err)
+	}
+	oldest, _ := tx.Bucket(bAudit).Cursor().First()
+	for _, e := range entries {
+		_, last, ok := parseAuditFile(e.Name())
+		if !ok || oldest != nil && last >= binary.BigEndian.Uint64(oldest) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("back up the audit log: %w", err)
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxAuditFile {
+			return ferry.Errorf(ferry.CodeConflict, "%s is no file of the audit log, although it has the name of one", filepath.Join(b.l.auditDir(), e.Name())).
+				WithHint("move it elsewhere, then take the backup")
+		}
+		b.audit = append(b.audit, auditPart{e.Name(), info.Size()})
+		b.AuditFiles++
+		b.AuditBytes += info.Size()
+	}
+	return nil
+}
+
 // inFile says whether a revision's body lies in a file.
 func inFile(tx *bbolt.Tx, r *record, revision int) bool {
 	want, empty := r.hashOf(revision), sha256.Sum256(nil)
@@ -184,6 +225,11 @@ func (b *Backup) Write(w io.Writer) error {
 	}
 	for _, name := range b.Files {
 		if err := out.addFile(name, filepath.Join(b.l.dir, name), -1); err != nil {
+			return err
+		}
+	}
+	for _, part := range b.audit {
+		if err := out.addFile(auditPrefix+part.name, filepath.Join(b.l.auditDir(), part.name), part.size); err != nil {
 			return err
 		}
 	}

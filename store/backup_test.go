@@ -132,10 +132,16 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 		"rooted": {{Name: "/etc/x", Typeflag: tar.TypeReg}},
 		"deep":   {{Name: "bodies/../../x.1", Typeflag: tar.TypeReg}},
 		"link":   {{Name: "ledger.db", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}},
+		"log":    {{Name: "audit/../audit-000000001-000000002.jsonl", Typeflag: tar.TypeReg}},
+		"notes":  {{Name: "audit/notes.jsonl", Typeflag: tar.TypeReg}},
 		"key":    {{Name: "../x.key", Typeflag: tar.TypeReg}},
 		"twice":  {{Name: "ledger.db", Typeflag: tar.TypeReg}, {Name: "ledger.db", Typeflag: tar.TypeReg}},
 	} {
 		refused(name, tarOf(t, ferry.Backup{Format: 1, Schema: 1, Files: []string{"../x.key"}}, entries...))
+	}
+	huge := tarOf(t, ferry.Backup{Format: 1, Schema: 1}, tar.Header{Name: "audit/" + auditName(1, 2), Typeflag: tar.TypeReg, Size: maxAuditFile + 1})
+	if _, err := restoreTo(t, huge, dir); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a file of the audit log without an end: %v", err)
 	}
 	refused("a newer format", tarOf(t, ferry.Backup{Format: 2}), ferry.CodeLedgerNewer)
 	refused("a newer schema", tarOf(t, ferry.Backup{Format: 1, Schema: SchemaVersion() + 1}), ferry.CodeLedgerNewer)
@@ -153,6 +159,9 @@ func tarOf(t *testing.T, manifest ferry.Backup, entries ...tar.Header) []byte {
 	must0(t, err)
 	for i := range entries {
 		must0(t, w.WriteHeader(&entries[i]))
+	}
+	if len(entries) > 0 && entries[len(entries)-1].Size > 0 {
+		return out.Bytes() // cut off there
 	}
 	must0(t, w.Close())
 	return out.Bytes()
@@ -175,6 +184,33 @@ func TestARestoreWantsAnEmptyFolder(t *testing.T) {
 	}
 	must0(t, os.MkdirAll(filepath.Join(dir, restoreDir), 0o700)) // the last step was cut off
 	openIn(t, dir, Options{})
+	if _, err := os.Stat(filepath.Join(dir, restoreDir)); !os.IsNotExist(err) {
+		t.Errorf("what the restore left is still there: %v", err)
+	}
+}
+
+// What fails once the ledger is in place takes nothing of the folder away.
+func TestARestoreIsNotTakenBackAtItsLastStep(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, strings.Repeat("x", ferry.InlineBody+1))
+	must0(t, os.WriteFile(filepath.Join(l.dir, "admin.key"), []byte("secret"), 0o600))
+	dir := t.TempDir()
+	u := &unpacking{dir: filepath.Join(dir, restoreDir), sums: map[string]string{}}
+	must0(t, os.Mkdir(u.dir, 0o700))
+	must0(t, u.unpack(t.Context(), bytes.NewReader(takeBackup(t, l))))
+	u.dir += "/." // what os.RemoveAll refuses
+	var out ferry.Restored
+	must0(t, u.settle(dir, &out))
+	if out.Untidy == "" {
+		t.Error("nobody is told that the folder was not tidied up")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "admin.key")); err != nil {
+		t.Error(err)
+	}
+	r := openIn(t, dir, Options{FileID: cannotTell})
+	if _, _, err := readBody(r, id, 0); err != nil {
+		t.Errorf("the body: %v", err)
+	}
 	if _, err := os.Stat(filepath.Join(dir, restoreDir)); !os.IsNotExist(err) {
 		t.Errorf("what the restore left is still there: %v", err)
 	}
@@ -214,6 +250,40 @@ func TestABackupKeepsTheBodiesOfItsSnapshot(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(l.dir, backupDir)); !os.IsNotExist(err) {
 		t.Errorf("the snapshot is still there: %v", err)
+	}
+}
+
+// What retention took is not missing from a backup.
+func TestARestoreKnowsWhatRetentionTook(t *testing.T) {
+	l := newLedger(t)
+	for _, body := range []string{"small", strings.Repeat("x", ferry.InlineBody+1)} {
+		report(t, l, accept(t, l, body), ferry.Delivered, ferry.Next{Do: ferry.DoComplete})
+	}
+	purgeBodies(t, l, 2)
+	out, err := restoreTo(t, takeBackup(t, l), t.TempDir())
+	if err != nil || len(out.Altered)+len(out.Findings) > 0 {
+		t.Errorf("restored: %v, %+v", err, out)
+	}
+}
+
+// A ledger of an earlier schema is not held against itself, which this build could
+// only after its migration: what comes out says so.
+func TestARestoreOfAnEarlierSchemaSaysWhatItLeftOut(t *testing.T) {
+	l := newLedger(t)
+	accept(t, l, "x")
+	for _, whole := range []bool{true, false} {
+		if !whole {
+			must0(t, l.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+				return tx.Bucket(bMeta).Put(metaSchema, u64(uint64(SchemaVersion()-1)))
+			}))
+		}
+		out, err := restoreTo(t, takeBackup(t, l), t.TempDir())
+		must0(t, err)
+		text, err := json.Marshal(out)
+		must0(t, err)
+		if out.Findings != nil != whole || strings.Contains(string(text), `"findings":[]`) != whole {
+			t.Errorf("of this schema: %v: %s", whole, text)
+		}
 	}
 }
 

@@ -329,7 +329,9 @@ func (op *operationRow) halt(g *operationGroup, why string) {
 	}
 	g.State, g.Stopped = ferry.GroupStopped, why
 	op.Halted++
-	op.Stopped = fmt.Sprintf("group %s of %s: %s", g.Group, g.Route, why)
+	if op.State != ferry.OperationStopped { // else it says already what it waits for
+		op.Stopped = fmt.Sprintf("group %s of %s: %s", g.Group, g.Route, why)
+	}
 	op.lookAgain()
 }
 

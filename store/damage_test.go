@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"ferry"
 )
 
@@ -63,6 +65,31 @@ func TestEveryDamagedPage(t *testing.T) {
 	if refused < 5 || served < 5 {
 		t.Errorf("%d damaged ledgers were refused, %d served", refused, served)
 	}
+}
+
+// TestNoActWithoutItsEntry: where the audit log cannot go on, nothing is done that
+// would be missing in it, singly or in bulk; accepting goes on.
+func TestNoActWithoutItsEntry(t *testing.T) {
+	l := newLedger(t)
+	one, two := deadLetter(t, l, "one"), deadLetter(t, l, "two")
+	must0(t, l.Replay(t.Context(), two, nil, "", "", "ann"))
+	bulk := startOperation(t, l, ferry.ActDiscard, []ferry.ID{one})
+	must0(t, l.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+		last, _ := tx.Bucket(bAudit).Cursor().Last()
+		return tx.Bucket(bAudit).Put(last, []byte("{"))
+	}))
+	wantCode(t, l.Replay(t.Context(), one, nil, "", "", "ann"), ferry.CodeLedgerUnavailable)
+	wantCode(t, l.Discard(t.Context(), one, "", "ann"), ferry.CodeLedgerUnavailable)
+	_, err := l.CreateKey(t.Context(), ferry.KeySpec{Name: "k", Role: ferry.RoleSender}, "ann")
+	if wantCode(t, err, ferry.CodeLedgerUnavailable); len(l.Keys()) != 0 {
+		t.Errorf("keys: %+v", l.Keys())
+	}
+	if _, err := l.StepOperation(t.Context(), bulk); err == nil {
+		t.Error("the bulk act was done")
+	}
+	wantState(t, l, one, ferry.StateDeadLettered)
+	wantState(t, l, accept(t, l, "three"), ferry.StateAccepted)
+	must0(t, l.sound())
 }
 
 // TestAKeyThatCannotBeKeptIsNone: an admin key that nobody knows would lock

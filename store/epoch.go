@@ -71,6 +71,9 @@ func (l *Ledger) begin() error {
 			if err := l.audit(noContext, tx, *audit); err != nil {
 				return err
 			}
+			if err := l.haltRestored(tx); err != nil {
+				return err
+			}
 		}
 		if note != nil {
 			if err := l.keepRestore(tx, note); err != nil {
@@ -140,6 +143,26 @@ func (l *Ledger) renumberBindings(turn uint64) error {
 		}
 		return nil
 	})
+}
+
+// restoredWhy is why an operation of a restored ledger waits for a person.
+const restoredWhy = "the ledger was restored: what was done since the backup is not known here"
+
+// haltRestored stops the operations that ran when the ledger was copied. They may have
+// gone on, or been cancelled, since; the yes to send unknown outcomes again was given
+// of the time before. A person says whether they go on.
+func (l *Ledger) haltRestored(tx *bbolt.Tx) error {
+	for _, id := range l.OperationsIn(ferry.OperationRunning) {
+		op := l.operationOf(tx, id)
+		if op == nil || op.Left() == 0 {
+			continue // it has nothing more to do
+		}
+		op.State, op.Stopped = ferry.OperationStopped, restoredWhy
+		if err := l.auditStop(tx, op); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unfinished lists some messages, from an id on, that are not completed.

@@ -129,7 +129,7 @@ func (p *proving) inFile(r *record, revision int) {
 }
 
 // lookAtBodies reads the bodies in files that are suspect. A message that retention
-// removed meanwhile has none.
+// removed meanwhile has none, nor has one whose bodies it took.
 func (p *proving) lookAtBodies() error {
 	for _, s := range p.bodies {
 		if err := p.ctx.Err(); err != nil {
@@ -140,22 +140,27 @@ func (p *proving) lookAtBodies() error {
 		case err == nil:
 			_ = b.Close()
 			continue
-		case ferry.CodeOf(err) == ferry.CodeMessageNotFound:
+		case ferry.CodeOf(err) == ferry.CodeMessageNotFound, ferry.CodeOf(err) == ferry.CodeBodyRemoved:
 			continue
 		case !errors.Is(err, ErrBodyMissing):
 			return err
 		}
-		if err := p.l.db.View(func(tx *bbolt.Tx) error {
-			r, err := get(tx, s.id)
-			if err == nil && r != nil {
-				p.findOf(r, ferry.FindingBody, "the body of revision %d is gone or was altered: its file %s", s.revision, p.l.bodyPath(s.id, s.revision))
-			}
-			return err
-		}); err != nil {
+		if err := p.bodyGone(s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bodyGone finds a body that could not be read, if its record still wants it.
+func (p *proving) bodyGone(s suspect) error {
+	return p.l.db.View(func(tx *bbolt.Tx) error {
+		r, err := get(tx, s.id)
+		if err == nil && r != nil && r.BodiesGone == 0 {
+			p.findOf(r, ferry.FindingBody, "the body of revision %d is gone or was altered: its file %s", s.revision, p.l.bodyPath(s.id, s.revision))
+		}
+		return err
+	})
 }
 
 // walkIndexes looks for entries of the indexes whose records do not know them.

@@ -321,6 +321,22 @@ func TestProofUnderLoad(t *testing.T) {
 	}
 }
 
+// Retention may take a body between the proof's look at the record and that at the
+// file: before the file is opened, or after that failed.
+func TestABodyThatRetentionTakesMeanwhile(t *testing.T) {
+	l := newLedger(t)
+	id := accept(t, l, strings.Repeat("x", ferry.InlineBody+1))
+	report(t, l, id, ferry.Delivered, ferry.Next{Do: ferry.DoComplete})
+	p := &proving{l: l, ctx: t.Context(), bodies: []suspect{{id, 1}}, bad: map[tallyKey]bool{}}
+	purgeBodies(t, l, 1)
+	if err := p.lookAtBodies(); err != nil || len(p.proof.Findings) > 0 {
+		t.Errorf("taken before the file was opened: %v, %+v", err, p.proof.Findings)
+	}
+	if err := p.bodyGone(p.bodies[0]); err != nil || len(p.proof.Findings) > 0 {
+		t.Errorf("taken after the file was looked for: %v, %+v", err, p.proof.Findings)
+	}
+}
+
 func TestProofOfARouteSince(t *testing.T) {
 	p := newProvable(t)
 	if proof := p.prove(t, ferry.ProofRequest{Route: severalRoute}); len(proof.Items) != 1 || proof.Items[0].Accepted != 1 || !proof.Balanced() {

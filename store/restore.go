@@ -67,7 +67,7 @@ func Restore(ctx context.Context, r io.Reader, dir, by string, log *slog.Logger)
 		err = u.mark(restoreNote{restore{out.At, out.RestoredAt}, by})
 	}
 	if err == nil {
-		err = u.place(dir)
+		err = u.settle(dir, &out)
 	}
 	if err != nil {
 		return out, errors.Join(restoreError(dir, err), discard(dir))
@@ -101,7 +101,7 @@ func emptyForRestore(dir string) error {
 // discard removes what a restore that failed has put into the folder.
 func discard(dir string) error {
 	var err error
-	for _, name := range append(keyFiles(dir), "bodies", restoreDir) { // the sign that it is unfinished last
+	for _, name := range append(keyFiles(dir), "bodies", "audit", restoreDir) { // the sign that it is unfinished last
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	return err
@@ -178,7 +178,7 @@ func (u *unpacking) checkBodies(ctx context.Context, tx *bbolt.Tx, out *ferry.Re
 		if err != nil {
 			return nil //nolint:nilerr // a finding of the proof
 		}
-		for revision := 1; revision <= r.Revision; revision++ {
+		for revision := 1; revision <= r.Revision && r.BodiesGone == 0; revision++ {
 			if !inFile(tx, r, revision) || len(out.Altered) == maxAltered {
 				continue
 			}
@@ -229,9 +229,21 @@ func (u *unpacking) mark(note restoreNote) error {
 	return errors.Join(err, db.Close())
 }
 
-// place puts what was checked into the data folder: the ledger last.
+// settle puts what was checked into the data folder. Once the ledger is there the
+// folder is whole: what fails later is told, and takes nothing away.
+func (u *unpacking) settle(dir string, out *ferry.Restored) error {
+	if err := u.place(dir); err != nil {
+		return err
+	}
+	if err := errors.Join(disk.SyncDir(dir), os.RemoveAll(u.dir), disk.SyncDir(dir)); err != nil {
+		out.Untidy = err.Error()
+	}
+	return nil
+}
+
+// place moves it there: the ledger last.
 func (u *unpacking) place(dir string) error {
-	for _, name := range append(keyFiles(u.dir), "bodies") {
+	for _, name := range append(keyFiles(u.dir), "bodies", "audit") {
 		err := os.Rename(filepath.Join(u.dir, name), filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -240,10 +252,7 @@ func (u *unpacking) place(dir string) error {
 	if err := disk.SyncDir(dir); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(u.dir, "ledger.db"), filepath.Join(dir, "ledger.db")); err != nil {
-		return err
-	}
-	return errors.Join(disk.SyncDir(dir), os.RemoveAll(u.dir), disk.SyncDir(dir))
+	return os.Rename(filepath.Join(u.dir, "ledger.db"), filepath.Join(dir, "ledger.db"))
 }
 
 // restoreIn is the restore that nobody has opened yet, nil when there is none.

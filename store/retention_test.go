@@ -35,6 +35,15 @@ func purge(t testing.TB, l *Ledger, keep Keep) (p purged) {
 	return p
 }
 
+// purgeBodies removes the bodies of completed messages, which are so many.
+func purgeBodies(t testing.TB, l *Ledger, n int) {
+	t.Helper()
+	keep := keeping(ferry.Retention{Completed: day, Bodies: time.Minute})
+	if p, err := l.Purge(context.Background(), time.Now().Add(time.Hour), keep, 1<<30); err != nil || p.Bodies != n {
+		t.Fatalf("Purge: %+v, %v", p, err)
+	}
+}
+
 func gone(t testing.TB, l *Ledger, id ferry.ID) bool {
 	t.Helper()
 	_, err := l.Message(id)

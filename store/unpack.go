@@ -25,6 +25,9 @@ const (
 	maxSums     = 8 << 30
 )
 
+// auditPrefix is where a backup has files of the audit log.
+const auditPrefix = "audit/"
+
 // unpacking writes the entries of a backup into a folder.
 type unpacking struct {
 	dir      string
@@ -78,6 +81,9 @@ func (u *unpacking) unpack(ctx context.Context, r io.Reader) error {
 		if _, twice := u.sums[h.Name]; twice {
 			return altered("the entry %q is there twice", h.Name)
 		}
+		if strings.HasPrefix(h.Name, auditPrefix) && h.Size > maxAuditFile {
+			return altered("the entry %q is too large", h.Name)
+		}
 		if err := u.write(ctx, h.Name, in); err != nil {
 			return err
 		}
@@ -103,8 +109,9 @@ func (u *unpacking) readManifest(r io.Reader) error {
 		return ferry.Errorf(ferry.CodeLedgerNewer, "the backup's ledger has schema version %d, this broker knows up to %d", m.Schema, SchemaVersion()).
 			WithHint("restore it with version %s of the broker, which wrote it, or a later one", m.Version)
 	}
-	if free, err := disk.Free(firstOr(u.dir, ".")); u.dir != "" && err == nil && free < m.LedgerBytes+m.BodyBytes+spare {
-		return ferry.Errorf(ferry.CodeNoSpace, "the backup needs %d MiB, and %d MiB are free", (m.LedgerBytes+m.BodyBytes)>>20, free>>20).
+	needs := m.LedgerBytes + m.BodyBytes + m.AuditBytes
+	if free, err := disk.Free(firstOr(u.dir, ".")); u.dir != "" && err == nil && free < needs+spare {
+		return ferry.Errorf(ferry.CodeNoSpace, "the backup needs %d MiB, and %d MiB are free", needs>>20, free>>20).
 			WithHint("make room, or restore into a folder of another disk")
 	}
 	sum := sha256.Sum256(text)
@@ -124,6 +131,10 @@ func firstOr(s, other string) string {
 func (u *unpacking) expected(name string) bool {
 	if name == "ledger.db" || slices.Contains(u.manifest.Files, name) && isKeyFile(name) {
 		return true
+	}
+	if file, ok := strings.CutPrefix(name, auditPrefix); ok {
+		_, _, ok = parseAuditFile(file)
+		return ok
 	}
 	file, ok := strings.CutPrefix(name, "bodies/")
 	if !ok {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,26 +22,27 @@ type backupCmd struct {
 // Run fetches a backup of the running broker. FILE is there only once all of it
 // came, was held against its checksums, and is on disk.
 func (c backupCmd) Run(a *app) error {
-	if _, err := os.Lstat(c.File); err == nil && !c.Force {
-		return usagef("%s exists", c.File).withHint("name another file, or give --force to write over it")
+	if err := c.free(); err != nil {
+		return err
 	}
 	server, err := a.client()
 	if err != nil {
 		return err
 	}
-	part := c.File + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove what an earlier backup left: %w", err)
-	}
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// A name of its own: another command may be writing to the same file.
+	f, err := os.CreateTemp(filepath.Dir(c.File), filepath.Base(c.File)+".*.part")
 	if err != nil {
 		return fmt.Errorf("the file for the backup: %w", err)
 	}
+	part := f.Name()
 	about, n, err := a.fetchBackup(server.Backup, f)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
+		err = c.free()
+	}
+	if err == nil {
 		err = os.Rename(part, c.File)
 	}
 	if err != nil {
@@ -60,6 +60,14 @@ func (c backupCmd) Run(a *app) error {
 	}
 	if about.Missing > 0 {
 		a.remark("warning: %s of the ledger were not there to be backed up: broker reconcile names them", count(int(about.Missing), "body file"))
+	}
+	return nil
+}
+
+// free refuses to write over a file without being asked to.
+func (c backupCmd) free() error {
+	if _, err := os.Lstat(c.File); err == nil && !c.Force {
+		return usagef("%s exists", c.File).withHint("name another file, or give --force to write over it")
 	}
 	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +61,7 @@ func TestABackupIsThereWhenItIsWhole(t *testing.T) {
 	if err := json.Unmarshal([]byte(broker(exitDone, "", "restore", file, "--data", data, "-o", "json")), &about); err != nil || about.Routes[0].Accepted != 1 {
 		t.Errorf("restore: %+v, %v", about, err)
 	}
+	broker(exitDone, "revoke and rotate again", "restore", file, "--data", filepath.Join(dir, "second"))
 	broker(exitFailed, "is not empty", "restore", file, "--data", data)
 	broker(exitUsage, "cannot be opened", "restore", filepath.Join(dir, "none"), "--data", data)
 	var d ferry.Diagnosis
@@ -79,6 +82,63 @@ func TestABackupIsThereWhenItIsWhole(t *testing.T) {
 	}
 	broker(exitAttention, "fail", "doctor", "--data", data)
 	broker(exitFailed, "no such file", "doctor", "--data", filepath.Join(dir, "none"))
+}
+
+// A second backup to the same file, refused or done, leaves the first alone, and is
+// not written over either.
+func TestTwoBackupsToOneFile(t *testing.T) {
+	whole := aBackup(t)
+	for name, c := range map[string]struct {
+		second           int // the answer's status
+		first, afterward int // exit codes
+	}{
+		"the second is refused":        {http.StatusConflict, exitDone, exitFailed},
+		"the second is done before it": {http.StatusOK, exitUsage, exitDone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ferry.tar")
+			var server *httptest.Server
+			backup := func() int {
+				env := func(name string) string { return map[string]string{"FERRY_URL": server.URL, "FERRY_KEY": "key"}[name] }
+				return run(context.Background(), []string{"backup", file}, env, strings.NewReader(""), io.Discard, io.Discard)
+			}
+			asked, afterward := atomic.Int32{}, 0
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if asked.Add(1) == 1 {
+					_, _ = w.Write(whole[:1000])
+					_ = http.NewResponseController(w).Flush()
+					afterward = backup()
+					_, _ = w.Write(whole[1000:])
+					return
+				}
+				if w.WriteHeader(c.second); c.second == http.StatusOK {
+					_, _ = w.Write(whole)
+				}
+			}))
+			defer server.Close()
+			if first := backup(); first != c.first || afterward != c.afterward {
+				t.Errorf("exit codes %d and %d, want %d and %d", first, afterward, c.first, c.afterward)
+			}
+			if text, err := os.ReadFile(file); err != nil || !bytes.Equal(text, whole) {
+				t.Errorf("the file has %d bytes of %d, %v", len(text), len(whole), err)
+			}
+			if entries, _ := os.ReadDir(filepath.Dir(file)); len(entries) != 1 {
+				t.Errorf("left behind: %v", entries)
+			}
+		})
+	}
+}
+
+// What was not looked at is not said to be checked.
+func TestARestoreSaysWhatItChecked(t *testing.T) {
+	for want, out := range map[string]ferry.Restored{
+		"page and record was checked": {Findings: []ferry.Finding{}},
+		"agree\nwas not checked":      {},
+	} {
+		if got := lookedAt(&out); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // aBackup is the backup of a ledger with one message.

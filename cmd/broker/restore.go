@@ -36,7 +36,7 @@ func (c restoreCmd) Run(a *app) error {
 	if out.Environment != "" {
 		a.printf(" (%s)", printable(out.Environment))
 	}
-	a.printf("; every checksum, page and record was checked\n")
+	a.printf("; %s\n", lookedAt(&out))
 	for _, r := range out.Routes {
 		a.printf("  %s: up to accept number %d; %d pending, %d completed, %d dead letters, %d discarded\n",
 			printable(r.Name), r.Accepted, r.Pending, r.Completed, r.DeadLetters, r.Discarded)
@@ -44,18 +44,30 @@ func (c restoreCmd) Run(a *app) error {
 	a.printf("gone: whatever was accepted after that moment, and what became of messages since\n\n")
 	a.printf("Next, once the old broker is off for good:\n")
 	a.printf("  start the broker on this folder; what is not completed is looked up before it is sent again\n")
+	a.printf("  revoke and rotate again what was revoked or rotated after that moment: keys, workers and secrets are as they were then\n")
 	a.printf("  let the workers connect with the inboxes that they had\n")
 	a.printf("  broker reconcile   names what the workers know and this ledger does not, with the destination's reference\n")
 	return amiss(&out)
 }
 
-// amiss says that the backup is whole, and what it is of is not.
-func amiss(out *ferry.Restored) error {
-	if len(out.Altered) == 0 && len(out.Findings) == 0 {
-		return nil
+// lookedAt says what a restore looked at, and what it could not.
+func lookedAt(out *ferry.Restored) string {
+	if out.Findings != nil {
+		return "every checksum, page and record was checked"
 	}
+	return "every checksum, page and body was checked. Its ledger is of an earlier version: that its records, lists and counts agree\nwas not checked; broker reconcile does so once the broker has started"
+}
+
+// amiss says that the backup is whole, and what it is of is not; or that the folder is,
+// and could not be tidied up.
+func amiss(out *ferry.Restored) error {
 	first := ""
 	switch {
+	case len(out.Altered)+len(out.Findings) == 0 && out.Untidy == "":
+		return nil
+	case len(out.Altered)+len(out.Findings) == 0:
+		return ferry.Errorf(ferry.CodeConflict, "the backup was restored, but tidying up failed: %s", out.Untidy).
+			WithHint("look at the disk of %s; the broker starts on it, and removes what the restore left", out.Dir)
 	case len(out.Findings) > 0:
 		first = out.Findings[0].Text
 	default:
