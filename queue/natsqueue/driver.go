@@ -114,7 +114,8 @@ func (d *driver) onClose(stop func()) {
 
 var _ queue.Driver = (*driver)(nil)
 
-// status is the code of a message that is the server's word instead of a packet.
+// status is the code of a message that is the server's word. Ask only for what
+// came where none but the server answers: anybody can set the header.
 func status(m *nats.Msg) string {
 	if len(m.Data) > 0 || len(m.Header) == 0 {
 		return ""

@@ -182,7 +182,7 @@ func (p *puller) pull(ctx context.Context, most int, down <-chan struct{}) (got 
 	for {
 		select {
 		case m := <-p.arrived:
-			if code := status(m); code != "" {
+			if code := p.word(m); code != "" {
 				if !strings.HasSuffix(m.Subject, suffix) {
 					continue // of an earlier request
 				}
@@ -219,6 +219,16 @@ func (p *puller) ask(subject string, most int) error {
 		return err
 	}
 	return p.link.wrap(p.link.nc.PublishRequest(subject, p.inbox+"."+strconv.FormatUint(p.request, 36), text))
+}
+
+// word is the code of the server's word on a request; empty for a packet. The
+// server's words come on the request's own subject and packets keep theirs, so
+// that no header which a sender sets makes a packet look like a word.
+func (p *puller) word(m *nats.Msg) string {
+	if !strings.HasPrefix(m.Subject, p.inbox+".") {
+		return ""
+	}
+	return status(m)
 }
 
 // ended judges the server's word that a request is over.
@@ -274,7 +284,7 @@ func (p *puller) drain(into []*nats.Msg) []*nats.Msg {
 	for {
 		select {
 		case m := <-p.arrived:
-			if status(m) == "" {
+			if p.word(m) == "" {
 				into = append(into, m)
 			}
 		default:
