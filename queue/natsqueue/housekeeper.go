@@ -18,9 +18,17 @@ import (
 const (
 	tidyEvery   = time.Second
 	tidyQuiet   = 15 * time.Second // when little was published meanwhile
+	tidyCrowded = 3 * time.Second  // and the stream fills up even so
 	tidyTimeout = 10 * time.Second
 	tidyFrom    = 1000   // packets before the first that is still open
 	tidyRoute   = 50_000 // of one route, behind another that stands still
+)
+
+// Few large packets fill a stream as many small ones do. Beyond these parts of
+// what it may take, whatever can be removed pays.
+const (
+	crowdedFront = 4 // a quarter: packets before the first that is still open
+	crowdedRoute = 2 // half: those of one route, behind another that stands still
 )
 
 // housekeeper removes completed packets from the streams.
@@ -138,20 +146,29 @@ func (k *housekeeper) tidy(ctx context.Context) {
 }
 
 // worthwhile says whether much was published since the last round, or the last
-// round was long ago.
+// round was long ago for how full the stream is.
 func (k *housekeeper) worthwhile(ctx context.Context, name string) (bool, error) {
-	if time.Since(k.lastTime[name]) < tidyQuiet {
+	if since := time.Since(k.lastTime[name]); since < tidyQuiet {
 		stream, err := k.manager.js.Stream(ctx, name)
 		if err != nil {
 			return false, err
 		}
-		last, before := stream.CachedInfo().State.LastSeq, k.lastSeen[name]
-		if last >= before && last-before < tidyFrom {
+		info := stream.CachedInfo()
+		last, before := info.State.LastSeq, k.lastSeen[name]
+		crowded := since >= tidyCrowded && usesMore(info, crowdedRoute)
+		if last >= before && last-before < tidyFrom && !crowded {
 			return false, nil
 		}
 	}
 	k.lastTime[name] = time.Now()
 	return true, nil
+}
+
+// usesMore says whether the stream has used more than one part, of so many, of
+// what it may take.
+func usesMore(info *jetstream.StreamInfo, parts uint64) bool {
+	most := info.Config.MaxBytes
+	return most > 0 && info.State.Bytes > uint64(most)/parts
 }
 
 func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
@@ -187,7 +204,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 		settled[address] = upTo
 		front = min(front, upTo)
 	}
-	if front >= state.FirstSeq && front-state.FirstSeq >= tidyFrom {
+	if front >= state.FirstSeq && (front-state.FirstSeq >= tidyFrom || usesMore(stream.CachedInfo(), crowdedFront)) {
 		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSequence(front+1)); err != nil {
 			return err
 		}
