@@ -187,7 +187,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 		before = 0 // another stream than a round ago
 	}
 	front := state.LastSeq
-	settled := make(map[queue.Address]uint64, len(addresses))
+	settled := make(map[queue.Address]settling, len(addresses))
 	for _, address := range addresses {
 		consumer, err := stream.Consumer(ctx, namesOf(address, brokerName).consumer)
 		if err != nil {
@@ -201,7 +201,7 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 			k.seenIdle(address, before)
 		}
 		upTo = max(upTo, k.idleUpTo(address, state.LastSeq))
-		settled[address] = upTo
+		settled[address] = settling{upTo: upTo, open: info.NumPending + uint64(max(info.NumAckPending, 0))}
 		front = min(front, upTo)
 	}
 	if front >= state.FirstSeq && (front-state.FirstSeq >= tidyFrom || usesMore(stream.CachedInfo(), crowdedFront)) {
@@ -212,21 +212,35 @@ func (k *housekeeper) tidyStream(ctx context.Context, name string) error {
 	return k.tidyRoutes(ctx, stream, front, settled)
 }
 
-// tidyRoutes removes what lies completed behind a route that stands still.
-func (k *housekeeper) tidyRoutes(ctx context.Context, stream jetstream.Stream, front uint64, settled map[queue.Address]uint64) error {
-	for address, upTo := range settled {
+// settling is how far a route is: everything of it is completed up to upTo, and
+// so many packets are not.
+type settling struct{ upTo, open uint64 }
+
+// tidyRoutes removes what lies completed behind a route that stands still. In a
+// stream that fills up that is whatever there is, so that the others go on.
+func (k *housekeeper) tidyRoutes(ctx context.Context, stream jetstream.Stream, front uint64, settled map[queue.Address]settling) error {
+	var there map[string]uint64 // packets by subject
+	if usesMore(stream.CachedInfo(), crowdedRoute) {
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return err
+		}
+		there = info.State.Subjects
+	}
+	for address, of := range settled {
 		k.mu.Lock()
 		done := max(k.known[address].upTo, front)
 		k.mu.Unlock()
-		if upTo < done+tidyRoute {
+		subject := namesOf(address, brokerName).filter()
+		crowding := of.upTo > done && there[subject] > of.open
+		if of.upTo < done+tidyRoute && !crowding {
 			continue
 		}
-		subject := namesOf(address, brokerName).filter()
-		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1)); err != nil {
+		if err := k.manager.purge(ctx, stream, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(of.upTo+1)); err != nil {
 			return err
 		}
 		k.mu.Lock()
-		k.known[address].upTo = upTo
+		k.known[address].upTo = of.upTo
 		k.mu.Unlock()
 	}
 	return nil

@@ -87,6 +87,57 @@ func TestFullOfCompletedIsEmptied(t *testing.T) {
 	}
 }
 
+func TestOneStandingRouteLeavesRoomForOthers(t *testing.T) {
+	ctx := patient(t)
+	still, live, idle := queue.MessagesOf("still"), queue.MessagesOf("live"), queue.MessagesOf("idle")
+	d := smallStore(t, still, live, idle)
+	if _, err := d.Publish(ctx, still, []queue.Packet{{Data: []byte("waits")}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		completeAll(ctx, t, d, live, publishUntilFull(ctx, t, d, live))
+		for range 2 {
+			if err := d.keep.tidyStream(ctx, messageStream); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := publishLarge(ctx, d, live); err != nil {
+		t.Errorf("publish to the live route: %v", err)
+	}
+	for address, want := range map[queue.Address]int{still: len("waits"), live: 256 << 10} {
+		if items, err := d.Receive(ctx, address, 5); err != nil || len(items) != 1 || len(items[0].Data) != want {
+			t.Errorf("%s: %d items, %v, want the one that waits", address.Name, len(items), err)
+		}
+	}
+}
+
+// What is open in a full stream stays, of each route.
+func TestFullOfOpenStays(t *testing.T) {
+	ctx := patient(t)
+	still, live := queue.MessagesOf("still"), queue.MessagesOf("live")
+	d := smallStore(t, still, live)
+	if err := publishLarge(ctx, d, still); err != nil {
+		t.Fatal(err)
+	}
+	taken := publishUntilFull(ctx, t, d, live)
+	if items, err := d.Receive(ctx, live, 1); err != nil || len(items) != 1 { // and is not completed
+		t.Fatalf("receive: %d items, %v", len(items), err)
+	}
+	for range 2 {
+		if err := d.keep.tidyStream(ctx, messageStream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := d.keep.manager.js.Stream(ctx, messageStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != uint64(taken)+1 {
+		t.Errorf("%d packets are left of %d that are open", n, taken+1)
+	}
+}
+
 // A stream that fills up is looked at more often than a quiet one.
 func TestFullStreamIsTidiedSooner(t *testing.T) {
 	ctx := patient(t)
