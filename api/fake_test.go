@@ -89,7 +89,7 @@ func (f *fake) Authenticate(_ context.Context, key string) (ferry.Identity, erro
 	return ferry.Identity{}, ferry.Errorf(ferry.CodeUnauthenticated, "the key is not known")
 }
 
-func (f *fake) QuotaUsed(string, time.Time) (int64, error) { return f.usedBefore, nil }
+func (f *fake) QuotaUsed(string, time.Time, time.Duration) (int64, error) { return f.usedBefore, nil }
 
 func (f *fake) Route(name string) (ferry.Route, bool) {
 	r, ok := fakeRoutes[name]
