@@ -24,7 +24,7 @@ const (
 	CodeBadBodyRef           Code = "badBodyRef"           // not the URL of a blob in an account that is allowed
 	CodeBodyRefMissing       Code = "bodyRefMissing"       // nothing can be read at that URL
 	CodeBodyRefUnavailable   Code = "bodyRefUnavailable"   // the account that it names does not answer
-	CodeSecretUnavailable    Code = "secretUnavailable"    // a secret lies in a vault that does not answer now
+	CodeSecretUnavailable    Code = "secretUnavailable"    // a secret cannot be read now, such as one in a vault that does not answer
 	CodeBadCursor            Code = "badCursor"            // a cursor that is damaged or older than a day
 	CodeBadFilter            Code = "badFilter"            // a filter value that means nothing
 	CodeEmptyBody            Code = "emptyBody"            // the route does not take empty bodies

@@ -12,7 +12,7 @@ import (
 // 10000/d, 50000/7d.
 type Rate struct {
 	Calls int
-	Per   time.Duration
+	Per   time.Duration // how long it is
 }
 
 // The bounds of a Rate. A nanosecond is the least that two calls may be apart.
@@ -168,4 +168,5 @@ func (l Limit) BurstOr() int {
 type QuotaUse struct {
 	Name  string    // whose, and which: "key:ID/24h0m0s"
 	Until time.Time // the end of the window
+	Per   time.Duration
 }

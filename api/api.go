@@ -65,6 +65,7 @@ type api struct {
 	openapi func() ([]byte, error) // made when it is first asked for
 	bodies  *budget
 	guard   *guard
+	unread  unreadable // keys of SAS policies
 
 	idPrefix string // of request ids, for this start
 	idLast   atomic.Uint64

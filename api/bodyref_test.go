@@ -1,12 +1,16 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"ferry"
 )
@@ -79,4 +83,45 @@ func TestABlobThatStandsStill(t *testing.T) {
 			t.Errorf("%d %s, want a 503 to send again after", a.StatusCode, p.Code)
 		}
 	})
+}
+
+// The time of a blob is not that of the caller's connection: an account that stands
+// still is one, and no caller who left; one that is slow is waited for.
+func TestSlowBlob(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*fake)
+		status int
+		least  time.Duration
+		most   time.Duration
+	}{
+		"the account stands still": {func(f *fake) { f.stillAccount = true }, http.StatusServiceUnavailable, 2 * time.Minute, 6 * time.Minute},
+		"the blob stands still":    {func(f *fake) { f.stillBlob = true }, http.StatusServiceUnavailable, 2 * time.Minute, 6 * time.Minute},
+		"it is slow":               {func(f *fake) { f.blobPause = 14 * time.Second }, http.StatusCreated, 3 * time.Minute, 5 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				c.change(f)
+				p := inMemory(t, f, nil)
+				conn, began := p.dial(t, "192.0.2.1:1"), time.Now()
+				if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer any-key\r\nFerry-Body-Ref: %s\r\nContent-Length: 0\r\n\r\n", invoices, fakeRef); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatalf("after %s: %v", time.Since(began), err)
+				}
+				text, err := io.ReadAll(resp.Body)
+				if err != nil || resp.StatusCode != c.status {
+					t.Errorf("after %s: %d %s (%v)", time.Since(began), resp.StatusCode, text, err)
+				}
+				if took := time.Since(began); took < c.least || took > c.most {
+					t.Errorf("it took %s, between %s and %s is right", took, c.least, c.most)
+				}
+				if c.status != http.StatusCreated && (!strings.Contains(string(text), string(ferry.CodeBodyRefUnavailable)) || resp.Header.Get("Retry-After") == "" || len(f.order) != 0) {
+					t.Errorf("Retry-After %q, %d messages: %s", resp.Header.Get("Retry-After"), len(f.order), text)
+				}
+			})
+		})
+	}
 }

@@ -101,6 +101,9 @@ func TestShownPath(t *testing.T) {
 		"/" + token:                               "/***",
 		"/results/" + token + "/x/" + token:       "/results/***/x/***",
 		"/v1/results/":                            "/v1/results/",
+		"/ȺȺ/v1/results/x":                        "/ȺȺ/v1/results/***", // longer in small letters
+		"/ȺȺȺȺȺȺ/v1/results/" + token:             "/ȺȺȺȺȺȺ/v1/results/***",
+		"/\u212a/v1/Results/" + token[:20]:        "/\u212a/v1/Results/***", // shorter
 		"/v1/subscriptions/" + token[:20]:         "/v1/subscriptions/***",
 		"/v1/subscriptions/completed":             "/v1/subscriptions/completed",
 		"/v1/subscriptions/dead-lettered":         "/v1/subscriptions/dead-lettered",

@@ -31,6 +31,8 @@ type fake struct {
 	stages   int // bodies that were ever staged
 
 	brokenBlob, stillBlob bool
+	stillAccount          bool          // it does not even answer
+	blobPause             time.Duration // before each byte of the blob
 
 	possible bool // every new message may repeat the one before
 
@@ -87,7 +89,7 @@ func (f *fake) Authenticate(_ context.Context, key string) (ferry.Identity, erro
 	return ferry.Identity{}, ferry.Errorf(ferry.CodeUnauthenticated, "the key is not known")
 }
 
-func (f *fake) QuotaUsed(string, time.Time) (int64, error) { return f.usedBefore, nil }
+func (f *fake) QuotaUsed(string, time.Time, time.Duration) (int64, error) { return f.usedBefore, nil }
 
 func (f *fake) Route(name string) (ferry.Route, bool) {
 	r, ok := fakeRoutes[name]
@@ -137,6 +139,10 @@ const (
 )
 
 func (f *fake) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, string, error) {
+	if f.stillAccount {
+		<-ctx.Done()
+		return nil, "", ferry.Errorf(ferry.CodeBodyRefUnavailable, "the account does not answer: %w", ctx.Err())
+	}
 	if f.stillBlob {
 		return io.NopCloser(stillReader{ctx}), "", nil
 	}
@@ -146,7 +152,21 @@ func (f *fake) OpenBodyRef(ctx context.Context, url string) (io.ReadCloser, stri
 	if f.brokenBlob {
 		return io.NopCloser(io.MultiReader(strings.NewReader("half of"), iotest.ErrReader(errors.New("broken off")))), "", nil
 	}
-	return io.NopCloser(strings.NewReader(fakeBlob)), "application/json", nil
+	return io.NopCloser(&slowReader{strings.NewReader(fakeBlob), f.blobPause}), "application/json", nil
+}
+
+// slowReader gives a byte at a time where it pauses.
+type slowReader struct {
+	from  io.Reader
+	pause time.Duration
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	if r.pause == 0 {
+		return r.from.Read(p)
+	}
+	time.Sleep(r.pause)
+	return r.from.Read(p[:min(len(p), 1)])
 }
 
 func (f *fake) Unstage(b ferry.StagedBody) {

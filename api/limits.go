@@ -26,8 +26,8 @@ type Limits struct {
 // Quotas knows what was used of quotas before this start.
 type Quotas interface {
 	// QuotaUsed is how many accepted messages were counted in the window of a quota
-	// that ends at until.
-	QuotaUsed(name string, until time.Time) (int64, error)
+	// that ends at until and is per long, or in the one after it.
+	QuotaUsed(name string, until time.Time, per time.Duration) (int64, error)
 }
 
 // maxTracked bounds the keys, and the addresses, whose rates are remembered.
@@ -57,7 +57,9 @@ func newGuard(l Limits, svc Quotas) *guard {
 		failures: ratelimit.NewSpec(ferry.Limit{Rate: l.FailedLogins, Burst: l.FailedLogins.Calls}),
 		keys:     ratelimit.NewTable(maxTracked), readers: ratelimit.NewTable(maxTracked), addresses: ratelimit.NewTable(maxTracked),
 		routes: map[string]*ratelimit.Bucket{},
-		quotas: ratelimit.NewQuotas(func(name string, until time.Time) (int64, error) { return svc.QuotaUsed(name, until) }),
+		quotas: ratelimit.NewQuotas(func(name string, until time.Time, per time.Duration) (int64, error) {
+			return svc.QuotaUsed(name, until, per)
+		}),
 	}
 	for name := range l.Routes {
 		g.routes[name] = &ratelimit.Bucket{}
@@ -249,7 +251,7 @@ func (c *call) uses() []ferry.QuotaUse {
 	var uses []ferry.QuotaUse
 	for i := range c.shares.n {
 		if s := &c.shares.of[i]; s.quota != "" {
-			uses = append(uses, ferry.QuotaUse{Name: s.quota, Until: s.until})
+			uses = append(uses, ferry.QuotaUse{Name: s.quota, Until: s.until, Per: s.limit.Quota.Per})
 		}
 	}
 	return uses

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"ferry"
@@ -37,6 +38,27 @@ const (
 	MinSASKey = 16
 )
 
+// unreadable bounds how often the log says that the keys of a policy cannot be read.
+type unreadable struct {
+	mu   sync.Mutex
+	said map[string]time.Time // by policy
+}
+
+// say says whether the log has not told it of the policy for a minute; it tells it
+// now.
+func (u *unreadable) say(policy string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if last, ok := u.said[policy]; ok && now.Sub(last).Abs() < time.Minute {
+		return false
+	}
+	if u.said == nil {
+		u.said = map[string]time.Time{}
+	}
+	u.said[policy] = now
+	return true
+}
+
 // sharedAccess is the token of the request, where it has one.
 func (c *call) sharedAccess() (token string, there bool, err error) {
 	auth, err := c.one("Authorization")
@@ -61,7 +83,13 @@ func (c *call) authenticateSAS(token string) error {
 		signed, err = policy.signed(&t) // signed with a key that was changed a moment ago
 	}
 	if err != nil {
-		return fmt.Errorf("the keys of the SAS policy %s: %w", policy.Name, err)
+		if c.api.unread.say(policy.Name, c.start) {
+			c.api.log.Warn("the keys of a SAS policy cannot be read", "policy", policy.Name, "requestId", c.id,
+				"error", errorChain(err), "next", "its tokens are answered 503 until they can be read")
+		}
+		// Nothing of err: whoever names a policy would learn where its keys lie.
+		return ferry.Errorf(ferry.CodeSecretUnavailable, "the keys of the SAS policy cannot be read now").
+			WithHint("send again after the time in Retry-After")
 	}
 	if !signed {
 		return badSignature()

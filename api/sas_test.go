@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -149,7 +150,7 @@ func TestSASRefusals(t *testing.T) {
 		"as a key":            {http.MethodPost, "/invoices/messages", "Bearer " + fields, 401},
 		"on another call":     {http.MethodGet, "/v1/messages", good, 401},
 		"on /v1":              {http.MethodPost, "/v1/routes/invoices/messages", good, 401},
-		"keys unreadable":     {http.MethodPost, "/invoices/messages", sign("https://h/", "broken", sasKey, soon), 500},
+		"keys unreadable":     {http.MethodPost, "/invoices/messages", sign("https://h/", "broken", sasKey, soon), 503},
 	} {
 		s := newSAS(api.Options{})
 		w := s.do(c.method, c.target, c.token)
@@ -160,6 +161,42 @@ func TestSASRefusals(t *testing.T) {
 			t.Errorf("%s: the answer shows a secret: %s", name, w.Body)
 		}
 	}
+}
+
+// Keys that cannot be read are the broker's trouble: senders are told to come again and
+// nothing of where the keys lie, which the log says, once a minute and policy.
+func TestSASKeysUnreadable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sas-key")
+	log := &logBuffer{}
+	h := api.New(newFake(), api.Options{Log: slog.New(slog.NewTextHandler(log, nil)), SAS: []api.SASPolicy{{
+		Name: "flows", Rights: []string{api.RightSend}, Keys: func() ([]secret.Value, error) {
+			key, err := secret.Resolver{}.Resolve(secret.Ref("file:" + path))
+			return []secret.Value{key}, err
+		},
+	}}})
+	s := sasCall{h, nil}
+	synctest.Test(t, func(t *testing.T) {
+		for range 3 {
+			w := s.do(http.MethodPost, "/orders/messages", sign("https://h/orders", "flows", sasKey, time.Now().Add(time.Hour)))
+			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), string(ferry.CodeSecretUnavailable)) {
+				t.Errorf("%d, Retry-After %q: %s", w.Code, w.Header().Get("Retry-After"), w.Body)
+			}
+			if strings.Contains(w.Body.String(), "sas-key") || strings.Contains(w.Body.String(), "file:") {
+				t.Errorf("the answer says where the key lies: %s", w.Body)
+			}
+			if first := log.String(); !strings.Contains(first, "policy=flows") || !strings.Contains(first, w.Header().Get("X-Request-Id")) || !strings.Contains(first, path) {
+				t.Errorf("the log does not say what is wrong: %s", first)
+			}
+			time.Sleep(20 * time.Second)
+		}
+		if n := strings.Count(log.String(), path); n != 1 {
+			t.Errorf("the cause was logged %d times in a minute", n)
+		}
+		s.do(http.MethodPost, "/orders/messages", sign("https://h/orders", "flows", sasKey, time.Now().Add(time.Hour)))
+		if n := strings.Count(log.String(), path); n != 2 {
+			t.Errorf("the cause was logged %d times in a minute and a second one", n)
+		}
+	})
 }
 
 // The key is asked for anew, so that a rotation is seen.

@@ -21,7 +21,7 @@ func (c *call) shownPath() string { return shownPath(c.r.URL.Path) }
 // the path was miswritten around them.
 func shownPath(path string) string {
 	for _, p := range []string{resultsPath, subscriptionsPath} {
-		at := strings.Index(strings.ToLower(path), p)
+		at := indexFold(path, p)
 		if at < 0 {
 			continue
 		}
@@ -43,6 +43,17 @@ func shownPath(path string) string {
 		from += to + 1
 	}
 	return path
+}
+
+// indexFold is where p, a path, begins in path in whatever capitals; -1: nowhere. Small
+// letters of the whole would not do: some are longer than their capitals.
+func indexFold(path, p string) int {
+	for at := 0; at+len(p) <= len(path); at++ {
+		if path[at] == p[0] && strings.EqualFold(path[at:at+len(p)], p) {
+			return at
+		}
+	}
+	return -1
 }
 
 // likeToken says whether s has the alphabet of tokens only.

@@ -35,6 +35,7 @@ func FuzzSurface(f *testing.F) {
 			f.Add(raw)
 		}
 	}
+	f.Add([]byte("GET /%C8%BA%C8%BA/v1/subscriptions/x HTTP/1.1\r\nHost: b\r\n\r\n"))
 	h := api.New(newFake(), api.Options{Log: slog.New(slog.DiscardHandler), Origins: []string{"https://portal.example"}, Limits: api.Limits{
 		PerKey: ferry.Limit{Rate: ferry.Rate{Calls: 100, Per: time.Second}, Quota: ferry.Rate{Calls: 10_000, Per: time.Hour}},
 	}})

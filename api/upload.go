@@ -93,6 +93,21 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// notingReader keeps what ended a body early that comes from elsewhere: the
+// deadlines of the caller's connection are no matter of it.
+type notingReader struct {
+	from  io.Reader
+	fault error
+}
+
+func (r *notingReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.fault = err
+	}
+	return n, err
+}
+
 // referredTime is how long a blob may take to be read: an account that stands still
 // must not keep one of the few places for bodies on their way.
 const referredTime = 5 * time.Minute
@@ -109,6 +124,9 @@ func (c *call) takeReferred(m *ferry.Message, url string, limit int64) error {
 	if n, _ := c.r.Body.Read(make([]byte, 1)); n > 0 {
 		return ferry.Errorf(ferry.CodeBadBodyRef, "the request has a body, and bodyRef names another one").WithHint("leave one of the two out")
 	}
+	// The server's limits are those of a body that comes over the connection; when they
+	// pass it takes the caller for gone.
+	c.allow(referredTime)
 	ctx, cancel := context.WithTimeout(c.ctx(), referredTime)
 	defer cancel()
 	blob, contentType, err := c.api.svc.OpenBodyRef(ctx, url)
@@ -119,7 +137,7 @@ func (c *call) takeReferred(m *ferry.Message, url string, limit int64) error {
 		return err
 	}
 	defer func() { _ = blob.Close() }()
-	r := &pacedReader{from: blob, rc: http.NewResponseController(c.w)}
+	r := &notingReader{from: blob}
 	staged, err := c.api.svc.StageBody(c.ctx(), m.Route, r, limit)
 	switch {
 	case r.fault != nil && c.ctx().Err() == nil:

@@ -194,3 +194,20 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Letters that are longer as small ones do not shift where a token is looked for.
+func TestAccessLogOfAPathThatGrows(t *testing.T) {
+	for path, shown := range map[string]string{
+		"/%C8%BA%C8%BA/v1/results/x":                  "/ȺȺ/v1/results/***",
+		"/%C8%BA%C8%BA%C8%BA/v1/subscriptions/secret": "/ȺȺȺ/v1/subscriptions/***",
+	} {
+		log := &lines{}
+		s := newSurface(t, func(o *api.Options) { o.AccessLog = log })
+		if p := s.refusal(s.call("", http.MethodGet, path, ""), ferry.CodeNotFound); p.Instance != shown {
+			t.Errorf("%s is shown as %s", path, p.Instance)
+		}
+		if len(log.list) == 0 || log.list[0].Path != shown || log.list[0].Status != http.StatusNotFound {
+			t.Errorf("%s is logged as %+v", path, log.list)
+		}
+	}
+}

@@ -89,8 +89,8 @@ func (b *Broker) knownRoutes(routes []string) error {
 }
 
 // QuotaUsed is how many accepted messages were counted in a quota's window.
-func (b *Broker) QuotaUsed(name string, until time.Time) (int64, error) {
-	return b.ledger.QuotaUsed(name, until)
+func (b *Broker) QuotaUsed(name string, until time.Time, per time.Duration) (int64, error) {
+	return b.ledger.QuotaUsed(name, until, per)
 }
 
 // Keys lists the API keys without their secrets.

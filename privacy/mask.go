@@ -27,13 +27,8 @@ const (
 type FieldMask struct {
 	names    map[string]bool // lower case; anywhere
 	pointers [][]string      // from the root; "*" is any member or element
-	quoted   []quotation
-}
-
-// quotation finds a member in a text that quotes JSON or XML.
-type quotation struct {
-	find    *regexp.Regexp
-	replace string
+	quoted   *regexp.Regexp  // nil: no name
+	tags     tags
 }
 
 // NewFieldMask makes the mask of `mask:` in a configuration. A name hides every
@@ -71,7 +66,10 @@ func NewFieldMask(names []string) (*FieldMask, error) {
 			}
 		}
 	}
-	m.quoted = quotations(last)
+	m.quoted, m.tags = quotations(last), tags{}
+	for _, name := range last {
+		m.tags[strings.ToLower(name)] = true
+	}
 	return m, nil
 }
 
@@ -100,10 +98,10 @@ func lastName(path []string) string {
 	return ""
 }
 
-// quotations find members in texts: "iban": "…" as in JSON, also where quotes are
-// escaped or single or the text ends early, and <iban>…</iban>. A name without
-// quotes is prose: "iban: is required" has to stay.
-func quotations(names []string) []quotation {
+// quotations find members in texts that quote JSON: "iban": "…", also where quotes are
+// escaped or single or the text ends early. A name without quotes is prose: "iban: is
+// required" has to stay.
+func quotations(names []string) *regexp.Regexp {
 	if len(names) == 0 {
 		return nil
 	}
@@ -112,10 +110,7 @@ func quotations(names []string) []quotation {
 		escaped[i] = regexp.QuoteMeta(name)
 	}
 	any := `(?:` + strings.Join(escaped, "|") + `)`
-	return []quotation{
-		{regexp.MustCompile(`(?i)(\\*["']` + any + `\\*["']\s*[:=]\s*)(?:\\+"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^\s,;}\]"'\\]+)`), `${1}"` + Hidden + `"`},
-		{regexp.MustCompile(`(?is)(<(?:[\w.-]+:)?` + any + `(?:\s[^>]*)?>)[^<]+`), `${1}` + Hidden},
-	}
+	return regexp.MustCompile(`(?i)(\\*["']` + any + `\\*["']\s*[:=]\s*)(?:\\+"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^\s,;}\]"'\\]+)`)
 }
 
 // hides says whether the member or element at the end of path is hidden.
@@ -276,11 +271,8 @@ func (w *walker) below(name string, member bool) error {
 // Text hides the members in a text that quotes JSON or XML. The values of a
 // message that stand in it without their names are hidden by [FieldMask.Values].
 func (m *FieldMask) Text(s string) string {
-	if m == nil || s == "" {
+	if m == nil || s == "" || m.quoted == nil {
 		return s
 	}
-	for _, q := range m.quoted {
-		s = q.find.ReplaceAllString(s, q.replace)
-	}
-	return s
+	return m.tags.hide(m.quoted.ReplaceAllString(s, `${1}"`+Hidden+`"`))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -37,6 +38,20 @@ func TestJSON(t *testing.T) {
 		"cut off":             {`{"a":1,"iban":"DE8937`, `{"a":1,"iban":"***"`},
 		"several values":      {`{"iban":"DE1"} {"iban":"DE2"}`, `{"iban":"***"} {"iban":"***"}`},
 		"XML":                 {`<a><iban kind="x">DE1</iban><ns:BankAccount>7</ns:BankAccount></a>`, `<a><iban kind="x">***</iban><ns:BankAccount>***</ns:BankAccount></a>`},
+		"XML, CDATA":          {`<iban><![CDATA[DE1 </iban> DE2]]></iban><a>1</a>`, `<iban>***</iban><a>1</a>`},
+		"XML, CDATA cut off":  {`<a>1</a><iban><![CDATA[DE1 </iban>`, `<a>1</a><iban>***`},
+		"XML, in CDATA":       {`<a><![CDATA[<iban>DE1</iban><b>2</b>]]></a>`, `<a><![CDATA[<iban>***</iban><b>2</b>]]></a>`},
+		"XML, children":       {`<bankAccount><no>1</no><bank>2</bank></bankAccount><a>3</a>`, `<bankAccount>***</bankAccount><a>3</a>`},
+		"XML, comment":        {`<iban><!-- </iban> -->DE1<?x </iban>?>DE2</iban ><a>1</a>`, `<iban>***</iban ><a>1</a>`},
+		"XML, closed itself":  {`<iban/>1<iban kind="x>" />2<iban a='/'>DE1</iban>`, `<iban/>1<iban kind="x>" />2<iban a='/'>***</iban>`},
+		"XML, nested":         {`<IBAN><iban>DE1</iban><iban/>DE2<ibans>3</ibans></IBAN><a>4</a>`, `<IBAN>***</IBAN><a>4</a>`},
+		"XML, > in quotes":    {`<iban a="/>" b="1">DE1<x/></iban>`, `<iban a="/>***</iban>`},
+		"XML, another prefix": {`<p:iban>DE1<iban>DE2</iban>DE3</p:iban>4`, `<p:iban>***</p:iban>4`},
+		"XML, cut off":        {`<iban><part>DE1</part><par`, `<iban>***`},
+		"XML, tag broken off": {`<iban a="<">DE1</iban><a>1</a>`, `<iban a="***</iban><a>1</a>`},
+		"XML, empty":          {`<iban></iban><a>1</a><iban>`, `<iban></iban><a>1</a><iban>`},
+		"XML, other names":    {`<ibans>1</ibans><a:b>2 < 3</a:b></iban>`, `<ibans>1</ibans><a:b>2 < 3</a:b></iban>`},
+		"XML in JSON":         {`{"x":"<iban a=\"1\"><![CDATA[DE1]]></iban>"}`, `{"x":"\u003ciban a=\"1\"\u003e***\u003c/iban\u003e"}`},
 		"nothing":             {``, ``},
 	} {
 		if got := string(m.JSON([]byte(c.in))); got != c.want {
@@ -46,6 +61,13 @@ func TestJSON(t *testing.T) {
 	deep := strings.Repeat("[", 1<<20) + `{"iban":"DE1"}` + strings.Repeat("]", 1<<20)
 	if got := string(m.JSON([]byte(deep))); strings.Contains(got, "DE1") || !strings.Contains(got, "***") {
 		t.Error("what is nested deep is shown")
+	}
+	for _, part := range []string{"<iban ", "<iban>", "</iban>", "<!--", "<iban><![CDATA[", `<iban "`, `<iban '>`, "<x>"} {
+		began := time.Now()
+		_ = m.Text(strings.Repeat(part, 1<<20/len(part)))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("1 MiB of %s took %s", part, took)
+		}
 	}
 	var none *privacy.FieldMask
 	if got := string(none.JSON([]byte(`{"iban":1}`))); got != `{"iban":1}` {
@@ -135,7 +157,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func FuzzMask(f *testing.F) {
-	for _, s := range []string{`{"iban":"DE1","a":[1,{"iban":2}]}`, `"a\\\"b"`, `{"iban":`, `[{"x":"\u00e4 secret-value"}]`, `-1.5e3`, "\xff"} {
+	for _, s := range []string{`{"iban":"DE1","a":[1,{"iban":2}]}`, `"a\\\"b"`, `{"iban":`, `[{"x":"\u00e4 secret-value"}]`, `-1.5e3`, "\xff", `<iban a="/>"><![CDATA[1]]><iban/></iban>`} {
 		f.Add(s)
 	}
 	m := mask(f, "iban", "/a/*/b")

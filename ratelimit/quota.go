@@ -11,7 +11,7 @@ import (
 // is only as long-lived as the process; before a name's first use in a window it
 // asks what was used of it before.
 type Quotas struct {
-	used func(name string, until time.Time) (int64, error)
+	used func(name string, until time.Time, per time.Duration) (int64, error)
 	most int
 
 	mu      sync.Mutex
@@ -29,8 +29,8 @@ type window struct {
 const maxQuotas = 50_000
 
 // NewQuotas makes the count. used says what the window of a name that ends at a
-// time has had before; it must know everything that was kept.
-func NewQuotas(used func(name string, until time.Time) (int64, error)) *Quotas {
+// time, and is so long, has had before; it must know everything that was kept.
+func NewQuotas(used func(name string, until time.Time, per time.Duration) (int64, error)) *Quotas {
 	return &Quotas{used: used, most: maxQuotas, windows: map[string]*window{}}
 }
 
@@ -53,7 +53,7 @@ func (q *Quotas) Reserve(name string, quota ferry.Rate, now time.Time, n int) (Q
 	until := Window(quota, now)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	w, err := q.window(name, until)
+	w, err := q.window(name, until, quota.Per)
 	if err != nil {
 		return QuotaAnswer{}, err
 	}
@@ -79,14 +79,15 @@ func (q *Quotas) Settle(name string, until time.Time, n, used int) {
 	w.used -= int64(n - used)
 }
 
-// window is the window of the name that ends at until, or a later one that was
-// begun already, when the clock went back.
-func (q *Quotas) window(name string, until time.Time) (*window, error) {
+// window is the window of the name that ends at until, or the next one where that was
+// begun already, when the clock went back. One further on was begun by a clock that was
+// wrong, and would hold for as long as it was ahead.
+func (q *Quotas) window(name string, until time.Time, per time.Duration) (*window, error) {
 	w := q.windows[name]
-	if w != nil && !until.After(w.until) {
+	if w != nil && !until.After(w.until) && w.until.Sub(until) <= per {
 		return w, nil
 	}
-	used, err := q.used(name, until)
+	used, err := q.used(name, until, per)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 
 var perDay = ferry.Rate{Calls: 100, Per: 24 * time.Hour}
 
-func none(string, time.Time) (int64, error) { return 0, nil }
+func none(string, time.Time, time.Duration) (int64, error) { return 0, nil }
 
 // TestQuotaIsUsedToTheLast: 64 at once, some of what they reserve turns out not to
 // be used: not one more than the quota, and not one less.
@@ -64,7 +64,7 @@ func TestWindowsOfQuotas(t *testing.T) {
 
 func TestQuotaGoesOnAndBeginsAnew(t *testing.T) {
 	asked := 0
-	q := ratelimit.NewQuotas(func(name string, until time.Time) (int64, error) {
+	q := ratelimit.NewQuotas(func(name string, until time.Time, _ time.Duration) (int64, error) {
 		asked++
 		if name == "key:a" && until.Day() == 27 {
 			return 98, nil // before the restart
@@ -93,9 +93,33 @@ func TestQuotaGoesOnAndBeginsAnew(t *testing.T) {
 	}
 }
 
+// A clock that was far ahead for a moment leaves a window behind that nobody is in
+// for a long time: it must not count for all of it.
+func TestQuotaAfterAClockThatWasAhead(t *testing.T) {
+	q, now := ratelimit.NewQuotas(none), time.Date(2026, 11, 26, 23, 0, 0, 0, time.UTC)
+	for i, c := range []struct {
+		ahead time.Duration
+		n     int
+		ok    bool
+	}{
+		{30 * 24 * time.Hour, 1, true}, // the clock is ahead
+		{0, 100, true},                 // and right again
+		{0, 1, false},
+		{24 * time.Hour, 60, true},
+		{0, 41, false}, // a day back: what was begun goes on
+		{0, 40, true},
+		{48 * time.Hour, 100, true},
+	} {
+		a, err := q.Reserve("key:a", perDay, now.Add(c.ahead), c.n)
+		if err != nil || a.OK != c.ok || a.Until.Sub(now.Add(c.ahead)) > 48*time.Hour {
+			t.Errorf("%d. %d at %s: %+v, %v", i, c.n, c.ahead, a, err)
+		}
+	}
+}
+
 func TestQuotaThatCannotBeRead(t *testing.T) {
 	damaged := errors.New("damaged")
-	q := ratelimit.NewQuotas(func(string, time.Time) (int64, error) { return 0, damaged })
+	q := ratelimit.NewQuotas(func(string, time.Time, time.Duration) (int64, error) { return 0, damaged })
 	if a, err := q.Reserve("key:a", perDay, time.Now(), 1); !errors.Is(err, damaged) || a.OK {
 		t.Errorf("%+v, %v", a, err)
 	}

@@ -18,16 +18,22 @@ type quotaRow struct {
 }
 
 // useQuotas counts a message in its quotas, in the commit that accepts it. A window
-// that began after the row's makes it anew; one that had ended, since the clock
-// went back, counts in the later one.
+// that began after the row's makes it anew; the one before it, since the clock went
+// back, counts in the later one. When the row is further on, the clock was wrong that
+// made it, and it begins anew too.
 func (l *Ledger) useQuotas(tx *bbolt.Tx, uses []ferry.QuotaUse) {
 	for i := range uses {
 		row := l.quota(tx, uses[i].Name)
-		if uses[i].Until.After(row.Until) {
+		if !row.holds(uses[i].Until, uses[i].Per) {
 			*row = quotaRow{Until: uses[i].Until}
 		}
 		row.Used++
 	}
+}
+
+// holds says whether the row counts for the window that ends at until and is per long.
+func (r *quotaRow) holds(until time.Time, per time.Duration) bool {
+	return !until.After(r.Until) && r.Until.Sub(until) <= per
 }
 
 func (l *Ledger) quota(tx *bbolt.Tx, name string) *quotaRow {
@@ -49,8 +55,8 @@ func (l *Ledger) quota(tx *bbolt.Tx, name string) *quotaRow {
 }
 
 // QuotaUsed is how many accepted messages were counted in the window of a quota
-// that ends at until, or in a later one.
-func (l *Ledger) QuotaUsed(name string, until time.Time) (int64, error) {
+// that ends at until and is per long, or in the one after it.
+func (l *Ledger) QuotaUsed(name string, until time.Time, per time.Duration) (int64, error) {
 	var row quotaRow
 	err := l.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bQuotas).Get([]byte(name))
@@ -62,7 +68,7 @@ func (l *Ledger) QuotaUsed(name string, until time.Time) (int64, error) {
 		}
 		return nil
 	})
-	if err != nil || until.After(row.Until) {
+	if err != nil || !row.holds(until, per) {
 		return 0, err
 	}
 	return row.Used, nil

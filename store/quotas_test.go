@@ -9,19 +9,20 @@ import (
 	"go.etcd.io/bbolt"
 
 	"ferry"
+	"ferry/ratelimit"
 )
 
 func counted(until time.Time, names ...string) func(*ferry.Message) {
 	return func(m *ferry.Message) {
 		for _, name := range names {
-			m.Quotas = append(m.Quotas, ferry.QuotaUse{Name: name, Until: until})
+			m.Quotas = append(m.Quotas, ferry.QuotaUse{Name: name, Until: until, Per: 24 * time.Hour})
 		}
 	}
 }
 
 func used(t *testing.T, l *Ledger, name string, until time.Time) int64 {
 	t.Helper()
-	n, err := l.QuotaUsed(name, until)
+	n, err := l.QuotaUsed(name, until, 24*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +91,45 @@ func TestBatchesAreCountedInQuotas(t *testing.T) {
 	}
 	if n := used(t, l, "q", until); n != 4 {
 		t.Errorf("%d counted after the clock went back", n)
+	}
+}
+
+// One message while the clock was far ahead does not end a quota until that day comes.
+func TestQuotasAfterAClockThatWasAhead(t *testing.T) {
+	l := newLedger(t)
+	quota, now, name := ferry.Rate{Calls: 3, Per: 24 * time.Hour}, time.Now(), "key:a/24h0m0s"
+	quotas, keys := ratelimit.NewQuotas(l.QuotaUsed), 0
+	take := func(at time.Time, want bool) {
+		t.Helper()
+		a, err := quotas.Reserve(name, quota, at, 1)
+		if err != nil || a.OK != want {
+			t.Fatalf("at %s: %+v, %v, want %t", at, a, err, want)
+		}
+		if a.OK {
+			keys++
+			accept(t, l, `{}`, withKey(fmt.Sprint(keys)), counted(a.Until, name))
+			quotas.Settle(name, a.Until, 1, 1)
+		}
+	}
+	reopened := func() { l = reopen(t, l); quotas = ratelimit.NewQuotas(l.QuotaUsed) }
+
+	take(now.Add(30*24*time.Hour), true)
+	reopened()
+	for range quota.Calls {
+		take(now, true)
+	}
+	take(now, false)
+	reopened()
+	take(now, false)
+	tomorrow := now.Add(24 * time.Hour)
+	take(tomorrow, true)
+	take(tomorrow, true)
+	reopened()
+	take(now, true) // the window that was begun goes on
+	take(now, false)
+	take(tomorrow, false)
+	if n := used(t, l, name, ratelimit.Window(quota, tomorrow)); n != 3 {
+		t.Errorf("%d counted tomorrow, want 3", n)
 	}
 }
 
