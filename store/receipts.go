@@ -72,6 +72,11 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 	if r == nil {
 		return out, nil // retention removed it: the worker may forget it too
 	}
+	if name := l.peek(r.Route).Name; name != rc.Route {
+		// Who sent it may speak for the route that it names, not for that of the message.
+		l.log.Warn("a receipt names another route than its message has: it is dropped", "message", rc.ID, "route", name, "named", rc.Route, "worker", rc.Worker)
+		return out, nil
+	}
 	out.Route, out.Created = l.row(r.Route).Name, timeOf(r.CreatedAt)
 	now := time.Now().UTC()
 	changed, err := l.addAttempts(tx, r, rc)
