@@ -54,6 +54,11 @@ func TestAReceiptOfAnotherWorkerIsRefused(t *testing.T) {
 		forged.Worker = "one"
 		thief.tell(forged)
 		w.state(id, ferry.StateQueued)
+		forged.Worker, forged.Route = "two", notes // which it may speak for, but the message is another's
+		thief.tell(forged)
+		if e := w.state(id, ferry.StateQueued); len(e.Attempts) != 0 {
+			t.Errorf("attempts of another route's worker were kept: %+v", e.Attempts)
+		}
 		h.report(d, ferry.Delivered, done())
 		w.state(id, ferry.StateCompleted)
 	})

@@ -200,7 +200,7 @@ func (f *fleet) inboxHeard(inbox string) bool {
 
 // leaving lists who lost a route and is still waited for.
 func (b *Broker) leaving(in *store.RouteLedger) (list []ferry.Leaving) {
-	now := b.ledger.Now()
+	now := b.ledger.DueAt(b.ledger.Now())
 	for i := range in.Leaving {
 		e := &in.Leaving[i]
 		if calm := e.CalmAt(); calm.After(now) {

@@ -65,7 +65,7 @@ func (b *Broker) sweepClaims(ctx context.Context) {
 		}
 		wait := claimsEvery
 		if err == nil && !next.IsZero() {
-			wait = min(max(time.Until(next), 0), claimsEvery)
+			wait = min(max(next.Sub(b.ledger.Now()), 0), claimsEvery)
 		}
 		sleep(ctx, wait)
 	}

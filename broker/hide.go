@@ -37,7 +37,7 @@ func (b *Broker) maskFor(route string, id ferry.ID) *privacy.ValueMask {
 // hide masks what a receipt says before it is kept. Workers mask by a
 // configuration of their own; receivers and destinations that call back do not.
 func (b *Broker) hide(rc *ferry.Receipt) {
-	if b.maskOf(rc.Route) == nil || rc.Text == "" && len(rc.Result) == 0 && len(rc.Attempts) == 0 {
+	if b.maskOf(rc.Route) == nil || rc.Text == "" && rc.Code == "" && len(rc.Result) == 0 && len(rc.Attempts) == 0 {
 		return
 	}
 	m := b.maskFor(rc.Route, rc.ID)
@@ -54,7 +54,7 @@ func (b *Broker) hide(rc *ferry.Receipt) {
 // hideSettled masks what a receiver says of a message.
 func (b *Broker) hideSettled(s *ferry.LockSettle) {
 	mask := b.maskOf(s.Route)
-	if mask == nil || s.Text == "" && len(s.Result) == 0 {
+	if mask == nil || s.Text == "" && s.Code == "" && len(s.Result) == 0 {
 		return
 	}
 	m := mask.Values() // named by its key: its values are not looked for
@@ -66,7 +66,7 @@ func (b *Broker) hideSettled(s *ferry.LockSettle) {
 
 // hideConfirmed masks what a destination says later of a message.
 func (b *Broker) hideConfirmed(id ferry.ID, c *ferry.Confirmation) {
-	if c.Text == "" {
+	if c.Text == "" && c.Code == "" {
 		return
 	}
 	e, err := b.ledger.Message(id)

@@ -75,3 +75,55 @@ func TestMaskedMembersOfCallbacks(t *testing.T) {
 		}
 	}, public, masked)
 }
+
+// A masked value is hidden in a code also where no text comes with it, whoever says it.
+func TestMaskedMembersInACodeAlone(t *testing.T) {
+	shown := func(t *testing.T, w *world, id ferry.ID) {
+		t.Helper()
+		e := w.state(id, ferry.StateDeadLettered)
+		text, err := json.Marshal(e)
+		if err != nil || strings.Contains(string(text), iban) || e.DeadLetter.Code != "closed-***" {
+			t.Errorf("%s, %v", text, err)
+		}
+		entries, err := w.b.ledger.Audit(0, time.Time{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := json.Marshal(entries); err != nil || strings.Contains(string(text), iban) {
+			t.Errorf("the audit log: %s, %v", text, err)
+		}
+	}
+	t.Run("worker", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			h := w.worker("one", orders)
+			h.hello(orders)
+			id := w.send(`{"iban":"` + iban + `"}`)
+			h.report(h.takeOne(orders), ferry.Rejected, rejected(), func(rc *ferry.Receipt) { rc.Code, rc.Attempts = "closed-"+iban, nil })
+			shown(t, w, id)
+		}, masked)
+	})
+	t.Run("receiver", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			id := w.send(`{"iban":"` + iban + `"}`)
+			got := w.receive(0)
+			if _, err := w.b.SettleLock(t.Context(), ferry.LockSettle{
+				Route: orders, Message: id.String(), Lock: got.Lock, Do: ferry.LockReject, By: "erp", Code: "closed-" + iban,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			shown(t, w, id)
+		}, pulling, masked)
+	})
+	t.Run("destination", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			h := w.worker("one", orders)
+			h.helloConfirm(orders)
+			id := w.send(`{"iban":"` + iban + `"}`)
+			h.report(h.takeOne(orders), ferry.InProgress, awaits(time.Hour), func(rc *ferry.Receipt) { rc.Effect = ferry.EffectMaybe })
+			if _, _, err := w.b.Confirm(t.Context(), id, ferry.CallOf{}, ferry.Confirmation{Code: "closed-" + iban}, "ann", true); err != nil {
+				t.Fatal(err)
+			}
+			shown(t, w, id)
+		}, public, masked)
+	})
+}

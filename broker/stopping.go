@@ -34,7 +34,7 @@ func (b *Broker) comesToRest(in *store.RouteLedger) *ferry.Stopping {
 		s.Done = s.Done && w.Running == 0 && (w.Heard || w.Silent)
 		s.Workers = append(s.Workers, w)
 	}
-	now := b.ledger.Now()
+	now := b.ledger.DueAt(b.ledger.Now())
 	for i := range in.Leaving { // lost the route, and may not know it
 		l := &in.Leaving[i]
 		if calm := l.CalmAt(); calm.After(now) {
@@ -117,8 +117,8 @@ func (b *Broker) lastWord(in *store.RouteLedger, name string) (begins time.Time,
 	}
 	if is := in.Binding; is != nil && is.Worker == name {
 		bound = max(bound, is.Bound)
-		if is.Until.After(begins) {
-			begins = is.Until
+		if until := b.ledger.DueAt(is.Until); until.After(begins) { // it is held against the system's clock
+			begins = until
 		}
 	}
 	return begins, max(bound-queue.WordGood, 0)

@@ -53,7 +53,7 @@ func BenchmarkComplete(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		rc := ferry.Receipt{ID: answer.ID, Turn: 1, Verdict: ferry.Delivered, Reference: "INV-1", Attempts: []ferry.Attempt{{Turn: 1}}}
+		rc := ferry.Receipt{ID: answer.ID, Route: testRoute, Turn: 1, Verdict: ferry.Delivered, Reference: "INV-1", Attempts: []ferry.Attempt{{Turn: 1}}}
 		_, err = l.ApplyReceipts(context.Background(), []ferry.Receipt{rc}, park)
 		return err
 	})

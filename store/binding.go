@@ -39,9 +39,10 @@ type Leaving struct {
 	No     uint64        `json:"no"` // of the binding that ended
 	Run    string        `json:"run,omitempty"`
 	Bound  time.Duration `json:"bound"`
-	Until  time.Time     `json:"until"` // it begins nothing after it
-	Calm   int64         `json:"calm"`  // Unix ns: what it may have begun is due then
-	Held   int           `json:"held"`  // messages that wait for it
+	// Until and Calm go by the system's clock, as due times do: see DueAt.
+	Until time.Time `json:"until"` // it begins nothing after it
+	Calm  int64     `json:"calm"`  // Unix ns: what it may have begun is due then
+	Held  int       `json:"held"`  // messages that wait for it
 }
 
 // CalmAt is when what the inbox may have begun is handed out to the new one.
@@ -106,6 +107,8 @@ func (l *Ledger) leave(tx *bbolt.Tx, row *routeRow, now time.Time, bound time.Du
 	if old.Until.After(now) && rules.On(rules.Word) {
 		e.Until = old.Until
 	}
+	lead := l.lead()
+	now, e.Until = now.Add(lead), e.Until.Add(lead)
 	if e.Until.After(now) && row.waitedFor(now) >= maxLeaving {
 		return ferry.Errorf(ferry.CodeLimitReached, "%d workers that had route %s may still be at work", maxLeaving, row.Name).
 			WithHint("of machines that are off for good: broker workers bind WORKER %s --gone --note …", row.Name)
@@ -199,7 +202,7 @@ func (l *Ledger) Grant(ctx context.Context, route string, no uint64, run string,
 		}
 		b.Until, b.Run = later(b.Until, until.UTC()), run
 		row.Binding = &b
-		return l.forgetLeft(tx, row, l.clock())
+		return l.forgetLeft(tx, row, l.DueAt(l.clock()))
 	})
 }
 
@@ -250,7 +253,7 @@ func (l *Ledger) cutShort(ctx context.Context, route string, which func(*Leaving
 	if err != nil {
 		return 0, err
 	}
-	wanted := func(e *Leaving) bool { return which(e) && e.Until.After(l.clock()) }
+	wanted := func(e *Leaving) bool { return which(e) && e.Until.After(l.DueAt(l.clock())) }
 	if audit == nil && !slices.ContainsFunc(row.Leaving, func(e Leaving) bool { return wanted(&e) }) {
 		return 0, nil
 	}
@@ -276,7 +279,7 @@ func (l *Ledger) cutShort(ctx context.Context, route string, which func(*Leaving
 // release has what waits for an inbox that left wait for its calls only, which
 // began before now.
 func (l *Ledger) release(tx *bbolt.Tx, row *routeRow, e *Leaving) (n int, err error) {
-	now := l.clock()
+	now := l.DueAt(l.clock())
 	calm := now.Add(e.Bound).UnixNano()
 	if calm >= e.Calm {
 		return 0, nil

@@ -30,6 +30,18 @@ const (
 // somebody set the clock.
 func (l *Ledger) clock() time.Time { return l.opened.Add(time.Since(l.opened)) }
 
+// lead is by how much the system's clock is ahead of the ledger's: it was set forward
+// since the opening, or the machine slept. Due times go by the system's clock, so that
+// a time of the ledger's would be due too early by that much. Less than a millisecond
+// is only that the two are not read at once.
+func (l *Ledger) lead() time.Duration {
+	return max(l.wall().Round(0).Sub(l.clock().Round(0)), 0).Truncate(time.Millisecond)
+}
+
+// DueAt is a time of the ledger's clock as a due time, and as people are told it:
+// later by what the system's clock is ahead.
+func (l *Ledger) DueAt(t time.Time) time.Time { return t.Add(l.lead()) }
+
 // holder is who has claimed the current turn of a message, where several
 // workers deliver a route.
 type holder struct {
@@ -304,7 +316,7 @@ func (l *Ledger) endClaims(tx *bbolt.Tx, row *routeRow) error {
 		if err != nil || r == nil || r.Holder == nil || r.Route != row.No {
 			continue
 		}
-		if err := l.takeOverOne(tx, r, r.Holder.calm()); err != nil {
+		if err := l.takeOverOne(tx, r, l.DueAt(timeOf(r.Holder.calm())).UnixNano()); err != nil {
 			return err
 		}
 	}

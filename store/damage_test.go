@@ -113,3 +113,27 @@ func TestAKeyThatCannotBeKeptIsNone(t *testing.T) {
 		t.Errorf("%v; kept %t, keys %+v", err, kept == key.Secret, l.Keys())
 	}
 }
+
+// TestADamagedAttemptHoldsUpNoReceipt: what is told of a message of which an attempt
+// cannot be read counts, and so does what comes with it.
+func TestADamagedAttemptHoldsUpNoReceipt(t *testing.T) {
+	l := newLedger(t)
+	hurt, sound := accept(t, l, "hurt"), accept(t, l, "sound")
+	handOut(t, l, testRoute, 10)
+	report(t, l, hurt, ferry.Rejected, ferry.Next{Do: ferry.DoRetry, Doubt: true})
+	must0(t, l.db.Update(t.Context(), func(tx *bbolt.Tx) error {
+		return tx.Bucket(bAttempts).Put(attemptKey(hurt, 1), []byte("{"))
+	}))
+	handOut(t, l, testRoute, 10)
+	out, err := l.ApplyReceipts(t.Context(), []ferry.Receipt{
+		{ID: hurt, Route: testRoute, Turn: 2, Worker: "w", Verdict: ferry.NotTried, Next: setAside(ferry.ReasonAttemptsExhausted)},
+		{ID: sound, Route: testRoute, Turn: 1, Worker: "w", Verdict: ferry.Delivered, Reference: "R", Next: ferry.Next{Do: ferry.DoComplete}},
+	}, park)
+	if err != nil || !out[0].Applied || out[0].Reason != ferry.ReasonAttemptsExhausted || !out[1].Applied {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if r := rec(t, l, hurt); r.State != ferry.StateDeadLettered {
+		t.Errorf("the damaged one is %s", r.State)
+	}
+	wantState(t, l, sound, ferry.StateCompleted)
+}

@@ -88,7 +88,7 @@ func (l *Ledger) envelope(tx *bbolt.Tx, r *record) (ferry.Envelope, error) {
 	case e.State == ferry.StateQueued:
 		e.WaitingFor = &ferry.WaitingFor{Reason: ferry.WaitsForDelivery}
 		if r.Holder != nil {
-			until := timeOf(r.Holder.Until)
+			until := l.DueAt(timeOf(r.Holder.Until))
 			e.WaitingFor.Worker, e.WaitingFor.Until = r.Holder.Worker, &until
 		}
 	case r.Due > l.dueBy(r.Route):

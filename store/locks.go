@@ -112,8 +112,8 @@ func (l *Ledger) unlock(tx *bbolt.Tx, r *record, d delivery, s *ferry.LockSettle
 
 func (l *Ledger) renew(tx *bbolt.Tx, r *record, renewFor time.Duration, out *Settled) error {
 	h := *r.Holder
-	out.Until = l.clock().Add(renewFor).UTC()
-	h.Until = out.Until.UnixNano()
+	until := l.clock().Add(renewFor)
+	h.Until, out.Until = until.UnixNano(), l.DueAt(until).UTC()
 	if err := l.holdUntil(tx, r, &h); err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func (l *Ledger) lock(ctx context.Context, tx *bbolt.Tx, no uint32, q *LockReque
 	row := l.row(no)
 	row.Locked++
 	row.Received = &Received{By: q.By, At: now}
-	out.Got = received(row, r, q.Token, until)
+	out.Got = received(row, r, q.Token, l.DueAt(until))
 	return out, put(tx, r)
 }
 

@@ -72,6 +72,11 @@ func (l *Ledger) apply(tx *bbolt.Tx, rc *ferry.Receipt, continueAfterDead func(s
 	if r == nil {
 		return out, nil // retention removed it: the worker may forget it too
 	}
+	if name := l.peek(r.Route).Name; name != rc.Route {
+		// Who sent it may speak for the route that it names, not for that of the message.
+		l.log.Warn("a receipt names another route than its message has: it is dropped", "message", rc.ID, "route", name, "named", rc.Route, "worker", rc.Worker)
+		return out, nil
+	}
 	out.Route, out.Created = l.row(r.Route).Name, timeOf(r.CreatedAt)
 	now := time.Now().UTC()
 	changed, err := l.addAttempts(tx, r, rc)
@@ -172,9 +177,7 @@ func (l *Ledger) applyNext(tx *bbolt.Tx, r *record, rc *ferry.Receipt, now time.
 		}
 		dead := &ferry.DeadLetter{Reason: reason, Code: rc.Code, Description: rc.Text, At: now}
 		if reason == ferry.ReasonAttemptsExhausted {
-			if err := rejectedInTheEnd(tx, r, dead); err != nil {
-				return err
-			}
+			l.rejectedInTheEnd(tx, r, dead)
 		}
 		if reason == ferry.ReasonAlreadyExists {
 			dead.Reference = rc.Reference
@@ -199,17 +202,20 @@ func (l *Ledger) again(tx *bbolt.Tx, r *record, at time.Time) error {
 
 // rejectedInTheEnd gives a dead letter the reason that it has: a message that was
 // rejected while an earlier outcome was open uses up its attempts, so that the
-// destination is asked before it is given up.
-func rejectedInTheEnd(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) error {
+// destination is asked before it is given up. Where the attempts cannot be read, the
+// reason stays as it was told: one damaged entry must not hold up all receipts.
+func (l *Ledger) rejectedInTheEnd(tx *bbolt.Tx, r *record, dead *ferry.DeadLetter) {
 	list, err := attempts(tx, r.ID)
-	if err != nil || len(list) == 0 {
-		return err
+	if err != nil {
+		l.log.Error("the attempts of a message cannot be read: its dead letter may have a better reason", "message", r.ID, "error", err)
+	}
+	if len(list) == 0 {
+		return
 	}
 	last := list[len(list)-1]
 	if last.Verdict == ferry.Rejected && last.Generation == r.Generation {
 		dead.Reason, dead.Code, dead.Description = ferry.ReasonRejected, last.Code, last.Text
 	}
-	return nil
 }
 
 // complete ends a message: the destination has it.

@@ -209,7 +209,7 @@ func TestOrderingKeys(t *testing.T) {
 	if r := rec(t, l, b); !r.Parked {
 		t.Error("two heads")
 	}
-	if _, err := l.ApplyReceipts(t.Context(), []ferry.Receipt{{ID: c, Turn: 1, Verdict: ferry.Rejected, Next: setAside(ferry.ReasonRejected)}}, onward); err != nil {
+	if _, err := l.ApplyReceipts(t.Context(), []ferry.Receipt{{ID: c, Route: testRoute, Turn: 1, Verdict: ferry.Rejected, Next: setAside(ferry.ReasonRejected)}}, onward); err != nil {
 		t.Fatal(err)
 	}
 	if r := rec(t, l, b); r.Parked {

@@ -30,7 +30,7 @@ func BenchmarkProve(b *testing.B) {
 		}
 		receipts := make([]ferry.Receipt, 250)
 		for i := range receipts {
-			receipts[i] = ferry.Receipt{ID: answers[i].ID, Turn: 1, Verdict: ferry.Delivered, Reference: "INV-1", Attempts: []ferry.Attempt{{Turn: 1}}}
+			receipts[i] = ferry.Receipt{ID: answers[i].ID, Route: testRoute, Turn: 1, Verdict: ferry.Delivered, Reference: "INV-1", Attempts: []ferry.Attempt{{Turn: 1}}}
 		}
 		if _, err := l.ApplyReceipts(context.Background(), receipts, park); err != nil {
 			b.Fatal(err)

@@ -194,7 +194,7 @@ func (u *unpacking) checkBodies(ctx context.Context, tx *bbolt.Tx, out *ferry.Re
 // is. Its schema must be this build's.
 func proveIn(ctx context.Context, dir string, log *slog.Logger) (ferry.Proof, error) {
 	l := &Ledger{
-		dir: dir, log: log, notify: func([]Change) {}, noted: func([]ferry.NoticeTarget, int) {}, fileID: disk.FileID, opened: time.Now(),
+		dir: dir, log: log, notify: func([]Change) {}, noted: func([]ferry.NoticeTarget, int) {}, fileID: disk.FileID, opened: time.Now(), wall: time.Now,
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{}, keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
 		idem: newIdemIndex(time.Nanosecond, 1<<20), outbox: newOutbox(), subs: newSubscriptions(),
 	}

@@ -82,7 +82,8 @@ type Ledger struct {
 	start    string // names this opening; no two are alike
 	fileID   func(path string) (uint64, error)
 	windows  WindowsOf
-	opened   time.Time // with the monotonic clock's reading
+	opened   time.Time        // with the monotonic clock's reading
+	wall     func() time.Time // the system's clock, which may be set
 
 	minFree int64
 	staged  paths      // large bodies on their way in
@@ -149,7 +150,7 @@ func Open(dir string, opts Options) (*Ledger, error) {
 	l := &Ledger{
 		minFree: opts.MinFree, buffers: sync.Pool{New: func() any { return new([stageBuffer]byte) }},
 		pageBound: scanBound,
-		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, ended: opts.OnEnd, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(),
+		dir:       dir, log: opts.Log, notify: opts.Notify, noted: opts.OnNotice, ended: opts.OnEnd, operated: opts.OnOperation, fileID: opts.FileID, windows: opts.Windows, opened: time.Now(), wall: time.Now,
 		routes: map[uint32]*routeRow{}, byName: map[string]uint32{},
 		ops: map[string]string{}, begun: map[string]bool{},
 		keys: map[string]*keyRow{}, workers: map[string]*workerRow{},
