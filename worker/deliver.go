@@ -200,7 +200,7 @@ func (t *turn) callInSlot() outcome {
 	missing, err := t.body(t.w.receiveCtx)
 	if err != nil && claimed && t.h.Claims {
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
-		return ended(v, situation{open: t.plan.open, wait: pauseFault})
+		return t.undecided(ended(v, situation{open: t.plan.open, wait: pauseFault}))
 	}
 	if err != nil {
 		t.noBody(err)
@@ -262,7 +262,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 			return t.runningStill(), false
 		}
 	default:
-		return unanswered(answer.Verdict), false
+		return t.undecided(unanswered(answer.Verdict)), false
 	}
 	// The outcome is known now: nothing was written.
 	t.plan.open, t.plan.other = false, false
