@@ -292,11 +292,11 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 func answeredVerdict() *ferry.Verdict { return &ferry.Verdict{Kind: ferry.Duplicate} }
 
 func (t *turn) ask() adapters.LookupResult {
-	end := time.Now().Add(t.r.Timeout)
-	if t.h.Claims && t.attempt == nil && t.deadline.Before(end) && rules.On(rules.Deadline) {
-		end = t.deadline // what it finds absent would be called too late
+	most := t.r.Timeout
+	if t.h.Claims && t.attempt == nil && rules.On(rules.Deadline) {
+		most = min(most, left(t.deadline)) // what it finds absent would be called too late
 	}
-	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
+	ctx, cancel := context.WithTimeout(t.span.In(t.w.callCtx), most)
 	defer cancel()
 	ctx, span := trace.Step(ctx, "lookup "+t.h.Route)
 	answer := t.askIn(ctx)
