@@ -21,7 +21,7 @@ type refusal struct {
 	print     string      // fingerprint of the credentials that were refused
 	tries     []time.Time // when they were tried again after refusedFor
 	kept      bool        // the book has it, too
-	resumedAt time.Time   // when somebody last resumed a route
+	resumedAt time.Time   // when somebody last resumed a route, by the broker's clock
 }
 
 // refusalBook keeps refusals over a restart: the account's lock counts on, too.
@@ -129,14 +129,15 @@ func (d *Dest) accepted(print string) (changed bool) {
 // not accepted yet, and a wrong password must not be sent many times at once.
 func (d *Dest) careful() bool { return d.print != d.trusted }
 
-// resumed notes that somebody resumed a route of the destination.
-func (d *Dest) resumed(at time.Time) {
+// resumed notes that somebody resumed a route of the destination: at a time by the
+// broker's clock, which tells one resume from another, and which is here by this one's.
+func (d *Dest) resumed(at, here time.Time) {
 	d.mu.Lock()
 	newer := at.After(d.refusal.resumedAt)
 	if newer {
 		d.refusal.resumedAt = at
 	}
-	lift := newer && d.refusal.holds && at.After(d.refusal.at)
+	lift := newer && d.refusal.holds && here.After(d.refusal.at)
 	if lift {
 		d.refusal.holds = false
 	}

@@ -82,7 +82,11 @@ func (r *route) take(w queue.RouteWelcome, named bool, asked, at time.Time) (cha
 		r.poke()
 	}
 	if !w.ResumedAt.IsZero() {
-		r.Destination.resumed(w.ResumedAt)
+		here := w.ResumedAt
+		if !at.IsZero() {
+			here = time.Now().Add(here.Sub(at))
+		}
+		r.Destination.resumed(w.ResumedAt, here)
 	}
 	return changed
 }
