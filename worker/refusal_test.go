@@ -233,30 +233,6 @@ func TestRefusalIsKeptOverARestart(t *testing.T) {
 	})
 }
 
-// A resume lifts a refusal that came before it, whatever the broker's clock says.
-func TestResumeIsHeardByAnotherClock(t *testing.T) {
-	for _, skew := range []time.Duration{-4 * time.Minute, 4 * time.Minute} {
-		inWorld(t, func(w *world) {
-			l := w.secured("wrong")
-			w.skew, w.word.ResumedAt = skew, time.Now().Add(skew-time.Second)
-			time.Sleep(time.Minute)
-			w.run()
-			w.publish(w.handOut())
-			time.Sleep(2 * time.Minute)
-			if tries, _, _, _ := l.seen(); tries != 1 {
-				t.Errorf("%s: %d logons, resumed before the refusal", skew, tries)
-			}
-			w.say(func(w *world) { w.word.ResumedAt = time.Now().Add(w.skew) })
-			time.Sleep(2 * time.Minute)
-			w.publish(w.handOut())
-			time.Sleep(10 * time.Second)
-			if tries, _, _, _ := l.seen(); tries != 2 {
-				t.Errorf("%s: %d logons, resumed after the refusal", skew, tries)
-			}
-		})
-	}
-}
-
 // The inbox holds nothing that passwords can quickly be tried against.
 func TestKeptRefusalTellsNothing(t *testing.T) {
 	b, err := openInbox(t.TempDir(), commit.Options{Log: slog.New(slog.DiscardHandler)}, nil)
