@@ -162,10 +162,14 @@ const (
 
 // Fingerprinter is what a Destination implements whose credentials can be
 // watched: the fingerprint changes when a secret does, and never reveals it. A
-// worker that stopped a route because credentials were refused compares it.
+// worker that stopped a route because credentials were refused compares it. While a
+// secret cannot be read there is [Unreadable] in it: it is no other one for that.
 type Fingerprinter interface {
 	Fingerprint() string
 }
+
+// Unreadable stands in a fingerprint for which a secret could not be read.
+const Unreadable = httpauth.Unreadable
 
 // Rereader is what a Destination implements whose secrets are kept between calls:
 // Reread has them read anew, no more often than where they lie allows. A worker

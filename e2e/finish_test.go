@@ -13,6 +13,7 @@ import (
 // finishing are dialects whose documents are created and then acted on.
 var finishing = map[string]string{ // dialect -> further keys of the example's route
 	"bc": "", "tryton": "", "frappe": "finish: submit", "odoo-jsonrpc": "",
+	"odata": "finish: release\n    finished: '.status == \"released\"'",
 }
 
 // finishWorld has the dialect's example deliver to the practice ERP, with an act

@@ -22,7 +22,7 @@ type Authenticator interface {
 	// Redact takes the secrets out of text that came back from the destination.
 	Redact(text string) string
 	// Fingerprint changes when a secret does; it cannot be turned back into one.
-	// A secret that cannot be read has a fingerprint of its own.
+	// A secret that cannot be read has a fingerprint of its own, with [Unreadable] in it.
 	Fingerprint() string
 	// Wrap is the seam for ways to log on that are more than a header: a
 	// conversation bound to the connection, a client certificate. base is then an

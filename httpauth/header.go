@@ -126,13 +126,16 @@ func (s source) redact(text string) string {
 	return text
 }
 
+// Unreadable stands in a fingerprint for which a secret or a file could not be read.
+const Unreadable = "?"
+
 // fingerprint is a hash over secrets and files, and what names them. What cannot
-// be read counts as a content of its own.
+// be read counts as a content of its own, and is told by [Unreadable].
 func fingerprint(resolver Resolver, refs []secret.Ref, files []string) string {
-	h := sha256.New()
+	h, unread := sha256.New(), ""
 	write := func(name, content string, err error) {
 		if err != nil {
-			content = "unreadable"
+			content, unread = "unreadable", Unreadable
 		} else {
 			content = "\x01" + content
 		}
@@ -146,7 +149,7 @@ func fingerprint(resolver Resolver, refs []secret.Ref, files []string) string {
 		data, err := readFile(file)
 		write(file, string(data), err)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil)[:16]) + unread
 }
 
 // shortest is the length from which a secret is taken out of text: a shorter

@@ -200,7 +200,7 @@ func (t *turn) callInSlot() outcome {
 	missing, err := t.body(t.w.receiveCtx)
 	if err != nil && claimed && t.h.Claims {
 		v := ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the body could not be fetched: " + err.Error()}
-		return ended(v, situation{open: t.plan.open, wait: pauseFault})
+		return t.undecided(ended(v, situation{open: t.plan.open, wait: pauseFault}))
 	}
 	if err != nil {
 		t.noBody(err)
@@ -262,7 +262,7 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 			return t.runningStill(), false
 		}
 	default:
-		return unanswered(answer.Verdict), false
+		return t.undecided(unanswered(answer.Verdict)), false
 	}
 	// The outcome is known now: nothing was written.
 	t.plan.open, t.plan.other = false, false
@@ -292,11 +292,11 @@ func (t *turn) lookup(missing bool) (out outcome, resolved bool) {
 func answeredVerdict() *ferry.Verdict { return &ferry.Verdict{Kind: ferry.Duplicate} }
 
 func (t *turn) ask() adapters.LookupResult {
-	end := time.Now().Add(t.r.Timeout)
-	if t.h.Claims && t.attempt == nil && t.deadline.Before(end) && rules.On(rules.Deadline) {
-		end = t.deadline // what it finds absent would be called too late
+	most := t.r.Timeout
+	if t.h.Claims && t.attempt == nil && rules.On(rules.Deadline) {
+		most = min(most, left(t.deadline)) // what it finds absent would be called too late
 	}
-	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
+	ctx, cancel := context.WithTimeout(t.span.In(t.w.callCtx), most)
 	defer cancel()
 	ctx, span := trace.Step(ctx, "lookup "+t.h.Route)
 	answer := t.askIn(ctx)

@@ -43,8 +43,9 @@ type plan struct {
 	// The destination took it, or may have, and says later what became of it.
 	awaits    bool
 	statusURL string
-	late      bool // its time to say so is over
-	running   bool // it says that it is still working on it
+	late      bool   // its time to say so is over
+	running   bool   // it says that it is still working on it
+	runningAt string // running: where it said so
 }
 
 // examine looks at a hand-out and at what the inbox has on record of the

@@ -75,3 +75,29 @@ func TestNoCallAfterASlowCommit(t *testing.T) {
 		})
 	}
 }
+
+// The deadline of a call is kept by both clocks: the turn of a machine that slept may
+// have been taken over, and a clock may have been set.
+func TestADeadlineIsKeptByTheClockThatSaysLess(t *testing.T) {
+	at := func(steady, wall time.Duration) moment {
+		epoch := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+		return moment{steady: epoch.Add(steady), wall: epoch.Add(wall)}
+	}
+	deadline := at(35*time.Second, 35*time.Second)
+	for name, c := range map[string]struct {
+		now  moment
+		want time.Duration
+	}{
+		"fresh":                  {at(time.Second, time.Second), 34 * time.Second},
+		"over":                   {at(36*time.Second, 36*time.Second), -time.Second},
+		"the machine slept":      {at(time.Second, time.Hour), 35*time.Second - time.Hour},
+		"the clock was set back": {at(34*time.Second, -time.Hour), time.Second},
+	} {
+		if got := deadline.until(c.now); got != c.want {
+			t.Errorf("%s: %s left, want %s", name, got, c.want)
+		}
+	}
+	if got := left(time.Now().Add(time.Hour)); got > time.Hour || got < 59*time.Minute {
+		t.Errorf("%s left of an hour", got)
+	}
+}

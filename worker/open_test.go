@@ -327,3 +327,43 @@ func TestAnOutcomeOfAnEarlierGenerationCostsNothing(t *testing.T) {
 		w.wantCounts(2, 1)
 	})
 }
+
+// Late, and the destination says that it still works on it: that is not forgotten
+// when the turn ends without an answer to the lookup, and it is not sent again.
+func TestRunningIsNotForgottenWhenTheLookupFails(t *testing.T) {
+	for name, down := range map[string]func(w *world, h *ferry.HandOut){
+		"the lookup is not answered": func(w *world, _ *ferry.HandOut) {
+			w.erp.look = looked(adapters.LookupResult{Verdict: verdict(ferry.Unavailable, ferry.EffectNone, 503)})
+		},
+		"claimed, and the body cannot be fetched": func(w *world, h *ferry.HandOut) {
+			w.word.Claims, w.bodiesFail = true, true
+			h.Inbox, h.Claims, h.Body, h.Size = "", true, nil, 10
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.change = polls
+				w.run()
+				h := w.taken()
+				time.Sleep(25 * time.Hour)
+				w.erp.set(func(s *script) { s.poll = always(ferry.Verdict{Kind: ferry.InProgress}) })
+				w.say(func(w *world) { down(w, &h) })
+				time.Sleep(2 * helloEvery)
+				h.PublishedAt = time.Now()
+				w.publish(h)
+				r := w.only()
+				wantNext(t, r, ferry.Next{Do: ferry.DoRetry, Doubt: true, Awaits: true, StatusURL: statusURL})
+
+				w.erp.set(func(s *script) { s.look = nil })
+				w.say(func(w *world) { w.bodiesFail, w.bodies[h.ID] = false, make([]byte, 10) })
+				h = ledgered(h, r)
+				h.PublishedAt = time.Now()
+				w.publish(h)
+				time.Sleep(10 * time.Second)
+				wantNext(t, w.only(), ferry.Next{Do: ferry.DoDeadLetter, Reason: ferry.ReasonOutcomeUnknown, Doubt: true})
+				w.wantPosts(1)
+				w.wantSettled()
+			})
+		})
+	}
+}

@@ -138,7 +138,10 @@ func (t *turn) poll() (out outcome, over bool) {
 // While the destination says that it still works on it, nothing proves that it
 // will not be written: it is never sent again.
 func (t *turn) overdue(v ferry.Verdict, running bool) (out outcome, over bool) {
-	t.plan.awaits, t.plan.statusURL, t.plan.running = false, "", running
+	t.plan.awaits, t.plan.statusURL, t.plan.running, t.plan.runningAt = false, "", running, t.plan.statusURL
+	if v.StatusURL != "" {
+		t.plan.runningAt = v.StatusURL
+	}
 	t.plan.action = t.r.examineOpen(t.h, t.expired())
 	if t.plan.action == actPost && running {
 		t.plan.action = actHold
@@ -151,6 +154,15 @@ func (t *turn) overdue(v ferry.Verdict, running bool) (out outcome, over bool) {
 	out = ended(v, situation{reason: ferry.ReasonOutcomeUnknown})
 	out.learned = answeredVerdict()
 	return out, false
+}
+
+// undecided ends a turn that did not come to the lookup's answer. Of a message that
+// the destination says it still works on that is kept: the next turn asks again.
+func (t *turn) undecided(out outcome) outcome {
+	if t.plan.running {
+		t.plan.awaits, t.plan.statusURL = true, t.plan.runningAt
+	}
+	return out
 }
 
 // unconfirmed says for how long nobody said what became of the message.

@@ -102,7 +102,7 @@ func (t *turn) mayNotCall() string {
 		return "the worker is stopping"
 	case t.d.Context().Err() != nil:
 		return "the lock on the delivery was lost before the call"
-	case time.Until(t.deadline) < t.r.Timeout && rules.On(rules.Deadline):
+	case left(t.deadline) < t.r.Timeout && rules.On(rules.Deadline):
 		return "the deadline of the call had come too close"
 	case dest.held(t.ticket):
 		return "the destination is not called at the moment"
@@ -115,11 +115,11 @@ func (t *turn) mayNotCall() string {
 // inbox may.
 func (t *turn) deliverOnce() ferry.Verdict {
 	started := time.Now()
-	end := started.Add(t.r.Timeout)
-	if t.deadline.Before(end) && rules.On(rules.Deadline) {
-		end = t.deadline // the process was frozen since the check
+	most := t.r.Timeout
+	if rules.On(rules.Deadline) {
+		most = min(most, left(t.deadline)) // the process was frozen since the check
 	}
-	ctx, cancel := context.WithDeadline(t.span.In(t.w.callCtx), end)
+	ctx, cancel := context.WithTimeout(t.span.In(t.w.callCtx), most)
 	defer cancel()
 	t.count()
 	lost := ferry.Verdict{Kind: ferry.Unknown, Effect: ferry.EffectMaybe, Text: "the adapter failed in the call"}

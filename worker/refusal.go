@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"time"
 
 	"ferry/adapters"
@@ -21,7 +22,8 @@ type refusal struct {
 	print     string      // fingerprint of the credentials that were refused
 	tries     []time.Time // when they were tried again after refusedFor
 	kept      bool        // the book has it, too
-	resumedAt time.Time   // when somebody last resumed a route
+	unknown   bool        // which ones were refused only the book can tell
+	resumedAt time.Time   // when somebody last resumed a route, by the broker's clock
 }
 
 // refusalBook keeps refusals over a restart: the account's lock counts on, too.
@@ -55,30 +57,42 @@ func (d *Dest) remember(book refusalBook) error {
 		return err
 	}
 	d.refusal.kept = true
-	if !same {
+	unknown := !same && unreadable(print)
+	switch {
+	case unknown:
+		print = "" // they may be these, once they can be read
+	case !same:
 		return nil // others are tried afresh
 	}
 	at := r.At
 	if now := time.Now(); at.After(now) {
 		at = now // the clock went back
 	}
-	d.refusal = refusal{holds: true, at: at, print: print, tries: r.Tries, kept: true}
+	d.refusal = refusal{holds: true, at: at, print: print, tries: r.Tries, kept: true, unknown: unknown}
 	d.trusted = nobodys
 	return nil
 }
 
+// unreadable says whether a fingerprint is that of a secret that could not be read.
+func unreadable(print string) bool { return strings.Contains(print, adapters.Unreadable) }
+
 // refused holds the destination until the credentials change, somebody resumes
-// a route, or refusedFor has passed. print is the fingerprint that was refused.
+// a route, or refusedFor has passed. print is the fingerprint that was refused: where
+// it could not be read, those that were refused before stay so.
 func (d *Dest) refused(print string) (changed bool) {
 	d.mu.Lock()
-	changed = !d.refusal.holds
+	r := &d.refusal
+	if unreadable(print) && (r.print != "" || r.unknown) {
+		print = r.print
+	}
+	changed = !r.holds
 	if changed {
-		d.refusal.at = time.Now()
-		if d.refusal.print != print {
-			d.refusal.tries = nil
+		r.at = time.Now()
+		if r.print != print && !r.unknown {
+			r.tries = nil
 		}
 	}
-	d.refusal.holds, d.refusal.print, d.trusted = true, print, nobodys
+	r.holds, r.print, r.unknown, d.trusted = true, print, r.unknown && print == "", nobodys
 	d.mu.Unlock()
 	if changed {
 		d.keep()
@@ -113,7 +127,7 @@ func (d *Dest) accepted(print string) (changed bool) {
 		return false
 	}
 	d.trusted = print
-	d.refusal.tries = nil
+	d.refusal.tries, d.refusal.print, d.refusal.unknown = nil, "", false
 	drop := d.refusal.kept && d.book != nil
 	d.refusal.kept = false
 	d.mu.Unlock()
@@ -129,14 +143,15 @@ func (d *Dest) accepted(print string) (changed bool) {
 // not accepted yet, and a wrong password must not be sent many times at once.
 func (d *Dest) careful() bool { return d.print != d.trusted }
 
-// resumed notes that somebody resumed a route of the destination.
-func (d *Dest) resumed(at time.Time) {
+// resumed notes that somebody resumed a route of the destination: at a time by the
+// broker's clock, which tells one resume from another, and which is here by this one's.
+func (d *Dest) resumed(at, here time.Time) {
 	d.mu.Lock()
 	newer := at.After(d.refusal.resumedAt)
 	if newer {
 		d.refusal.resumedAt = at
 	}
-	lift := newer && d.refusal.holds && at.After(d.refusal.at)
+	lift := newer && d.refusal.holds && here.After(d.refusal.at)
 	if lift {
 		d.refusal.holds = false
 	}
@@ -150,7 +165,7 @@ func (d *Dest) resumed(at time.Time) {
 // passed. The try is on disk before it is made.
 func (d *Dest) liftRefusal() {
 	d.mu.Lock()
-	holds, refused := d.refusal.holds, d.refusal.print
+	holds, refused, unknown := d.refusal.holds, d.refusal.print, d.refusal.unknown
 	d.mu.Unlock()
 	if !holds {
 		return
@@ -158,7 +173,24 @@ func (d *Dest) liftRefusal() {
 	if r, ok := d.opts.Destination.(adapters.Rereader); ok {
 		r.Reread()
 	}
-	fresh := d.fingerprint() != refused // reads files: not under the lock
+	print := d.fingerprint() // reads files: not under the lock
+	fresh := print != refused && !unreadable(print)
+	if unknown {
+		if !fresh {
+			return
+		}
+		_, same, err := d.book.refusalOf(d.opts.Name, print)
+		if err != nil {
+			d.warn("refusal.read", err)
+			return
+		}
+		d.mu.Lock()
+		d.refusal.print, d.refusal.unknown = print, false
+		if fresh = !same; fresh {
+			d.refusal.tries = nil
+		}
+		d.mu.Unlock()
+	}
 	d.mu.Lock()
 	now := time.Now()
 	tried := !fresh && d.nextTry(now).Equal(now)

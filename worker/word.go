@@ -30,6 +30,13 @@ func (m moment) since(earlier moment) time.Duration {
 	return max(m.steady.Sub(earlier.steady), m.wall.Sub(earlier.wall))
 }
 
+// until is how long it is from another moment to m, by the clock that says less.
+func (m moment) until(now moment) time.Duration { return -now.since(m) }
+
+// left is how long it is until a deadline. A machine that slept may be past one that
+// its steady clock has yet to come to.
+func left(deadline time.Time) time.Duration { return atMoment(deadline).until(atMoment(time.Now())) }
+
 // word is what the broker last said of a route.
 type word struct {
 	queue.RouteWelcome
@@ -75,7 +82,11 @@ func (r *route) take(w queue.RouteWelcome, named bool, asked, at time.Time) (cha
 		r.poke()
 	}
 	if !w.ResumedAt.IsZero() {
-		r.Destination.resumed(w.ResumedAt)
+		here := w.ResumedAt
+		if !at.IsZero() {
+			here = time.Now().Add(here.Sub(at))
+		}
+		r.Destination.resumed(w.ResumedAt, here)
 	}
 	return changed
 }

@@ -47,10 +47,11 @@ type world struct {
 	claims     []queue.ClaimRequest
 	claim      func(queue.ClaimRequest) (queue.ClaimAnswer, error) // nil: granted
 	receipts   []ferry.Receipt
-	helloFails bool // nobody answers in time
-	bodiesFail bool // nor brings bodies
-	mute       bool // receipts are taken and never confirmed
-	outlives   bool // the queue runs on while the broker is away
+	helloFails bool          // nobody answers in time
+	bodiesFail bool          // nor brings bodies
+	mute       bool          // receipts are taken and never confirmed
+	outlives   bool          // the queue runs on while the broker is away
+	skew       time.Duration // of the broker's clock against the worker's
 	suffix     int
 	stop       []func()
 }
@@ -105,7 +106,7 @@ func (w *world) Hello(_ context.Context, _ string, h queue.Hello) queue.Welcome 
 	defer w.mu.Unlock()
 	w.hellos = append(w.hellos, h)
 	return queue.Welcome{
-		Start: w.start, Now: time.Now(), Error: w.refuse, Outlives: w.outlives,
+		Start: w.start, Now: time.Now().Add(w.skew), Error: w.refuse, Outlives: w.outlives,
 		Routes: map[string]queue.RouteWelcome{testRoute: w.word},
 	}
 }

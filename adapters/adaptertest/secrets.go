@@ -96,6 +96,9 @@ func missingSecret(t *testing.T, h Harness) {
 	if n := f.erp.Calls(practice.OpCreate); n != 0 {
 		t.Errorf("%d calls without credentials", n)
 	}
+	if p, ok := f.dest.(adapters.Fingerprinter); ok && !strings.Contains(p.Fingerprint(), adapters.Unreadable) {
+		t.Errorf("the fingerprint %s does not tell that the secret cannot be read", p.Fingerprint())
+	}
 	if err := f.dest.Check(t.Context()); err == nil {
 		t.Error("Check: no error without the secret")
 	}

@@ -13,13 +13,14 @@ import (
 )
 
 // searches says whether the document is asked for before it is written: where the
-// dialect wants it, to write over it, and from the second attempt on where it may
-// have been created and not finished.
+// dialect wants it, to write over it, and from the second turn on where it may
+// have been created and not finished: of a call that was cut off, or is another
+// worker's, nobody may know an attempt.
 func (r *route) searches(m *message) bool {
 	if r.lookup == nil {
 		return false
 	}
-	if r.cfg.Write == writeUpdate || r.cfg.Finish != "" && m.Number > 1 {
+	if r.cfg.Write == writeUpdate || r.cfg.Finish != "" && (m.Number > 1 || m.Turn > 1) {
 		return true
 	}
 	s, ok := r.form.(searcher)

@@ -125,3 +125,30 @@ func TestPracticeODataActs(t *testing.T) {
 		})
 	}
 }
+
+// TestPracticeODataActsAfterATakeOver: a turn that somebody else began, and of which
+// nobody knows an attempt, may have left a document that was not acted on.
+func TestPracticeODataActsAfterATakeOver(t *testing.T) {
+	world, d := odataPractised(t, "odata", "v4", practice.Settings{})
+	adapter, err := d.Route(adapters.RouteConfig{
+		Route: "r", Entity: "Invoices(ID)", KeyField: "externalId", Finish: "release", Finished: `.status == "released"`, Lookup: &adapters.LookupConfig{}, Map: "{a: 1}",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Fail(practice.Fault{Kind: practice.FaultStatus, Status: 500, On: practice.OpFinish}); err != nil {
+		t.Fatal(err)
+	}
+	call := odataCall("F-1")
+	call.Turn = 1
+	if v := adapter.Deliver(t.Context(), call); v.Kind.HasIt() {
+		t.Fatalf("%+v", v)
+	}
+	call.Turn = 2
+	if v := adapter.Deliver(t.Context(), call); v.Kind != ferry.Delivered || len(world.Documents("")) != 1 || world.Documents("")[0].Status != "released" {
+		t.Errorf("%+v, %+v", v, world.Documents(""))
+	}
+	if creates, acts := world.Calls(practice.OpCreate), world.Calls(practice.OpFinish); creates != 1 || acts != 2 {
+		t.Errorf("%d creates and %d acts", creates, acts)
+	}
+}

@@ -42,6 +42,8 @@ func (e *ERP) serveDocument(w http.ResponseWriter, r *http.Request, v2 bool, num
 
 // serveAct releases a document.
 func (e *ERP) serveAct(w http.ResponseWriter, r *http.Request, v2 bool, number string, shape odataShape) {
+	defer e.count(OpFinish)()
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, MaxBody)) // unread, it would hide that the caller goes
 	e.answer(odataWriter{w, r}, r, OpFinish, number, func() {
 		e.writeOver(odataWriter{w, r}, r, v2, number, shape, func(d *Document) { d.Status = "released" })
 	})
