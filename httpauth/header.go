@@ -130,7 +130,8 @@ func (s source) redact(text string) string {
 const Unreadable = "?"
 
 // fingerprint is a hash over secrets and files, and what names them. What cannot
-// be read counts as a content of its own, and is told by [Unreadable].
+// be read counts as a content of its own, and is told by [Unreadable]; a file without
+// a name is none.
 func fingerprint(resolver Resolver, refs []secret.Ref, files []string) string {
 	h, unread := sha256.New(), ""
 	write := func(name, content string, err error) {
@@ -146,6 +147,9 @@ func fingerprint(resolver Resolver, refs []secret.Ref, files []string) string {
 		write(string(ref), value.Reveal(), err)
 	}
 	for _, file := range files {
+		if file == "" {
+			continue
+		}
 		data, err := readFile(file)
 		write(file, string(data), err)
 	}

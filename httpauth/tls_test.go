@@ -278,3 +278,18 @@ func TestValidateTLS(t *testing.T) {
 		t.Errorf("%v", files)
 	}
 }
+
+// A part that is not given is not one that cannot be read.
+func TestFingerprintOfPartsOfTLS(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, newAuthority(t).pem)
+	for name, cfg := range map[string]httpauth.TLS{"ca": {CA: ca}, "server name": {ServerName: "erp.example"}} {
+		auth, err := httpauth.Options{URL: "https://erp.example", TLS: cfg}.Open(httpauth.Config{}, secret.Resolver{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if print := auth.Fingerprint(); strings.Contains(print, httpauth.Unreadable) {
+			t.Errorf("%s: %s", name, print)
+		}
+	}
+}
