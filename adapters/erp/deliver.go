@@ -38,13 +38,24 @@ func (r *route) Deliver(ctx context.Context, call adapters.Call) ferry.Verdict {
 
 // deliver writes the message, with what the dialect wants before and after it.
 func (r *route) deliver(ctx context.Context, m *message) ferry.Verdict {
-	if ctx.Err() != nil {
-		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}
+	if over(ctx) {
+		return tooLate()
 	}
 	if r.searches(m) {
 		return r.searchAndWrite(ctx, m)
 	}
 	return r.create(ctx, m)
+}
+
+// over says whether the time for the call has ended, also by the clock on the wall: that
+// of the context stands still while a machine sleeps.
+func over(ctx context.Context) bool {
+	end, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Round(0).Before(end.Round(0))
+}
+
+func tooLate() ferry.Verdict {
+	return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}
 }
 
 // put makes one request that writes: once more where it was refused for its token
@@ -60,9 +71,9 @@ func (r *route) put(ctx context.Context, make func() (*operation, error), m *mes
 // putOnce makes one request. a is nil when none was sent.
 func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m *message) (v ferry.Verdict, a *httpcall.Answer, again bool) {
 	op, err := make()
-	if ctx.Err() != nil {
+	if over(ctx) {
 		op.drop()
-		return ferry.Verdict{Kind: ferry.NotTried, Effect: ferry.EffectNone, Text: "the time for the call was over before it began"}, nil, false
+		return tooLate(), nil, false
 	}
 	if err != nil {
 		return noRequest(err), nil, false
@@ -72,10 +83,14 @@ func (r *route) putOnce(ctx context.Context, make func() (*operation, error), m 
 		return noRequest(err), nil, false
 	}
 	line := op.line(req)
-	a, err = r.dest.send(req)
-	if err != nil {
+	if err = r.dest.ready(req); err != nil {
 		return withoutCredentials(err, line), nil, false
 	}
+	if over(ctx) { // a search, a token or a session took its time
+		closeBody(req)
+		return tooLate(), nil, false
+	}
+	a = httpcall.Do(r.dest.transport, req)
 	whole := a
 	if u, ok := r.form.(unpacker); ok && a.Err == nil {
 		a = u.unpack(ctx, m, a)

@@ -325,19 +325,27 @@ func (d *destination) healthRequest() (*operation, error) {
 // send makes a call with the credentials, and what the session wants. An error
 // says that one of the two cannot be had: nothing was sent.
 func (d *destination) send(req *http.Request) (*httpcall.Answer, error) {
+	if err := d.ready(req); err != nil {
+		return nil, err
+	}
+	return httpcall.Do(d.transport, req), nil
+}
+
+// ready gives a request what it is let in with; after an error its body is closed.
+func (d *destination) ready(req *http.Request) error {
 	if !d.dialect.ownLogon {
 		if err := d.auth.Apply(req); err != nil {
 			closeBody(req)
-			return nil, err
+			return err
 		}
 	}
 	if d.session != nil {
 		if err := d.session.prepare(req.Context(), req); err != nil {
 			closeBody(req)
-			return nil, err
+			return err
 		}
 	}
-	return httpcall.Do(d.transport, req), nil
+	return nil
 }
 
 // renews says whether what a request was refused for, its token or its session,

@@ -1,6 +1,8 @@
 package erp_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -106,6 +108,38 @@ func TestRequest(t *testing.T) {
 	trace := r.Header.Get("Traceparent")
 	if len(trace) != 55 || trace[:36] != c.Traceparent[:36] || trace[36:52] == c.Traceparent[36:52] || trace[52:] != "-01" {
 		t.Errorf("traceparent %s", trace)
+	}
+}
+
+// asleep is a context whose machine slept: by the clock on the wall its time is over.
+type asleep struct{ context.Context }
+
+func (asleep) Deadline() (time.Time, bool) { return time.Now().Round(0).Add(-time.Second), true }
+
+// A call whose time ended while the machine slept is not made, also when it was a search
+// that took so long: somebody else may have the message by now.
+func TestNoCallAfterTheMachineSlept(t *testing.T) {
+	calls := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		w.WriteHeader(http.StatusCreated)
+		_, _ = fmt.Fprint(w, `{"id":"7"}`)
+	}))
+	t.Cleanup(srv.Close)
+	d, err := erp.New(secret.Resolver{}, nil)(adapters.DestinationConfig{Name: "erp", URL: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	a, err := d.Route(adapters.RouteConfig{URL: "/in", Reference: ".id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := a.Deliver(asleep{t.Context()}, call()); v.Kind != ferry.NotTried || v.Effect != ferry.EffectNone || calls != 0 {
+		t.Errorf("%d calls, %+v", calls, v)
+	}
+	if v := a.Deliver(t.Context(), call()); v.Kind != ferry.Delivered || calls != 1 {
+		t.Errorf("%d calls, %+v", calls, v)
 	}
 }
 
