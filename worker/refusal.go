@@ -17,13 +17,12 @@ const (
 
 // refusal is the memory of refused credentials.
 type refusal struct {
-	holds     bool
-	at        time.Time
-	print     string      // fingerprint of the credentials that were refused
-	tries     []time.Time // when they were tried again after refusedFor
-	kept      bool        // the book has it, too
-	unknown   bool        // which ones were refused only the book can tell
-	resumedAt time.Time   // when somebody last resumed a route, by the broker's clock
+	holds   bool
+	at      time.Time
+	print   string      // fingerprint of the credentials that were refused
+	tries   []time.Time // when they were tried again after refusedFor
+	kept    bool        // the book has it, too
+	unknown bool        // which ones were refused only the book can tell
 }
 
 // refusalBook keeps refusals over a restart: the account's lock counts on, too.
@@ -143,15 +142,11 @@ func (d *Dest) accepted(print string) (changed bool) {
 // not accepted yet, and a wrong password must not be sent many times at once.
 func (d *Dest) careful() bool { return d.print != d.trusted }
 
-// resumed notes that somebody resumed a route of the destination: at a time by the
-// broker's clock, which tells one resume from another, and which is here by this one's.
-func (d *Dest) resumed(at, here time.Time) {
+// resumed notes that somebody resumed a route of the destination, at a time by this
+// process's clock. What was refused later stays refused.
+func (d *Dest) resumed(at time.Time) {
 	d.mu.Lock()
-	newer := at.After(d.refusal.resumedAt)
-	if newer {
-		d.refusal.resumedAt = at
-	}
-	lift := newer && d.refusal.holds && here.After(d.refusal.at)
+	lift := d.refusal.holds && at.After(d.refusal.at)
 	if lift {
 		d.refusal.holds = false
 	}

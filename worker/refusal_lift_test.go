@@ -33,6 +33,35 @@ func TestResumeIsHeardByAnotherClock(t *testing.T) {
 	}
 }
 
+// A resume counts, too, when the broker's clock was set back since the one before it.
+func TestResumeIsHeardAfterTheClockWasSetBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := w.secured("wrong")
+		tries := func(when string, want int) {
+			t.Helper()
+			w.publish(w.handOut())
+			time.Sleep(10 * time.Second)
+			if tries, _, _, _ := l.seen(); tries != want {
+				t.Errorf("%s: %d logons, not %d", when, tries, want)
+			}
+		}
+		w.skew, w.word.ResumedAt = time.Hour, time.Now().Add(59*time.Minute)
+		w.run()
+		tries("at first", 1)
+		w.say(func(w *world) { w.skew = 0 })
+		time.Sleep(2 * time.Minute)
+		tries("the clock was set back", 1)
+		w.say(func(w *world) { w.word.ResumedAt = time.Now() })
+		time.Sleep(2 * time.Minute)
+		tries("and then somebody resumed", 2)
+		w.stopWorker()
+		w.say(func(w *world) { w.word.ResumedAt = time.Now().Add(time.Hour) })
+		w.run()
+		time.Sleep(2 * time.Minute)
+		tries("a worker that was started hears of a resume that is yet to come", 2)
+	})
+}
+
 // A secret that cannot be read for a moment is no other one: what was refused is not
 // tried again when it is back, whoever called meanwhile, and over a restart.
 func TestAnUnreadableSecretIsNoOther(t *testing.T) {

@@ -81,14 +81,27 @@ func (r *route) take(w queue.RouteWelcome, named bool, asked, at time.Time) (cha
 	if changed || !held || before.Binding != w.Binding {
 		r.poke()
 	}
-	if !w.ResumedAt.IsZero() {
-		here := w.ResumedAt
-		if !at.IsZero() {
-			here = time.Now().Add(here.Sub(at))
+	if !w.ResumedAt.IsZero() && !w.ResumedAt.Equal(before.ResumedAt) {
+		if resumed, known := resumedHere(w.ResumedAt, at, before); known {
+			r.Destination.resumed(resumed)
 		}
-		r.Destination.resumed(w.ResumedAt, here)
 	}
 	return changed
+}
+
+// resumedHere is when a route was resumed by this process's clock; the broker gives that,
+// and the time of its word, by its own. A resume that is yet to come says that its clock
+// was set back since: it was just now, unless this is the first word of the route.
+func resumedHere(resumed, at time.Time, before word) (here time.Time, known bool) {
+	now := time.Now()
+	if at.IsZero() { // a broker of before, that does not tell its time
+		return resumed, true
+	}
+	here = now.Add(resumed.Sub(at))
+	if !here.After(now) {
+		return here, true
+	}
+	return now, before.named
 }
 
 // last is the broker's last word about the route.
