@@ -20,13 +20,12 @@ func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) er
 	e.KeyID, e.RequestID = caller.KeyID, caller.RequestID
 	b := appending(tx, bAudit)
 	var chain ferry.AuditChain
-	if _, v := b.Cursor().Last(); v != nil {
-		last, err := decodeJSON[ferry.AuditEntry](v)
-		if err != nil {
-			return commit.Abort(ferry.Errorf(ferry.CodeLedgerUnavailable, "nothing was done: the last entry of the audit log cannot be read, so that there can be no next one: %w", err).
-				WithHint("keep a copy of the data folder, and restore the last backup into another folder"))
-		}
-		chain.Follow(last)
+	switch last, err := lastEntry(tx); {
+	case err != nil:
+		return commit.Abort(ferry.Errorf(ferry.CodeLedgerUnavailable, "nothing was done: the last entry of the audit log cannot be read, so that there can be no next one: %w", err).
+			WithHint("keep a copy of the data folder, and restore the last backup into another folder"))
+	case last != nil:
+		chain.Follow(*last)
 	}
 	seq, err := b.NextSequence()
 	if err != nil {
@@ -35,6 +34,26 @@ func (l *Ledger) audit(ctx context.Context, tx *bbolt.Tx, e ferry.AuditEntry) er
 	e.Seq, e.At = seq, e.At.UTC().Truncate(time.Millisecond) // as it is shown
 	e.Hash = chain.Next(e)
 	return putJSON(tx, bAudit, u64(seq), e)
+}
+
+// auditOwn is audit of what the broker does because it must, such as to stop an
+// operation that cannot go on: that is done also where there can be no entry.
+func (l *Ledger) auditOwn(tx *bbolt.Tx, e ferry.AuditEntry) error {
+	if _, err := lastEntry(tx); err != nil {
+		l.log.Error("what the broker does is not in the audit log, whose last entry cannot be read", "act", e.Act, "target", e.Target, "note", e.Note, "error", err)
+		return nil
+	}
+	return l.audit(noContext, tx, e)
+}
+
+// lastEntry is the end of the audit log; nil when it has none.
+func lastEntry(tx *bbolt.Tx) (*ferry.AuditEntry, error) {
+	_, v := tx.Bucket(bAudit).Cursor().Last()
+	if v == nil {
+		return nil, nil
+	}
+	last, err := decodeJSON[ferry.AuditEntry](v)
+	return &last, err
 }
 
 // NoteAct appends an act that changes nothing in the ledger itself.

@@ -89,6 +89,11 @@ func TestNoActWithoutItsEntry(t *testing.T) {
 	}
 	wantState(t, l, one, ferry.StateDeadLettered)
 	wantState(t, l, accept(t, l, "three"), ferry.StateAccepted)
+	// What the broker must do it does: else the bulk act would be tried for ever.
+	must0(t, l.HaltOperation(t.Context(), bulk, "it cannot go on"))
+	if in := l.OperationsIn(ferry.OperationStopped); len(in) != 1 {
+		t.Errorf("stopped: %v", in)
+	}
 	must0(t, l.sound())
 }
 

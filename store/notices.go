@@ -178,7 +178,7 @@ func (l *Ledger) loseNotice(tx *bbolt.Tx, n *ferry.Notice) error {
 		d.full = map[ferry.NoticeTarget]bool{}
 	}
 	d.full[share] = true
-	return l.audit(noContext, tx, ferry.AuditEntry{
+	return l.auditOwn(tx, ferry.AuditEntry{
 		At: n.At, By: "broker", Act: "lose notices", Target: nameOfTarget(share),
 		Note: fmt.Sprintf("too many wait (at most %d per target, %d in all, and none may have more than is left for the others): ends of messages are told to nobody until there is room", ferry.MaxNoticesPerTarget, ferry.MaxNotices),
 	})

@@ -310,7 +310,7 @@ func (l *Ledger) HaltOperation(ctx context.Context, id, why string) error {
 
 // auditStop notes that the broker stopped an operation.
 func (l *Ledger) auditStop(tx *bbolt.Tx, op *operationRow) error {
-	return l.audit(noContext, tx, ferry.AuditEntry{
+	return l.auditOwn(tx, ferry.AuditEntry{
 		At: time.Now().UTC(), By: byBroker, Act: "operations stop", Target: "operation " + op.ID,
 		Detail: fmt.Sprintf("%d of %d left", op.Left(), op.Total), Note: head(op.Stopped, ferry.MaxNoteLength),
 	})

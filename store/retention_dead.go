@@ -73,8 +73,9 @@ func (l *Ledger) DiscardOldDead(ctx context.Context, now time.Time, keep Keep, b
 	return n, false, ctx.Err()
 }
 
-// takenOn are the messages, accepted before a time, that running operations have yet to
-// act on: somebody came for them, however slowly they have their turns.
+// takenOn are the messages, accepted before a time, that operations have yet to act on:
+// somebody came for them, however slowly they have their turns, or long an operation
+// that was stopped waits for a word.
 type takenOn struct {
 	before time.Time
 	by     []string   // the operations
@@ -88,10 +89,10 @@ func (t *takenOn) has(id ferry.ID) bool {
 
 func compareIDs(a, b ferry.ID) int { return bytes.Compare(a[:], b[:]) }
 
-// readTaken reads the selections of the operations that run, unless they are those
-// that were read before. What had its turn since only stays a little longer.
+// readTaken reads the selections of the operations that have not ended, unless they are
+// those that were read before. What had its turn since only stays a little longer.
 func (l *Ledger) readTaken(t *takenOn) error {
-	by := l.OperationsIn(ferry.OperationRunning)
+	by := l.OperationsIn(ferry.OperationRunning, ferry.OperationStopped)
 	if slices.Equal(by, t.by) {
 		return nil
 	}

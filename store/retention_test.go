@@ -228,6 +228,10 @@ func TestRetentionLeavesWhatIsActedOn(t *testing.T) {
 		}
 		wantState(t, l, late, ferry.StateDiscarded)
 		wantState(t, l, ids[0], ferry.StateDeadLettered)
+		must0(t, l.HaltOperation(t.Context(), op, "it waits for somebody's word"))
+		if p := purge(t, l, keep); p.DeadLettered != 0 {
+			t.Fatalf("while it is stopped: %+v", p)
+		}
 		if _, err := l.CancelOperation(t.Context(), op, "enough", "ann"); err != nil {
 			t.Fatal(err)
 		}
