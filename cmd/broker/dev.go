@@ -14,6 +14,7 @@ import (
 	"ferry/broker"
 	"ferry/client"
 	"ferry/config"
+	"ferry/internal/hangup"
 )
 
 type devCmd struct {
@@ -71,7 +72,7 @@ type dev struct {
 
 func (d *dev) run(c devCmd, listener net.Listener) (err error) {
 	log := newLog(d.app.stderr, c.LogFormat, c.LogLevel)
-	defer d.app.outliveHangups(log)()
+	defer d.app.outliveHangups(log, hangup.Ends(d.app.stdin))()
 	ctx := d.app.ctx
 	practiceERP, err := startPractice(c.ERP)
 	if err != nil {

@@ -22,6 +22,7 @@ type serveCmd struct {
 
 // Run is the server: it serves until it is told to stop.
 func (c serveCmd) Run(a *app) error {
+	ends := hangup.Ends(a.stdin)
 	hangups := hangup.Notify() // the start takes its time, and one that asks for a reload must not end it
 	cfg, err := c.load()
 	if err != nil {
@@ -29,7 +30,7 @@ func (c serveCmd) Run(a *app) error {
 	}
 	log := newLog(a.stderr, c.LogFormat, c.LogLevel)
 	if cfg.File == "" {
-		defer a.outliveHangups(log)()
+		defer a.outliveHangups(log, ends)()
 	}
 	l, err := openListeners(cfg)
 	if err != nil {
@@ -64,8 +65,8 @@ func (c serveCmd) Run(a *app) error {
 
 // outliveHangups is for a server that has no file to read again: a terminal that closes
 // has it stop in good order, and any other SIGHUP changes nothing. stop ends that.
-func (a *app) outliveHangups(log *slog.Logger) (stop func()) {
-	a.ctx, stop = hangup.Context(a.ctx, hangup.Terminal(a.stdin), func() {
+func (a *app) outliveHangups(log *slog.Logger, ends bool) (stop func()) {
+	a.ctx, stop = hangup.Context(a.ctx, ends, func() {
 		log.Info("SIGHUP: there is no configuration file to read again")
 	})
 	return stop

@@ -56,6 +56,7 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	}
 	s.notify(systemd.Stopping)
 	rest()
+	s.reloader.stop() // first: the follower may wait for a reload that somebody asked for
 	<-followed
 	s.reloader.end() // no new configuration while the server stops
 	drain := s.parts.Load().cfg.Drain

@@ -25,7 +25,7 @@ type runCmd struct {
 
 // Run delivers until the process is asked to stop, then drains.
 func (c runCmd) Run(a *app) (err error) {
-	ctx, stop := hangup.Context(a.ctx, hangup.Terminal(a.stdin), func() {
+	ctx, stop := hangup.Context(a.ctx, hangup.Ends(a.stdin), func() {
 		a.log.Info("SIGHUP: worker.yaml is read at a start", "hint", "restart the worker, which loses nothing")
 	})
 	defer stop()

@@ -21,9 +21,9 @@ func Notify() <-chan os.Signal {
 }
 
 // Context is for programs that have nothing to read again. At a SIGHUP it ends where
-// they run on a terminal, which has been closed; elsewhere ignored is called. stop
+// that is the end of their terminal (see Ends); elsewhere ignored is called. stop
 // frees what it needs; no SIGHUP ends the process after it either.
-func Context(parent context.Context, terminal bool, ignored func()) (ctx context.Context, stop context.CancelFunc) {
+func Context(parent context.Context, ends bool, ignored func()) (ctx context.Context, stop context.CancelFunc) {
 	hangups := Notify()
 	ctx, cancel := context.WithCancel(parent)
 	ended := make(chan struct{})
@@ -34,7 +34,7 @@ func Context(parent context.Context, terminal bool, ignored func()) (ctx context
 			case <-ctx.Done():
 				return
 			case <-hangups:
-				if terminal {
+				if ends {
 					cancel()
 					return
 				}
@@ -45,8 +45,10 @@ func Context(parent context.Context, terminal bool, ignored func()) (ctx context
 	return ctx, func() { cancel(); <-ended }
 }
 
-// Terminal says whether input comes from one.
-func Terminal(input io.Reader) bool {
+// Ends says whether a SIGHUP is the end of a terminal that input comes from. One that
+// the process was started to ignore, as nohup does, is not. It is asked before Notify,
+// which changes that.
+func Ends(input io.Reader) bool {
 	f, ok := input.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && !signal.Ignored(syscall.SIGHUP)
 }

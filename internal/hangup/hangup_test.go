@@ -18,7 +18,7 @@ func hangUp(t *testing.T) {
 
 func TestItIsIgnoredWithoutATerminal(t *testing.T) {
 	ignored := make(chan struct{})
-	ctx, stop := Context(t.Context(), Terminal(strings.NewReader("")), func() { ignored <- struct{}{} })
+	ctx, stop := Context(t.Context(), Ends(strings.NewReader("")), func() { ignored <- struct{}{} })
 	for range 2 {
 		hangUp(t)
 		<-ignored
