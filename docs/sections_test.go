@@ -21,13 +21,51 @@ func TestSectionsHaveText(t *testing.T) {
 		pages = append(pages, more...)
 	}
 	for _, page := range pages {
-		for _, problem := range torn(read(t, page)) {
+		text := read(t, page)
+		for _, problem := range append(torn(text), twice(text)...) {
 			t.Errorf("%s: %s", page, problem)
 		}
 	}
 	if got := torn("# A\n\n## B\n## C\n\ntext\n\n## D\n\n### E\n\ntext\n\n## F\n\n```\n# no heading\n```\n\n## G\n"); len(got) != 3 {
 		t.Errorf("found: %q", got)
 	}
+	if got := twice("| a | b |\n|---|---|\n| c | d |\n| c | d |\n| e |\n\n| c | d |\n"); len(got) != 1 {
+		t.Errorf("found: %q", got)
+	}
+}
+
+// TestCommandsStandOnceInTheTable: a command has one row.
+func TestCommandsStandOnceInTheTable(t *testing.T) {
+	seen := map[string]bool{}
+	for line := range strings.Lines(read(t, "cli.md")) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		if !strings.HasPrefix(line, "| `") {
+			clear(seen) // another table
+			continue
+		}
+		for command := range strings.SplitSeq(cell, ", ") {
+			if seen[command] {
+				t.Errorf("%s has two rows", command)
+			}
+			seen[command] = true
+		}
+	}
+}
+
+// twice lists the rows that stand twice in a table.
+func twice(text string) (problems []string) {
+	rows := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "|") {
+			clear(rows)
+			continue
+		}
+		if rows[line] {
+			problems = append(problems, "a row stands twice: "+line)
+		}
+		rows[line] = true
+	}
+	return problems
 }
 
 // torn lists the headings of a page that have no text, nor a section below them, and
