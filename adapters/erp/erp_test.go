@@ -2,7 +2,6 @@ package erp_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -111,35 +110,35 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// asleep is a context whose machine slept: by the clock on the wall its time is over.
-type asleep struct{ context.Context }
+// asleep is a context whose machine slept after so many looks at its deadline: by the
+// clock on the wall its time is over then.
+type asleep struct {
+	context.Context
+	looks int
+}
 
-func (asleep) Deadline() (time.Time, bool) { return time.Now().Round(0).Add(-time.Second), true }
+func (a *asleep) Deadline() (time.Time, bool) {
+	a.looks--
+	if a.looks >= 0 {
+		return time.Now().Add(time.Second), true // before the time-out: else that one would be asked
+	}
+	return time.Now().Round(0).Add(-time.Second), true
+}
 
-// A call whose time ended while the machine slept is not made, also when it was a search
-// that took so long: somebody else may have the message by now.
+// A call whose time ended while the machine slept is not made, whatever took so long
+// before it, a search or the credentials: somebody else may have the message by now.
 func TestNoCallAfterTheMachineSlept(t *testing.T) {
-	calls := 0
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		calls++
-		w.WriteHeader(http.StatusCreated)
-		_, _ = fmt.Fprint(w, `{"id":"7"}`)
-	}))
-	t.Cleanup(srv.Close)
-	d, err := erp.New(secret.Resolver{}, nil)(adapters.DestinationConfig{Name: "erp", URL: srv.URL})
-	if err != nil {
-		t.Fatal(err)
+	a := &answerer{status: http.StatusCreated, body: `{"id":"7"}`}
+	adapter := open(t, a, adapters.DestinationConfig{}, adapters.RouteConfig{URL: "/in", Reference: ".id"})
+	// As the time-out is set, before anything, before the request is made, when it is ready.
+	const looks = 4
+	for looks := range looks {
+		if v := adapter.Deliver(&asleep{t.Context(), looks}, call()); v.Kind != ferry.NotTried || v.Effect != ferry.EffectNone || len(a.asked) != 0 {
+			t.Errorf("slept after %d looks: %d calls, %+v", looks, len(a.asked), v)
+		}
 	}
-	t.Cleanup(func() { _ = d.Close() })
-	a, err := d.Route(adapters.RouteConfig{URL: "/in", Reference: ".id"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v := a.Deliver(asleep{t.Context()}, call()); v.Kind != ferry.NotTried || v.Effect != ferry.EffectNone || calls != 0 {
-		t.Errorf("%d calls, %+v", calls, v)
-	}
-	if v := a.Deliver(t.Context(), call()); v.Kind != ferry.Delivered || calls != 1 {
-		t.Errorf("%d calls, %+v", calls, v)
+	if v := adapter.Deliver(&asleep{t.Context(), looks}, call()); v.Kind != ferry.Delivered || len(a.asked) != 1 {
+		t.Errorf("in time: %d calls, %+v", len(a.asked), v)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 
 	"ferry"
 	"ferry/queue"
@@ -22,15 +21,7 @@ func TestPacketInTheServersWords(t *testing.T) {
 	if _, err := q.Ensure(ctx, []string{"route-a"}); err != nil {
 		t.Fatal(err)
 	}
-	key, err := nkeys.FromSeed(seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(s.URL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(inboxOf+"worker-one"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
+	nc := connectionOf(t, s, "worker-one", public, seed)
 	subject := receiptSubject + "worker-one"
 	forged := &nats.Msg{Subject: subject, Header: nats.Header{"Status": {"404"}}}
 	if _, err := nc.RequestMsg(forged, 5*time.Second); err != nil {

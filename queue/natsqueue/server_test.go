@@ -54,6 +54,21 @@ func eventually(t *testing.T, what string, ask func() bool) {
 	}
 }
 
+// connectionOf logs in as a worker, with no code of ours on that side.
+func connectionOf(t *testing.T, s *Server, worker, public string, seed []byte) *nats.Conn {
+	t.Helper()
+	key, err := nkeys.FromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.URL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(inboxOf+worker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
 func start(t *testing.T, opts ServerOptions) *Server {
 	t.Helper()
 	s, err := StartServer(opts)
@@ -374,15 +389,7 @@ func TestAnswersGoToTheirAskerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	key, err := nkeys.FromSeed(seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(s.URL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(inboxOf+"worker-one"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
+	nc := connectionOf(t, s, "worker-one", public, seed)
 	if err := nc.PublishRequest("ferry.ask.worker-one", "ferry.receipt.worker-two", []byte("evil")); err != nil {
 		t.Fatal(err)
 	}
@@ -524,28 +531,7 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	complete := func(from queue.Address, n int) {
-		t.Helper()
-		for n > 0 {
-			items, err := d.Receive(ctx, from, n)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, item := range items {
-				if err := d.Settle(ctx, from, item, queue.Complete); err != nil {
-					t.Fatal(err)
-				}
-			}
-			n -= len(items)
-		}
-		eventually(t, "the acknowledgements arrived", func() bool {
-			_, consumer, err := d.keep.manager.info(ctx, from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return consumer.NumAckPending == 0 && consumer.NumPending == 0
-		})
-	}
+	complete := func(from queue.Address, n int) { t.Helper(); completeAll(ctx, t, d, from, n) }
 	left := func() uint64 {
 		t.Helper()
 		stream, err := d.keep.manager.js.Stream(ctx, messageStream)
