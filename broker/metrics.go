@@ -70,11 +70,7 @@ func (b *Broker) isOver(r *route) bool {
 		return false
 	}
 	in, err := b.ledger.Route(r.Name)
-	left := in.Pending
-	for _, n := range in.Dead {
-		left += n
-	}
-	return err == nil && left == 0
+	return err == nil && waitsOrDead(&in) == 0
 }
 
 func (m *metrics) handler() http.Handler {
